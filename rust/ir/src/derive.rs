@@ -1,0 +1,191 @@
+//! The derivative of a program, from the rows' derivative column. The result is again a program, so that it fuses,
+//! runs on every backend, and can be differentiated once more.
+
+use smallvec::SmallVec;
+
+use crate::dtype::DType;
+use crate::program::{Ex, Inst, Program, build, ex::*};
+use crate::table::ScalarOp;
+
+/// Cotangents of a row's arguments: `x` the arguments, `y` the result, `g` its cotangent, all of one float type.
+fn row_grads(op: ScalarOp, x: [Ex; 3], y: Ex, g: Ex) -> SmallVec<[Option<Ex>; 3]> {
+    macro_rules! grads {
+        ($([$name:ident $fn:ident ($($arg:ident),+; $y:ident, $g:ident) $class:ident, $body:expr, $wgsl:literal,
+            [$($d:expr),+ $(,)?], $cost:literal, $ulp:literal, $doc:literal])*) => {
+            match op {$(
+                ScalarOp::$name => {
+                    let mut args = x.iter().copied();
+                    $(let $arg = args.next().unwrap_or(y);)+
+                    #[allow(unused_variables)]
+                    let ($y, $g) = (y, g);
+                    let _ = ($($arg,)+ $y, $g);
+                    let d: SmallVec<[Option<Ex>; 3]> = SmallVec::from_slice(&[$($d),+]);
+                    d
+                }
+            )*}
+        };
+    }
+    crate::for_each_scalar_op!(grads)
+}
+
+/// Is the row constant almost everywhere or without derivative, so that gradients stop there?
+pub fn is_differentiable(op: ScalarOp) -> bool {
+    let mut p = Program::new();
+    let x = p.load(DType::F32);
+    let c = p.load(DType::Bool);
+    let first = if op == ScalarOp::Where { c } else { x };
+    let (_, d) = build(p, || row_grads(op, [Ex(first), Ex(x), Ex(x)], Ex(x), Ex(x)));
+    d.iter().any(|d| d.is_some())
+}
+
+/// The vector-Jacobian product of a one-output program: a program over the leaves of `program` followed by one leaf
+/// for the cotangent (of dtype `g`), whose outputs are the cotangents of the leaves `wanted`, stored as these leaves'
+/// dtypes (None where the output does not depend on the leaf). Unused leaves are kept: numbers stay those of
+/// `program`, the cotangent's number is `program.leaves.len()`.
+pub fn vjp(program: &Program, g: DType, wanted: &[usize]) -> (Program, SmallVec<[Option<usize>; 4]>) {
+    let mut start = program.clone();
+    let out = start.outputs[0];
+    start.outputs.clear();
+    let g = start.load(g);
+    let n = program.values.len();
+    let needs = depends_on(program, wanted);
+    let (mut p, found) = build(start, || {
+        let mut cot: Vec<Option<Ex>> = vec![None; n];
+        let out_t = program.ctype(out).dtype();
+        cot[out as usize] = Some(Ex(g).cast(out_t));
+        for i in (0..n).rev() {
+            let (inst, _) = program.values[i];
+            let Some(gy) = cot[i] else { continue };
+            if !needs[i] {
+                continue;
+            }
+            match inst {
+                Inst::Load(_) | Inst::Const(_) | Inst::Index => {}
+                Inst::Cast(a) => {
+                    let from = program.dtype(a);
+                    if from.is_differentiable() && needs[a as usize] {
+                        add_to(&mut cot[a as usize], gy.cast(from.ctype().dtype()));
+                    }
+                }
+                Inst::Op(op, a) => {
+                    let d = row_grads(op, a.map(Ex), Ex(i as u16), gy);
+                    for (k, d) in d.into_iter().enumerate() {
+                        let r = a[k] as usize;
+                        if let Some(d) = d
+                            && needs[r]
+                        {
+                            add_to(&mut cot[r], d);
+                        }
+                    }
+                }
+            }
+        }
+        // a leaf may be loaded by several values
+        let mut found: SmallVec<[Option<Ex>; 4]> = SmallVec::new();
+        for &w in wanted {
+            let mut sum: Option<Ex> = None;
+            for (i, v) in program.values.iter().enumerate() {
+                if v.0 == Inst::Load(w as u16)
+                    && let Some(c) = cot[i]
+                {
+                    add_to(&mut sum, c);
+                }
+            }
+            found.push(sum.map(|s| s.cast(program.leaves[w])));
+        }
+        found
+    });
+    let mut which = SmallVec::new();
+    for f in found {
+        which.push(f.map(|ex| {
+            p.outputs.push(ex.0);
+            p.outputs.len() - 1
+        }));
+    }
+    (p, which)
+}
+
+fn add_to(slot: &mut Option<Ex>, d: Ex) {
+    *slot = Some(match *slot {
+        Some(s) => s + d,
+        None => d,
+    });
+}
+
+/// Which values depend, through floats, on one of the leaves.
+fn depends_on(p: &Program, leaves: &[usize]) -> Vec<bool> {
+    let mut needs = vec![false; p.values.len()];
+    for (i, (inst, dtype)) in p.values.iter().enumerate() {
+        needs[i] = dtype.is_differentiable()
+            && match inst {
+                Inst::Load(n) => leaves.contains(&(*n as usize)),
+                Inst::Const(_) | Inst::Index => false,
+                Inst::Op(..) | Inst::Cast(_) => Program::args(inst).iter().any(|&a| needs[a as usize]),
+            };
+    }
+    needs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle;
+    use crate::table::{Class, ROWS};
+
+    /// A program of one row on f64 leaves.
+    fn single(op: ScalarOp) -> Program {
+        let (mut p, out) = build(Program::new(), || {
+            let r = op.row();
+            let mut args: Vec<Ex> = Vec::new();
+            if r.class == Class::Select {
+                args.push(Ex::leaf(DType::Bool));
+            }
+            while args.len() < r.arity {
+                args.push(Ex::leaf(DType::F64));
+            }
+            Ex::apply(op, &args)
+        });
+        p.outputs.push(out.0);
+        p
+    }
+
+    #[test]
+    fn every_derivative_agrees_with_central_differences() {
+        let points = [[0.3, 0.7], [0.8, 0.45], [0.15, 2.2]];
+        for r in ROWS {
+            if !is_differentiable(r.op) {
+                continue;
+            }
+            for mut at in points {
+                if r.op == ScalarOp::Acosh {
+                    at[0] += 1.0;
+                }
+                let p = single(r.op);
+                let skip = usize::from(r.class == Class::Select);
+                let wanted: Vec<usize> = (skip..r.arity).collect();
+                let (d, which) = vjp(&p, DType::F64, &wanted);
+                d.verify().unwrap_or_else(|e| panic!("{}: {e}", r.name));
+                let mut xs: Vec<oracle::Val> = Vec::new();
+                if skip == 1 {
+                    xs.push(oracle::Val::Int(1));
+                }
+                xs.extend(at.iter().take(r.arity - skip).map(|&v| oracle::Val::Float(v)));
+                let mut with_g = xs.clone();
+                with_g.push(oracle::Val::Float(1.0));
+                let got = oracle::run(&d, &with_g, 0);
+                for (k, &w) in wanted.iter().enumerate() {
+                    let Some(o) = which[k] else { continue };
+                    let h = 1e-6;
+                    let f = |dx: f64| {
+                        let mut v = xs.clone();
+                        v[w] = oracle::Val::Float(v[w].float() + dx);
+                        oracle::run(&p, &v, 0)[0].float()
+                    };
+                    let numeric = (f(h) - f(-h)) / (2.0 * h);
+                    let g = got[o].float();
+                    assert!((numeric - g).abs() < 1e-4 * (1.0 + numeric.abs()), "{} arg {w}: {numeric} {g}", r.name);
+                }
+            }
+        }
+    }
+}

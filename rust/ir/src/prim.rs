@@ -1,0 +1,535 @@
+//! Primitives: kernels with a name, as a closed enum, and the shape and dtype of what each answers.
+//! The kernels are the same base names in `rtorch-cpu` and `rtorch-gpu`, the derivatives in `rtorch-core/src/vjp`.
+
+use smallvec::{SmallVec, smallvec};
+
+use crate::dtype::DType;
+use crate::layout::{Layout, Shape};
+
+/// Dimensions, sorted.
+pub type Axes = SmallVec<[usize; 5]>;
+/// Per spatial dimension (up to 3).
+pub type Spatial = SmallVec<[usize; 3]>;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ReduceOp {
+    Sum,
+    Prod,
+    Max,
+    Min,
+    /// Of bools.
+    Any,
+    All,
+    /// int64 position of the first largest (a NaN counts as largest); one axis, or all flattened.
+    ArgMax,
+    ArgMin,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ScanOp {
+    Sum,
+    Prod,
+    /// Running maximum and its position: two outputs.
+    Max,
+    Min,
+    LogSumExp,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ScatterOp {
+    Set,
+    Add,
+    Mul,
+    Max,
+    Min,
+}
+
+/// Stride, padding, dilation (per spatial dimension) and groups of a convolution.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ConvParams {
+    pub stride: Spatial,
+    pub padding: Spatial,
+    pub dilation: Spatial,
+    pub groups: usize,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PoolParams {
+    pub kernel: Spatial,
+    pub stride: Spatial,
+    pub padding: Spatial,
+    pub dilation: Spatial,
+    /// Output sizes (ceil mode is decided by the caller).
+    pub out: Spatial,
+    /// Average: does padding count in the divisor?
+    pub count_include_pad: bool,
+    /// Average: a fixed divisor instead of the window's size.
+    pub divisor: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct AttentionParams {
+    pub causal: bool,
+    pub scale: f64,
+    /// Is the last input an additive or bool mask, broadcast to (batch, heads, queries, keys)?
+    pub mask: bool,
+}
+
+/// Decompositions and solvers on the last two dimensions, batched.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum LinalgOp {
+    /// (A, B) -> X with A X = B.
+    Solve,
+    Inverse,
+    /// A -> sign, log|det|.
+    SlogDet,
+    /// A -> L.
+    Cholesky {
+        upper: bool,
+    },
+    /// A -> Q, R.
+    Qr {
+        full: bool,
+    },
+    /// A -> U, S, V^H.
+    Svd {
+        full: bool,
+    },
+    /// A -> eigenvalues, eigenvectors of a symmetric matrix.
+    Eigh {
+        upper: bool,
+    },
+    /// (A, B) -> X with A triangular.
+    TriangularSolve {
+        upper: bool,
+        unit: bool,
+    },
+}
+
+/// A primitive with its parameters. Inputs are named in the order they are passed.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Prim {
+    /// x -> reduced over `axes` (kept as 1 or dropped), accumulated at least in f32, stored as `dtype`.
+    Reduce {
+        op: ReduceOp,
+        axes: Axes,
+        keepdim: bool,
+        dtype: DType,
+    },
+    /// x -> values, int64 positions of the largest or smallest along one axis.
+    Extreme {
+        largest: bool,
+        axis: usize,
+        keepdim: bool,
+    },
+    /// x -> variance (divisor n - correction), mean.
+    VarMean {
+        axes: Axes,
+        keepdim: bool,
+        correction: f64,
+    },
+    /// x -> running value along an axis (and int64 positions for Max and Min).
+    Scan {
+        op: ScanOp,
+        axis: usize,
+    },
+    /// (a [*, m, k], b [*, k, n]) -> [*, m, n]; batch dims equal. With `bias` a third input, already broadcast to the
+    /// result: alpha * a @ b + beta * c.
+    MatMul {
+        bias: bool,
+        alpha: f64,
+        beta: f64,
+    },
+    /// (x [n, c, ...], w [o, c/groups, ...], bias [o] if `bias`) -> [n, o, ...].
+    Conv {
+        params: ConvParams,
+        bias: bool,
+    },
+    /// (g [n, o, ...], w) -> gradient of x, of shape `input`.
+    ConvGradInput {
+        params: ConvParams,
+        input: Shape,
+    },
+    /// (g, x) -> gradient of w, of shape `weight`.
+    ConvGradWeight {
+        params: ConvParams,
+        weight: Shape,
+    },
+    /// x [n, c, ...] -> values, int64 positions in the flattened input plane.
+    MaxPool {
+        params: PoolParams,
+    },
+    /// (g, positions) -> gradient of x: adds each g to its position in planes of the sizes `input`.
+    MaxPoolGrad {
+        input: Shape,
+    },
+    /// x -> means of windows.
+    AvgPool {
+        params: PoolParams,
+    },
+    /// g -> gradient of x.
+    AvgPoolGrad {
+        params: PoolParams,
+        input: Shape,
+    },
+    /// x [n, c, ...] -> means of windows of about equal size, `out` of them per spatial dimension.
+    AdaptiveAvgPool {
+        out: Spatial,
+    },
+    AdaptiveAvgPoolGrad {
+        input: Shape,
+    },
+    /// Values and positions.
+    AdaptiveMaxPool {
+        out: Spatial,
+    },
+    /// (x, index int64) -> x[.., index[i..], ..] along the axis, of index's shape.
+    Gather {
+        axis: usize,
+    },
+    /// (x, index, src) -> copy of x with src scattered along the axis.
+    Scatter {
+        axis: usize,
+        op: ScatterOp,
+    },
+    /// (x, index int64 of any shape) -> the axis of x replaced by index's dimensions.
+    IndexSelect {
+        axis: usize,
+    },
+    /// (x, index 1-d, src) -> copy of x with the slices of src added (or set) at index along the axis.
+    IndexAdd {
+        axis: usize,
+        op: ScatterOp,
+    },
+    /// (x, int64 indices of one shape) -> advanced indexing of the first `n` dimensions of x.
+    Index {
+        n: usize,
+    },
+    /// (x, values, indices...) -> copy of x with values put (or added) there.
+    IndexPut {
+        n: usize,
+        accumulate: bool,
+    },
+    /// Inputs joined along an axis.
+    Cat {
+        axis: usize,
+    },
+    /// g -> zeros of shape `base` (row-major) with g added at the elements `view` of it: the vjp of every view.
+    ScatterView {
+        view: Layout,
+        base: Shape,
+    },
+    /// x -> values, int64 positions; NaN counts as largest.
+    Sort {
+        axis: usize,
+        descending: bool,
+        stable: bool,
+    },
+    /// x -> the k largest or smallest, positions.
+    TopK {
+        k: usize,
+        axis: usize,
+        largest: bool,
+        sorted: bool,
+    },
+    /// x -> int64 [count, ndim] positions of what is not zero, in row-major order; its size is known after it ran.
+    Nonzero,
+    /// x -> softmax (or its logarithm) along an axis.
+    Softmax {
+        axis: usize,
+        log: bool,
+    },
+    /// (g, y) -> gradient of x.
+    SoftmaxGrad {
+        axis: usize,
+        log: bool,
+    },
+    /// (x, weight, bias as present) -> y, mean, rstd over the last `dims` dimensions (mean 0 when `rms`).
+    LayerNorm {
+        dims: usize,
+        eps: f64,
+        weight: bool,
+        bias: bool,
+        rms: bool,
+    },
+    /// (g, x, mean, rstd, weight if present) -> gradients of x, weight, bias (the last two of the normalized shape).
+    LayerNormGrad {
+        dims: usize,
+        weight: bool,
+        rms: bool,
+    },
+    /// (x [n, c, ...], weight, bias as present) -> y, mean, biased variance over all but dim 1.
+    BatchNorm {
+        eps: f64,
+        weight: bool,
+        bias: bool,
+    },
+    /// (g, x, mean, variance, weight if present) -> gradients of x, weight, bias.
+    BatchNormGrad {
+        eps: f64,
+        weight: bool,
+    },
+    /// (q, k, v [b, h, t, d], mask) -> out, logsumexp of each row (f32 or f64).
+    Attention(AttentionParams),
+    /// (g, q, k, v, out, logsumexp, mask) -> gradients of q, k, v.
+    AttentionGrad(AttentionParams),
+    /// See `LinalgOp`.
+    Linalg(LinalgOp),
+}
+
+/// Shape and dtype of an operand or a result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Meta {
+    pub shape: Shape,
+    pub dtype: DType,
+}
+
+impl Meta {
+    pub fn new(shape: &[usize], dtype: DType) -> Meta {
+        Meta { shape: Shape::from_slice(shape), dtype }
+    }
+}
+
+/// The shape of a reduction over `axes`.
+pub fn reduced_shape(shape: &[usize], axes: &[usize], keepdim: bool) -> Shape {
+    let mut out = Shape::new();
+    for (d, &s) in shape.iter().enumerate() {
+        if !axes.contains(&d) {
+            out.push(s);
+        } else if keepdim {
+            out.push(1);
+        }
+    }
+    out
+}
+
+/// Output size of a convolution or pooling window along one dimension.
+pub fn window_count(size: usize, kernel: usize, stride: usize, padding: usize, dilation: usize) -> usize {
+    let reach = dilation * (kernel - 1) + 1;
+    if size + 2 * padding < reach { 0 } else { (size + 2 * padding - reach) / stride + 1 }
+}
+
+impl Prim {
+    /// The name in messages and statistics, and of the files that hold the kernels.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Prim::Reduce { .. } => "reduce",
+            Prim::Extreme { .. } => "extreme",
+            Prim::VarMean { .. } => "var_mean",
+            Prim::Scan { .. } => "scan",
+            Prim::MatMul { .. } => "matmul",
+            Prim::Conv { .. } => "conv",
+            Prim::ConvGradInput { .. } => "conv_grad_input",
+            Prim::ConvGradWeight { .. } => "conv_grad_weight",
+            Prim::MaxPool { .. } => "max_pool",
+            Prim::MaxPoolGrad { .. } => "max_pool_grad",
+            Prim::AvgPool { .. } => "avg_pool",
+            Prim::AvgPoolGrad { .. } => "avg_pool_grad",
+            Prim::AdaptiveAvgPool { .. } => "adaptive_avg_pool",
+            Prim::AdaptiveAvgPoolGrad { .. } => "adaptive_avg_pool_grad",
+            Prim::AdaptiveMaxPool { .. } => "adaptive_max_pool",
+            Prim::Gather { .. } => "gather",
+            Prim::Scatter { .. } => "scatter",
+            Prim::IndexSelect { .. } => "index_select",
+            Prim::IndexAdd { .. } => "index_add",
+            Prim::Index { .. } => "index",
+            Prim::IndexPut { .. } => "index_put",
+            Prim::Cat { .. } => "cat",
+            Prim::ScatterView { .. } => "scatter_view",
+            Prim::Sort { .. } => "sort",
+            Prim::TopK { .. } => "topk",
+            Prim::Nonzero => "nonzero",
+            Prim::Softmax { .. } => "softmax",
+            Prim::SoftmaxGrad { .. } => "softmax_grad",
+            Prim::LayerNorm { .. } => "layer_norm",
+            Prim::LayerNormGrad { .. } => "layer_norm_grad",
+            Prim::BatchNorm { .. } => "batch_norm",
+            Prim::BatchNormGrad { .. } => "batch_norm_grad",
+            Prim::Attention(_) => "attention",
+            Prim::AttentionGrad(_) => "attention_grad",
+            Prim::Linalg(_) => "linalg",
+        }
+    }
+
+    /// Shapes and dtypes of the results. The operands were checked by the operator that recorded the primitive; the
+    /// number of rows of `Nonzero` is not known before it runs (0 here).
+    pub fn infer(&self, x: &[Meta]) -> SmallVec<[Meta; 3]> {
+        let first = |i: usize| x[i].clone();
+        let with = |shape: Shape, dtype: DType| Meta { shape, dtype };
+        let acc = |d: DType| if matches!(d, DType::F16 | DType::BF16) { DType::F32 } else { d };
+        match self {
+            Prim::Reduce { axes, keepdim, dtype, .. } => {
+                smallvec![with(reduced_shape(&x[0].shape, axes, *keepdim), *dtype)]
+            }
+            Prim::Extreme { axis, keepdim, .. } => {
+                let s = reduced_shape(&x[0].shape, &[*axis], *keepdim);
+                smallvec![with(s.clone(), x[0].dtype), with(s, DType::I64)]
+            }
+            Prim::VarMean { axes, keepdim, .. } => {
+                let s = reduced_shape(&x[0].shape, axes, *keepdim);
+                smallvec![with(s.clone(), x[0].dtype), with(s, x[0].dtype)]
+            }
+            Prim::Scan { op, .. } => match op {
+                ScanOp::Max | ScanOp::Min => smallvec![first(0), with(x[0].shape.clone(), DType::I64)],
+                ScanOp::Sum | ScanOp::Prod | ScanOp::LogSumExp => smallvec![first(0)],
+            },
+            Prim::MatMul { .. } => {
+                let n = x[0].shape.len();
+                let mut s = x[0].shape.clone();
+                s[n - 1] = x[1].shape[n - 1];
+                smallvec![with(s, x[0].dtype)]
+            }
+            Prim::Conv { params, .. } => {
+                let mut s: Shape = smallvec![x[0].shape[0], x[1].shape[0]];
+                for i in 0..params.stride.len() {
+                    let (size, k) = (x[0].shape[2 + i], x[1].shape[2 + i]);
+                    s.push(window_count(size, k, params.stride[i], params.padding[i], params.dilation[i]));
+                }
+                smallvec![with(s, x[0].dtype)]
+            }
+            Prim::ConvGradInput { input, .. } => smallvec![with(input.clone(), x[0].dtype)],
+            Prim::ConvGradWeight { weight, .. } => smallvec![with(weight.clone(), x[0].dtype)],
+            Prim::MaxPool { params } => {
+                let s = pooled(&x[0].shape, &params.out);
+                smallvec![with(s.clone(), x[0].dtype), with(s, DType::I64)]
+            }
+            Prim::AdaptiveMaxPool { out } => {
+                let s = pooled(&x[0].shape, out);
+                smallvec![with(s.clone(), x[0].dtype), with(s, DType::I64)]
+            }
+            Prim::AvgPool { params } => smallvec![with(pooled(&x[0].shape, &params.out), x[0].dtype)],
+            Prim::AdaptiveAvgPool { out } => smallvec![with(pooled(&x[0].shape, out), x[0].dtype)],
+            Prim::MaxPoolGrad { input } | Prim::AvgPoolGrad { input, .. } | Prim::AdaptiveAvgPoolGrad { input } => {
+                smallvec![with(input.clone(), x[0].dtype)]
+            }
+            Prim::Gather { .. } => smallvec![with(x[1].shape.clone(), x[0].dtype)],
+            Prim::Scatter { .. } | Prim::IndexAdd { .. } | Prim::IndexPut { .. } => smallvec![first(0)],
+            Prim::IndexSelect { axis } => {
+                let mut s = Shape::from_slice(&x[0].shape[..*axis]);
+                s.extend_from_slice(&x[1].shape);
+                s.extend_from_slice(&x[0].shape[axis + 1..]);
+                smallvec![with(s, x[0].dtype)]
+            }
+            Prim::Index { n } => {
+                let mut s = x[1].shape.clone();
+                s.extend_from_slice(&x[0].shape[*n..]);
+                smallvec![with(s, x[0].dtype)]
+            }
+            Prim::Cat { axis } => {
+                let mut s = x[0].shape.clone();
+                s[*axis] = x.iter().map(|m| m.shape[*axis]).sum();
+                smallvec![with(s, x[0].dtype)]
+            }
+            Prim::ScatterView { base, .. } => smallvec![with(base.clone(), x[0].dtype)],
+            Prim::Sort { .. } => smallvec![first(0), with(x[0].shape.clone(), DType::I64)],
+            Prim::TopK { k, axis, .. } => {
+                let mut s = x[0].shape.clone();
+                if !s.is_empty() {
+                    s[*axis] = *k;
+                }
+                smallvec![with(s.clone(), x[0].dtype), with(s, DType::I64)]
+            }
+            Prim::Nonzero => smallvec![with(smallvec![0, x[0].shape.len()], DType::I64)],
+            Prim::Softmax { .. } | Prim::SoftmaxGrad { .. } => smallvec![first(0)],
+            Prim::LayerNorm { dims, .. } => {
+                let n = x[0].shape.len() - dims;
+                let s: Shape = x[0].shape.iter().enumerate().map(|(i, &s)| if i < n { s } else { 1 }).collect();
+                smallvec![first(0), with(s.clone(), acc(x[0].dtype)), with(s, acc(x[0].dtype))]
+            }
+            Prim::LayerNormGrad { dims, .. } => {
+                let s = Shape::from_slice(&x[1].shape[x[1].shape.len() - dims..]);
+                smallvec![first(1), with(s.clone(), x[1].dtype), with(s, x[1].dtype)]
+            }
+            Prim::BatchNorm { .. } => {
+                let s: Shape = smallvec![x[0].shape[1]];
+                smallvec![first(0), with(s.clone(), acc(x[0].dtype)), with(s, acc(x[0].dtype))]
+            }
+            Prim::BatchNormGrad { .. } => {
+                let s: Shape = smallvec![x[1].shape[1]];
+                smallvec![first(1), with(s.clone(), acc(x[1].dtype)), with(s, acc(x[1].dtype))]
+            }
+            Prim::Attention(_) => {
+                let (q, v) = (&x[0].shape, &x[2].shape);
+                let n = q.len();
+                let mut s = q.clone();
+                s[n - 1] = v[n - 1];
+                smallvec![with(s, x[0].dtype), with(Shape::from_slice(&q[..n - 1]), acc(x[0].dtype))]
+            }
+            Prim::AttentionGrad(_) => smallvec![first(1), first(2), first(3)],
+            Prim::Linalg(op) => linalg_shapes(*op, x),
+        }
+    }
+}
+
+fn pooled(shape: &[usize], out: &[usize]) -> Shape {
+    let mut s = Shape::from_slice(&shape[..shape.len() - out.len()]);
+    s.extend_from_slice(out);
+    s
+}
+
+fn linalg_shapes(op: LinalgOp, x: &[Meta]) -> SmallVec<[Meta; 3]> {
+    let n = x[0].shape.len();
+    let (rows, cols) = (x[0].shape[n - 2], x[0].shape[n - 1]);
+    let k = rows.min(cols);
+    let batch = Shape::from_slice(&x[0].shape[..n - 2]);
+    let of = |tail: &[usize]| {
+        let mut shape = batch.clone();
+        shape.extend_from_slice(tail);
+        Meta { shape, dtype: x[0].dtype }
+    };
+    let real = |tail: &[usize]| Meta { dtype: x[0].dtype.real(), ..of(tail) };
+    match op {
+        LinalgOp::Solve | LinalgOp::TriangularSolve { .. } => smallvec![x[1].clone()],
+        LinalgOp::Inverse | LinalgOp::Cholesky { .. } => smallvec![x[0].clone()],
+        LinalgOp::SlogDet => smallvec![of(&[]), real(&[])],
+        LinalgOp::Qr { full: true } => smallvec![of(&[rows, rows]), of(&[rows, cols])],
+        LinalgOp::Qr { full: false } => smallvec![of(&[rows, k]), of(&[k, cols])],
+        LinalgOp::Svd { full: true } => smallvec![of(&[rows, rows]), real(&[k]), of(&[cols, cols])],
+        LinalgOp::Svd { full: false } => smallvec![of(&[rows, k]), real(&[k]), of(&[k, cols])],
+        LinalgOp::Eigh { .. } => smallvec![real(&[cols]), x[0].clone()],
+    }
+}
+
+impl Prim {
+    /// May input `i` be a pointwise program that the kernel evaluates while it reads (a prologue)?
+    pub fn takes_prologue(&self, i: usize) -> bool {
+        match self {
+            Prim::Reduce { .. } | Prim::Extreme { .. } | Prim::VarMean { .. } => true,
+            Prim::Softmax { .. } | Prim::SoftmaxGrad { .. } => true,
+            Prim::LayerNorm { .. } => i == 0,
+            Prim::LayerNormGrad { .. } => i < 2,
+            Prim::BatchNorm { .. } => i == 0,
+            Prim::BatchNormGrad { .. } => i < 2,
+            Prim::MatMul { .. } => i < 2,
+            Prim::Scan { .. }
+            | Prim::Conv { .. }
+            | Prim::ConvGradInput { .. }
+            | Prim::ConvGradWeight { .. }
+            | Prim::MaxPool { .. }
+            | Prim::MaxPoolGrad { .. }
+            | Prim::AvgPool { .. }
+            | Prim::AvgPoolGrad { .. }
+            | Prim::AdaptiveAvgPool { .. }
+            | Prim::AdaptiveAvgPoolGrad { .. }
+            | Prim::AdaptiveMaxPool { .. }
+            | Prim::Gather { .. }
+            | Prim::Scatter { .. }
+            | Prim::IndexSelect { .. }
+            | Prim::IndexAdd { .. }
+            | Prim::Index { .. }
+            | Prim::IndexPut { .. }
+            | Prim::Cat { .. }
+            | Prim::ScatterView { .. }
+            | Prim::Sort { .. }
+            | Prim::TopK { .. }
+            | Prim::Nonzero
+            | Prim::Attention(_)
+            | Prim::AttentionGrad(_)
+            | Prim::Linalg(_) => false,
+        }
+    }
+    /// May a pointwise program be applied to the first result before it is stored (an epilogue)?
+    pub fn takes_epilogue(&self) -> bool {
+        matches!(self, Prim::MatMul { .. } | Prim::Conv { .. })
+    }
+}
