@@ -1,7 +1,8 @@
 """Trains a small convolutional network on handwritten digits and draws what it learned.
 
-The data are the 1,797 scans of 8 x 8 pixels that scikit-learn ships (UCI, E. Alpaydin and C. Kaynak, 1998). A quarter of them, drawn
-stratified with a printed seed, is the test set: it is looked at once, after training. A tenth of the rest is for the validation curve.
+The data are the 1,797 scans of 8 x 8 pixels that scikit-learn ships (UCI, E. Alpaydin and C. Kaynak, 1998).
+A quarter of them, drawn stratified with a printed seed, is the test set: it is looked at once, after training.
+A tenth of the rest is for the validation curve.
 
 usage: digits.py [--device auto|cpu|wgpu] [--epochs 25] [--seed 7] [--picture digits.png]
 """
@@ -16,14 +17,14 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import rtorch.nn as nn
+import rtorch.nn.functional as F
+from rtorch.utils.data import DataLoader, TensorDataset
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 import rtorch as torch
-import rtorch.nn as nn
-import rtorch.nn.functional as F
-from rtorch.utils.data import DataLoader, TensorDataset
 
 BATCH = 64
 PEAK_LR = 4e-3

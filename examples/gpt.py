@@ -1,7 +1,8 @@
 """Trains a small GPT, letter by letter, on the source text of Python's standard library and lets it write some.
 
-A transformer decoder as in "Language Models are Unsupervised Multitask Learners" (Radford et al., 2019): learned positions, layer norm
-before each block, GELU, tied input and output embeddings. AdamW, gradient clipping, warm-up and a cosine schedule.
+A transformer decoder as in "Language Models are Unsupervised Multitask Learners" (Radford et al., 2019): learned
+positions, layer norm before each block, GELU, tied input and output embeddings. AdamW, gradient clipping, warm-up
+and a cosine schedule.
 
 usage: gpt.py [--device auto|cpu|wgpu] [--steps 800] [--seed 1] [--prompt "def "]
 """
@@ -14,11 +15,11 @@ import sysconfig
 import time
 
 import numpy as np
+import rtorch.nn as nn
+import rtorch.nn.functional as F
 from tqdm import tqdm
 
 import rtorch as torch
-import rtorch.nn as nn
-import rtorch.nn.functional as F
 
 CONTEXT, WIDTH, HEADS, LAYERS = 64, 128, 4, 4
 BATCH = 16

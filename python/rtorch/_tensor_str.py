@@ -32,14 +32,13 @@ _PROFILES = {
 PRINT_OPTS = _PrinterOptions()
 
 
-def set_printoptions(
-    precision=None, threshold=None, edgeitems=None, linewidth=None, profile=None, sci_mode=None
-):
+def set_printoptions(precision=None, threshold=None, edgeitems=None, linewidth=None, profile=None, sci_mode=None):
     """Sets how tensors are printed.
 
-    precision: digits after the point (4). threshold: elements above which the middle is left out (1000). edgeitems: how many stay at
-    each end of a dimension then (3). linewidth: characters a line (80). profile: "default", "short" or "full" sets those four at
-    once. sci_mode: True or False forces exponents on or off; None, also when not given, decides by the values.
+    precision: digits after the point (4). threshold: elements above which the middle is left out (1000).
+    edgeitems: how many stay at each end of a dimension then (3). linewidth: characters a line (80).
+    profile: "default", "short" or "full" sets those four at once.
+    sci_mode: True or False forces exponents on or off; None, also when not given, decides by the values.
 
     >>> rtorch.set_printoptions(precision=2)
     >>> rtorch.tensor([1.12345])
@@ -82,7 +81,8 @@ class _Formatter:
             self.width = max(1, max(len(str(v)) for v in values))
 
     def _choose(self, values):
-        # Zeros, infinities and nans have no say, neither in the style nor in the width: so PyTorch prints [inf, -inf] unpadded.
+        # Zeros, infinities and nans have no say, neither in the style nor in the width:
+        # so PyTorch prints [inf, -inf] unpadded.
         telling = [v for v in values if v != 0 and math.isfinite(v)]
         if not telling:
             return
@@ -148,7 +148,7 @@ def _vector(values, indent, shortened, formatter):
 
 
 def _nested(values, indent, cut, formatter):
-    """`values` (lists within lists, one level for each entry of `cut`) as text that starts `indent` characters into its line."""
+    """`values`, lists within lists to the depth of `cut`, as text that starts `indent` characters into its line."""
     if not cut:
         return formatter(values)
     if len(cut) == 1:
