@@ -1,7 +1,8 @@
 """Runs pytest once in each mode that changes how rtorch executes, and prints one line for each.
 
 usage: run_modes.py [--everything] [PYTEST ARGUMENT ...]
-Without arguments: the tests marked `modes`, in every mode but the default one. --everything: all tests, slow ones too, in all.
+Without arguments: the tests marked `modes`, in every mode but the default one.
+--everything: all tests, the slow ones too, in all modes.
 """
 
 import os
