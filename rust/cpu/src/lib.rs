@@ -1,6 +1,16 @@
 //! `rtorch-cpu`: the CPU backend. Kernels over raw strided windows of memory: `map` for pointwise programs, `run` for
 //! primitives. No tensors, no autograd, no deferral here (`rtorch-core`); meaning and shapes come from `rtorch-ir`.
 
+pub mod alloc;
+mod interp;
+mod run;
+pub mod simd;
+pub mod threads;
+
+pub use alloc::Buffer;
+pub use interp::map;
+pub use run::run;
+
 use rtorch_ir::{DType, Layout, Program};
 
 /// A strided window of memory: element 0 lies at `ptr + layout.offset * dtype.size()`.

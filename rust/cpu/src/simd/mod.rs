@@ -1,0 +1,3 @@
+//! Vector code: which instruction set runs (`detect`).
+
+pub mod detect;
