@@ -3,6 +3,7 @@
 
 pub mod alloc;
 mod interp;
+pub mod random;
 mod run;
 pub mod simd;
 pub mod threads;
