@@ -1,8 +1,8 @@
 """Recorded PyTorch 2.13 behaviour (tests/data/*.npz): decoding, calling, comparing.
 
-An entry is an operator, a module, an optimizer or a refused call; it has one or more cases and passes when all of
-them agree. A case is JSON; `{"t": n}` stands for the array a<n> of its file. test_conformance.py turns entries into
-tests. Run as a script it prints totals and keeps the list of entries that pass:
+An entry is an operator, a module, an optimizer, a refused call or a stream of random numbers; it has one or more cases
+and passes when all of them agree. A case is JSON; `{"t": n}` stands for the array a<n> of its file. test_conformance.py
+turns entries into tests. Run as a script it prints totals and keeps the list of entries that pass:
 
 usage: recorded.py [--device cpu|wgpu] [--only SUBSTRING] [--update]
 --update adds what passes now to tests/data/conformance_known.json and never removes: an entry that stops passing
@@ -24,7 +24,13 @@ import rtorch
 
 DATA = pathlib.Path(__file__).parent / "data"
 KNOWN = DATA / "conformance_known.json"
-FILES = {"op": "ops_float32.npz", "module": "modules.npz", "optim": "optimizers.npz", "refused": "bad_inputs.npz"}
+FILES = {
+    "op": "ops_float32.npz",
+    "module": "modules.npz",
+    "optim": "optimizers.npz",
+    "refused": "bad_inputs.npz",
+    "stream": "cpu_random.npz",
+}
 # |got - want| <= rtol * |want| + atol * max(1, largest |want|), by the dtype of the recorded answer.
 TOLERANCE = {"float16": (5e-3, 5e-3), "bfloat16": (3e-2, 3e-2), "float64": (1e-6, 1e-7), "complex128": (1e-6, 1e-7)}
 FLOAT32_TOLERANCE = (2e-4, 2e-5)
@@ -51,6 +57,8 @@ def load(kind):
 def entry_name(kind, case):
     if kind in ("module", "optim"):
         return case[kind]
+    if kind == "stream":
+        return f"seed {case['seed']}: " + "; ".join(code for code, _ in case["steps"])
     return case["op"] + ("." + case["variant"] if case["variant"] else "")
 
 
@@ -279,7 +287,16 @@ def run_refused(case, arrays, device):
     raise Differs(f"no error; PyTorch raises {case['error']}: {case['match'][:80]}")
 
 
-RUNNERS = {"op": run_op, "module": run_module, "optim": run_optim, "refused": run_refused}
+def run_stream(case, arrays, device):
+    """PyTorch's CPU generator, whatever the device: the same draws after the same seed."""
+    rtorch.manual_seed(case["seed"])
+    for code, key in case["steps"]:
+        got, want = to_numpy(eval(code, {"torch": rtorch})), arrays[key]
+        if got.shape != want.shape or not np.allclose(got, want, rtol=1e-5, atol=1e-6):
+            raise Differs(f"{code} draws other numbers")
+
+
+RUNNERS = {"op": run_op, "module": run_module, "optim": run_optim, "refused": run_refused, "stream": run_stream}
 
 
 def run_entry(kind, name, device):
@@ -319,6 +336,8 @@ def main():
     options = parser.parse_args()
     passing = {}
     for kind in FILES:
+        if kind == "stream" and options.device != "cpu":
+            continue
         _, entries = load(kind)
         chosen = sorted(name for name in entries if options.only in name)
         passing[kind] = []
