@@ -2,7 +2,10 @@
 //! primitives. No tensors, no autograd, no deferral here (`rtorch-core`); meaning and shapes come from `rtorch-ir`.
 
 pub mod alloc;
+pub mod gemm;
 mod interp;
+mod matmul;
+mod operand;
 pub mod random;
 mod run;
 pub mod simd;

@@ -9,11 +9,11 @@ use crate::{Arg, Epilogue, Source};
 /// shapes and dtypes that `Prim::infer` answers, in any layout).
 pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[Arg]) -> Result<()> {
     match prim {
+        Prim::MatMul { alpha, beta, .. } => crate::matmul::matmul(*alpha, *beta, inputs, epilogue, outs),
         Prim::Reduce { .. }
         | Prim::Extreme { .. }
         | Prim::VarMean { .. }
         | Prim::Scan { .. }
-        | Prim::MatMul { .. }
         | Prim::Conv { .. }
         | Prim::ConvGradInput { .. }
         | Prim::ConvGradWeight { .. }

@@ -1,0 +1,192 @@
+//! The register tile: C[m x n] (+)= A[m x k] B[k x n] from packed operands, for every tile size and instruction set.
+//! One body, inlined into a function per (instruction set, rows, registers per row) and found through `kernels`.
+//! Who packs and blocks: `pack` and the driver in `mod`.
+
+use super::blend::Blend;
+use super::dot::{Axpys, Dots};
+use super::lanes::{Lanes, Plain, Real};
+use super::pack::Panel;
+use crate::simd::detect::{Capability, capability};
+
+/// What a tile works on. `a`: columns of `m` values, `lda` apart; `b`: rows of `n` values (readable up to the tile's
+/// full width), `ldb` apart; `c`: rows `ldc` apart.
+#[derive(Clone, Copy)]
+pub struct Tile<T> {
+    pub k: usize,
+    pub a: *const T,
+    pub lda: usize,
+    pub b: *const T,
+    pub ldb: usize,
+    pub c: *mut T,
+    pub ldc: usize,
+    /// Columns of C that exist.
+    pub n: usize,
+    /// Add to C, or overwrite it.
+    pub add: bool,
+}
+
+/// The body of a tile of `M` rows and `W` registers per row.
+///
+/// # Safety
+/// The pointers of `t` must be good for what the struct says, and the instruction set of `V` detected.
+#[inline(always)]
+unsafe fn tile<V: Lanes, const M: usize, const W: usize>(t: &Tile<V::T>) {
+    // SAFETY: as the caller's; stores touch `n` columns of `M` rows.
+    unsafe {
+        let (mut a, mut b) = (t.a, t.b);
+        let mut acc = [[V::zero(); W]; M];
+        for _ in 0..t.k {
+            let mut bv = [V::zero(); W];
+            for w in 0..W {
+                bv[w] = V::load(b.add(w * V::N));
+            }
+            for i in 0..M {
+                let av = V::splat(*a.add(i));
+                for w in 0..W {
+                    acc[i][w] = av.fma(bv[w], acc[i][w]);
+                }
+            }
+            a = a.add(t.lda);
+            b = b.add(t.ldb);
+        }
+        let full = t.n == W * V::N;
+        for i in 0..M {
+            for w in 0..W {
+                let p = t.c.add(i * t.ldc + w * V::N);
+                let v = acc[i][w];
+                if full {
+                    let v = if t.add { V::load(p).add(v) } else { v };
+                    v.store(p);
+                } else if w * V::N < t.n {
+                    let n = (t.n - w * V::N).min(V::N);
+                    let v = if t.add { V::load_n(p, n).add(v) } else { v };
+                    v.store_n(p, n);
+                }
+            }
+        }
+    }
+}
+
+type Kernel<T> = unsafe fn(&Tile<T>);
+
+/// The kernels of one instruction set and type.
+pub struct Kernels<T: 'static> {
+    /// Most rows of a tile.
+    pub rows: usize,
+    /// Columns of a tile of two registers, the width of a packed panel of B.
+    pub width: usize,
+    /// Values per register.
+    pub lanes: usize,
+    /// `tiles[w - 1][m - 1]`: m rows of w registers.
+    pub tiles: [&'static [Kernel<T>]; 2],
+    pub pack: unsafe fn(&Panel<T>),
+    /// `dot::dots`: rows of A with rows of B, both along k.
+    pub dots: unsafe fn(&Dots<T>),
+    /// `dot::axpys`: a few rows of A with B, whose rows lie along n.
+    pub axpys: unsafe fn(&Axpys<T>),
+    /// `blend::blend`.
+    pub blend: unsafe fn(&Blend<T>, [usize; 2], [usize; 2]),
+}
+
+impl<T> Kernels<T> {
+    /// # Safety
+    /// As `tile`'s; `m` is at most `rows`.
+    #[inline]
+    pub unsafe fn run(&self, m: usize, t: &Tile<T>) {
+        // SAFETY: as the caller's; these kernels were chosen for this machine.
+        unsafe { self.tiles[(t.n > self.lanes) as usize][m - 1](t) }
+    }
+}
+
+/// A compute type with its kernels for this machine.
+pub trait Gemm: Real {
+    fn kernels() -> &'static Kernels<Self>;
+}
+
+macro_rules! kernels {
+    ($mod:ident, $lanes:ty, $t:ty, [$($m:literal)*] $(, #[$feature:meta])?) => {
+        pub mod $mod {
+            use super::*;
+            $(#[$feature])?
+            unsafe fn one<const M: usize>(t: &Tile<$t>) {
+                // SAFETY: as the caller's.
+                unsafe { tile::<$lanes, M, 1>(t) }
+            }
+            $(#[$feature])?
+            unsafe fn two<const M: usize>(t: &Tile<$t>) {
+                // SAFETY: as the caller's.
+                unsafe { tile::<$lanes, M, 2>(t) }
+            }
+            $(#[$feature])?
+            unsafe fn pack(p: &Panel<$t>) {
+                // SAFETY: as the caller's.
+                unsafe { crate::gemm::pack::pack::<$lanes>(p) }
+            }
+            $(#[$feature])?
+            unsafe fn dots(d: &Dots<$t>) {
+                // SAFETY: as the caller's.
+                unsafe { crate::gemm::dot::dots::<$lanes>(d) }
+            }
+            $(#[$feature])?
+            unsafe fn axpys(d: &Axpys<$t>) {
+                // SAFETY: as the caller's.
+                unsafe { crate::gemm::dot::axpys::<$lanes>(d) }
+            }
+            $(#[$feature])?
+            unsafe fn blend(b: &Blend<$t>, rows: [usize; 2], cols: [usize; 2]) {
+                // SAFETY: as the caller's.
+                unsafe { crate::gemm::blend::blend::<$lanes>(b, rows, cols) }
+            }
+            pub static KERNELS: Kernels<$t> = Kernels {
+                rows: <$lanes>::ROWS,
+                width: 2 * <$lanes>::N,
+                lanes: <$lanes>::N,
+                tiles: [&[$(one::<$m>),*], &[$(two::<$m>),*]],
+                pack,
+                dots,
+                axpys,
+                blend,
+            };
+        }
+    };
+}
+
+kernels!(plain32, Plain<f32, 8>, f32, [1 2 3 4]);
+kernels!(plain64, Plain<f64, 4>, f64, [1 2 3 4]);
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::*;
+    use crate::gemm::lanes::{Avx2F32, Avx2F64, Avx512F32, Avx512F64};
+    kernels!(avx512_32, Avx512F32, f32, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], #[target_feature(enable = "avx512f")]);
+    kernels!(avx512_64, Avx512F64, f64, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], #[target_feature(enable = "avx512f")]);
+    kernels!(avx2_32, Avx2F32, f32, [1 2 3 4 5 6], #[target_feature(enable = "avx2,fma")]);
+    kernels!(avx2_64, Avx2F64, f64, [1 2 3 4 5 6], #[target_feature(enable = "avx2,fma")]);
+}
+
+impl Gemm for f32 {
+    fn kernels() -> &'static Kernels<f32> {
+        match capability() {
+            #[cfg(target_arch = "x86_64")]
+            Capability::Avx512 => &x86::avx512_32::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Capability::Avx2 => &x86::avx2_32::KERNELS,
+            Capability::Baseline => &plain32::KERNELS,
+            #[cfg(not(target_arch = "x86_64"))]
+            Capability::Avx512 | Capability::Avx2 => &plain32::KERNELS,
+        }
+    }
+}
+impl Gemm for f64 {
+    fn kernels() -> &'static Kernels<f64> {
+        match capability() {
+            #[cfg(target_arch = "x86_64")]
+            Capability::Avx512 => &x86::avx512_64::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Capability::Avx2 => &x86::avx2_64::KERNELS,
+            Capability::Baseline => &plain64::KERNELS,
+            #[cfg(not(target_arch = "x86_64"))]
+            Capability::Avx512 | Capability::Avx2 => &plain64::KERNELS,
+        }
+    }
+}
