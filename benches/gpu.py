@@ -104,9 +104,8 @@ def chain(device):
     stats = torch.runtime_stats()
     moved = (stats["bytes_read"] + stats["bytes_written"]) / 1e6
     seconds = clock(run, 10)
-    print(
-        f"  {'chain and gradient':20} {seconds * 1e6:12.1f} us  {stats['gpu_dispatches']} dispatches, {moved:.0f} MB moved"
-    )
+    counts = f"{stats['gpu_dispatches']} dispatches, {moved:.0f} MB moved"
+    print(f"  {'chain and gradient':20} {seconds * 1e6:12.1f} us         {counts}")
 
 
 def steps(device):

@@ -1,0 +1,77 @@
+"""A few seeds of the random programs on each device, the three modes bit for bit, and bugs that must be found."""
+
+import pytest
+
+import fuzz
+import rtorch
+
+CPU_SEEDS, GPU_SEEDS, MODE_SEEDS = range(200), range(30), range(200, 300)
+SLOW_CPU_SEEDS, SLOW_GPU_SEEDS = range(1000, 21000), range(1000, 4000)
+PLANTED_SEEDS = range(2000)
+
+
+def run_all(seeds, device):
+    operators = set()
+    for seed in seeds:
+        operators |= fuzz.run(seed, device)[2]
+    return operators
+
+
+@pytest.mark.modes
+def test_programs_agree_with_numpy_and_with_themselves():
+    assert len(run_all(CPU_SEEDS, "cpu")) >= 40
+
+
+@pytest.mark.gpu
+@pytest.mark.modes
+def test_programs_agree_on_the_gpu():
+    run_all(GPU_SEEDS, "wgpu")
+
+
+@pytest.mark.slow
+def test_many_programs():
+    run_all(SLOW_CPU_SEEDS, "cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.gpu
+def test_many_programs_on_the_gpu():
+    run_all(SLOW_GPU_SEEDS, "wgpu")
+
+
+def test_the_three_modes_give_the_same_bits():
+    default, eager, always = (fuzz.digests_of_mode(mode, MODE_SEEDS) for mode in fuzz.MODES)
+    assert len(default) == len(MODE_SEEDS)
+    assert default == eager == always
+
+
+# ---- planted bugs: what a missed copy, a wrong stride and a wrong tile tail would do
+
+
+def missed_copy(monkeypatch):
+    monkeypatch.setattr(rtorch.Tensor, "clone", lambda self: self)
+
+
+def wrong_stride(monkeypatch):
+    right = rtorch.Tensor.transpose
+    square = lambda t, i, j: t.shape[i] == t.shape[j]
+    monkeypatch.setattr(rtorch.Tensor, "transpose", lambda t, i, j: t[...] if square(t, i, j) else right(t, i, j))
+
+
+def wrong_tail(monkeypatch):
+    right = rtorch.tanh
+
+    def tanh(t):
+        out = right(t)
+        if out.dim() == 1 and out.numel() % 8:
+            out[-1] = out[-1] * 1.0001
+        return out
+
+    monkeypatch.setattr(rtorch, "tanh", tanh)
+
+
+@pytest.mark.parametrize("plant", [missed_copy, wrong_stride, wrong_tail])
+def test_a_planted_bug_is_found(plant, monkeypatch):
+    plant(monkeypatch)
+    with pytest.raises(fuzz.Mismatch):
+        run_all(PLANTED_SEEDS, "cpu")
