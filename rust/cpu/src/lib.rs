@@ -2,14 +2,22 @@
 //! primitives. No tensors, no autograd, no deferral here (`rtorch-core`); meaning and shapes come from `rtorch-ir`.
 
 pub mod alloc;
+mod assemble;
+mod element;
+mod gather;
 pub mod gemm;
 mod interp;
 mod matmul;
+pub mod nonzero;
 mod operand;
 pub mod random;
 mod run;
+mod scatter;
 pub mod simd;
+#[cfg(test)]
+mod testing;
 pub mod threads;
+mod walk;
 
 pub use alloc::Buffer;
 pub use interp::map;

@@ -10,6 +10,15 @@ use crate::{Arg, Epilogue, Source};
 pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[Arg]) -> Result<()> {
     match prim {
         Prim::MatMul { alpha, beta, .. } => crate::matmul::matmul(*alpha, *beta, inputs, epilogue, outs),
+        Prim::Gather { axis } => crate::gather::gather(*axis, inputs, outs),
+        Prim::Scatter { axis, op } => crate::scatter::scatter(*axis, *op, inputs, outs),
+        Prim::IndexSelect { axis } => crate::gather::index_select(*axis, inputs, outs),
+        Prim::IndexAdd { axis, op } => crate::scatter::index_add(*axis, *op, inputs, outs),
+        Prim::Index { n } => crate::gather::index(*n, inputs, outs),
+        Prim::IndexPut { n, accumulate } => crate::scatter::index_put(*n, *accumulate, inputs, outs),
+        Prim::Cat { axis } => crate::assemble::cat(*axis, inputs, outs),
+        Prim::ScatterView { view, base } => crate::scatter::scatter_view(view, base, inputs, outs),
+        Prim::Nonzero => crate::nonzero::nonzero(inputs, outs),
         Prim::Reduce { .. }
         | Prim::Extreme { .. }
         | Prim::VarMean { .. }
@@ -24,17 +33,8 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         | Prim::AdaptiveAvgPool { .. }
         | Prim::AdaptiveAvgPoolGrad { .. }
         | Prim::AdaptiveMaxPool { .. }
-        | Prim::Gather { .. }
-        | Prim::Scatter { .. }
-        | Prim::IndexSelect { .. }
-        | Prim::IndexAdd { .. }
-        | Prim::Index { .. }
-        | Prim::IndexPut { .. }
-        | Prim::Cat { .. }
-        | Prim::ScatterView { .. }
         | Prim::Sort { .. }
         | Prim::TopK { .. }
-        | Prim::Nonzero
         | Prim::Softmax { .. }
         | Prim::SoftmaxGrad { .. }
         | Prim::LayerNorm { .. }
