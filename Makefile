@@ -49,6 +49,7 @@ test-all: need-cargo note-vulkan $(VENV)/.tests lint ## every test in every mode
 	RTORCH_ALLOW_SOFTWARE=1 $(BIN)/python tests/run_modes.py --everything
 
 bench: need-cargo $(VENV)/.examples ## operators, training and GPU figures of this machine
+	$(BIN)/python benches/imports.py
 	$(BIN)/python benches/operators.py
 	$(BIN)/python benches/train.py
 	RTORCH_ALLOW_SOFTWARE=1 $(BIN)/python benches/gpu.py

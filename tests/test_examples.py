@@ -51,6 +51,14 @@ def test_gpt_learns(device):
     assert stats["host_fallbacks"] == 0
 
 
+def test_the_program_in_the_readme(capsys):
+    text = (EXAMPLES.parent / "README.md").read_text()
+    exec(text.split("```python\n")[1].split("```")[0], {"__name__": "readme"})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:5]] == ["0", "100", "200", "300", "400"]
+    assert float(lines[4].split()[1]) < 0.02
+
+
 def test_numpy_bridge():
     lines, _ = run("numpy_bridge.py")
     text = "\n".join(lines)
