@@ -1,0 +1,271 @@
+//! Pointwise programs: one printed kernel per program, operand classes and way of storing. Tensors larger than one
+//! binding are run in windows. Not here: programs as text (`emit.rs`), launching (`kernel.rs`).
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use rtorch_ir::{DType, Error, Layout, Program, Result, Scalar};
+use smallvec::SmallVec;
+
+use crate::access::{Access, word};
+use crate::device::Device;
+use crate::emit;
+use crate::kernel::{Id, Kernel, Names, Operand, broadcast, fits, grid, open_main, uses_index};
+use crate::memory::Buffer;
+use crate::{GpuArg, GpuSource};
+
+/// How an output is written.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Put {
+    /// Each element has words of its own.
+    Words,
+    /// Packed elements in a row: a thread writes whole words.
+    Run,
+    /// Packed elements anywhere: bits are set in words that threads share.
+    Bits,
+    /// Added to what is there (elements may coincide).
+    Add,
+}
+
+/// An output with the layout that the kernel's iteration gives it.
+struct Out {
+    operand: Operand,
+    put: Put,
+}
+
+impl Device {
+    /// Runs a pointwise program over `shape`: `outs[i]` gets output `i`. Layouts are broadcast to the shape; an output
+    /// may be the memory of a leaf of the same layout.
+    pub fn map(self: &Arc<Self>, program: &Program, shape: &[usize], leaves: &[GpuArg], outs: &[GpuArg]) -> Result<()> {
+        self.check()?;
+        self.run_map(program, shape, leaves, outs, false)
+    }
+
+    /// Writes one value to every element.
+    pub fn fill(self: &Arc<Self>, out: &GpuArg, value: Scalar) -> Result<()> {
+        self.map(&Program::fill(value, out.dtype), &out.layout.shape, &[], &[*out])
+    }
+
+    /// Copies elements, converting and in any layouts of one shape.
+    pub fn copy_elements(self: &Arc<Self>, from: &GpuArg, to: &GpuArg) -> Result<()> {
+        self.map(&Program::copy(from.dtype, to.dtype), &to.layout.shape, &[*from], &[*to])
+    }
+
+    /// Adds elements to those of a layout that may overlap itself (f32, i32, i64).
+    pub(crate) fn add_elements(self: &Arc<Self>, from: &GpuArg, to: &GpuArg) -> Result<()> {
+        self.run_map(&Program::copy(from.dtype, to.dtype), &to.layout.shape, &[*from], &[*to], true)
+    }
+
+    /// The value of a source in memory of its own, contiguous, as `dtype`.
+    pub(crate) fn materialise(self: &Arc<Self>, s: &GpuSource, dtype: DType) -> Result<(Buffer, Layout)> {
+        let layout = Layout::contiguous(s.shape);
+        let buffer = self.alloc(layout.numel() * dtype.size())?;
+        let mut p = s.program.clone();
+        let r = p.cast(p.outputs[0], dtype);
+        p.outputs[0] = r;
+        self.map(&p, s.shape, s.leaves, &[GpuArg { buffer: &buffer, dtype, layout: &layout }])?;
+        Ok((buffer, layout))
+    }
+
+    fn run_map(
+        self: &Arc<Self>,
+        program: &Program,
+        shape: &[usize],
+        leaves: &[GpuArg],
+        outs: &[GpuArg],
+        add: bool,
+    ) -> Result<()> {
+        for a in leaves.iter().chain(outs) {
+            emit::check_dtype(a.dtype)?;
+        }
+        if let Some(v) = program.values.iter().find(|v| emit::check_dtype(v.1).is_err()) {
+            return emit::check_dtype(v.1);
+        }
+        if shape.contains(&0) || outs.is_empty() {
+            return Ok(());
+        }
+        let limit = self.profile.storage_buffers as usize;
+        if leaves.len() + outs.len() > limit && outs.len() > 1 {
+            // one kernel per output
+            for i in 0..outs.len() {
+                let mut p = program.clone();
+                p.outputs = SmallVec::from_slice(&[program.outputs[i]]);
+                let kept = p.prune();
+                let l: SmallVec<[GpuArg; 8]> = kept.iter().map(|&k| leaves[k]).collect();
+                self.run_map(&p, shape, &l, &outs[i..i + 1], add)?;
+            }
+            return Ok(());
+        }
+        let mut layouts: SmallVec<[Layout; 10]> = SmallVec::new();
+        for a in leaves.iter().chain(outs) {
+            layouts.push(broadcast(a.layout, shape)?);
+        }
+        if uses_index(program) {
+            layouts.push(Layout::contiguous(shape));
+        }
+        reorder(&mut layouts, leaves.len());
+        self.map_window(program, leaves, outs, &mut layouts, add)
+    }
+
+    /// Runs a box of the iteration, halved along its outermost dim until every operand fits a binding.
+    fn map_window(
+        self: &Arc<Self>,
+        program: &Program,
+        leaves: &[GpuArg],
+        outs: &[GpuArg],
+        layouts: &mut SmallVec<[Layout; 10]>,
+        add: bool,
+    ) -> Result<()> {
+        let args = || leaves.iter().chain(outs);
+        let good = args().zip(layouts.iter()).all(|(a, l)| fits(self, a.dtype, l));
+        if good && layouts[0].numel() < u32::MAX as usize {
+            return self.map_box(program, leaves, outs, layouts, add);
+        }
+        let Some(dim) = layouts[0].shape.iter().position(|&s| s > 1) else {
+            return Err(Error::memory("wgpu: an operand has no window that fits a binding of this adapter"));
+        };
+        let n = layouts[0].shape[dim];
+        for (a, b) in [(0, n / 2), (n / 2, n)] {
+            let mut part = layouts.iter().map(|l| l.slice(dim, a, b, 1)).collect();
+            self.map_window(program, leaves, outs, &mut part, add)?;
+        }
+        Ok(())
+    }
+
+    fn map_box(
+        self: &Arc<Self>,
+        program: &Program,
+        leaves: &[GpuArg],
+        outs: &[GpuArg],
+        layouts: &[Layout],
+        add: bool,
+    ) -> Result<()> {
+        let dims: SmallVec<[usize; 6]> = (0..layouts[0].ndim()).collect();
+        let groups: &[&[usize]] = &[&dims];
+        let n = layouts[0].numel();
+        let mut k = Kernel::new(self, Id::Map);
+        k.word(n as u32);
+        let consts = emit::fill(program, &mut k.build);
+        let mut ins: SmallVec<[Operand; 8]> = SmallVec::new();
+        for (a, l) in leaves.iter().zip(layouts) {
+            ins.push(k.operand(&GpuArg { layout: l, ..*a }, groups, false)?);
+        }
+        let mut results: SmallVec<[Out; 2]> = SmallVec::new();
+        for (a, l) in outs.iter().zip(&layouts[leaves.len()..]) {
+            let put = way(a, l, add);
+            let operand = k.operand(&GpuArg { layout: l, ..*a }, groups, matches!(put, Put::Bits | Put::Add))?;
+            k.key(put as u32);
+            results.push(Out { operand, put });
+        }
+        let index = layouts.get(leaves.len() + outs.len()).map(|l| {
+            let mut a = Access::new(l, l.offset as u32, groups);
+            a.fill(&mut k.build);
+            a
+        });
+        let step = results.iter().map(Out::step).max().unwrap_or(1);
+        let threads = (n as u64).div_ceil(step as u64);
+        k.launch(grid(threads), |names| print(program, consts, &ins, &results, index.as_ref(), step, names))
+    }
+}
+
+/// Dims in the order of the first output's memory, outermost first, so that its elements are written in a row.
+fn reorder(layouts: &mut [Layout], first_out: usize) {
+    let out = &layouts[first_out];
+    let mut order: SmallVec<[usize; 6]> = (0..out.ndim()).filter(|&d| out.shape[d] != 1).collect();
+    order.sort_by_key(|&d| std::cmp::Reverse(out.strides[d].abs()));
+    for l in layouts {
+        *l = l.permute(&order);
+    }
+}
+
+fn way(a: &GpuArg, l: &Layout, add: bool) -> Put {
+    if add {
+        return Put::Add;
+    }
+    match emit::packed_bits(a.dtype) {
+        None => Put::Words,
+        Some(_) if l.is_contiguous() && (l.offset * a.dtype.size()).is_multiple_of(4) => Put::Run,
+        Some(_) => Put::Bits,
+    }
+}
+
+impl Out {
+    /// Elements of a thread, so that it writes whole words.
+    fn step(&self) -> usize {
+        match self.put {
+            Put::Run => 4 / self.operand.dtype.size(),
+            Put::Words | Put::Bits | Put::Add => 1,
+        }
+    }
+}
+
+fn print(
+    program: &Program,
+    consts: usize,
+    ins: &[Operand],
+    outs: &[Out],
+    index: Option<&Access>,
+    step: usize,
+    names: &Names,
+) -> String {
+    let mut element = String::new();
+    for (i, leaf) in ins.iter().enumerate() {
+        element += &leaf.access.print(&format!("a{i}"), &["i"]);
+    }
+    if let Some(a) = index {
+        element += &a.print("index", &["i"]);
+    }
+    let load = |n: usize| emit::load(&names.of(ins[n].slot), ins[n].dtype, &format!("a{n}"));
+    let (text, values) = emit::program(program, "v", consts, load, "rt_i64_of_u32(index)");
+    element += &text;
+    let (mut before, mut after) = (String::new(), String::new());
+    for (i, (out, v)) in outs.iter().zip(&values).enumerate() {
+        let (b, d) = (names.of(out.operand.slot), out.operand.dtype);
+        match out.put {
+            Put::Run => {
+                let per = 4 / d.size();
+                let bits = 32 / per;
+                for w in 0..step / per {
+                    let _ = writeln!(before, "var r{i}_{w} = 0u;");
+                    let put = format!("r{i}_{w} = r{i}_{w} | ({} << ((k % {per}u) * {bits}u));", emit::packed(d, v));
+                    if step == per {
+                        let _ = writeln!(element, "{put}");
+                    } else {
+                        let _ = writeln!(element, "if (k / {per}u == {w}u) {{ {put} }}");
+                    }
+                    after += &out.operand.access.print(&format!("o{i}_{w}"), &["first"]);
+                    let at = format!("(o{i}_{w} / {per}u + {w}u)");
+                    // the last word may end in elements that are somebody else's
+                    let _ = writeln!(
+                        after,
+                        "{{ let have = min(count, {}u); if (have >= {}u) {{ {b}[{at}] = r{i}_{w}; }} else if (have > \
+                         {}u) {{ let mask = (1u << ((have - {}u) * {bits}u)) - 1u; {b}[{at}] = ({b}[{at}] & ~mask) | \
+                         (r{i}_{w} & mask); }} }}",
+                        (w + 1) * per,
+                        (w + 1) * per,
+                        w * per,
+                        w * per
+                    );
+                }
+            }
+            Put::Words | Put::Bits | Put::Add => {
+                let at = format!("o{i}");
+                element += &out.operand.access.print(&at, &["i"]);
+                element += &match out.put {
+                    Put::Bits => emit::store_shared(&b, d, &at, v),
+                    Put::Add => emit::store_add(&b, d, &at, v),
+                    Put::Words | Put::Run => emit::store(&b, d, &at, v),
+                };
+            }
+        }
+    }
+    let n = word(0);
+    if step == 1 {
+        return format!("{}if (t >= {n}) {{ return; }}\nlet i = t;\n{element}}}\n", open_main());
+    }
+    format!(
+        "{}let first = t * {step}u;\nif (first >= {n}) {{ return; }}\nlet count = min({n} - first, {step}u);\n{before}\
+         for (var k = 0u; k < count; k = k + 1u) {{\nlet i = first + k;\n{element}}}\n{after}}}\n",
+        open_main()
+    )
+}
