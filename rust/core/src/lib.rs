@@ -1,1 +1,21 @@
-//! Placeholder until the crate's first piece lands.
+//! `rtorch-core`: tensors, storage, deferral, autograd, operators. The only crate whose types users of the library see;
+//! the backends stand behind `backend`, the Python binding in front (`rtorch-python`).
+
+pub mod autograd;
+pub mod backend;
+pub mod defer;
+pub mod device;
+pub mod dispatch;
+pub mod inplace;
+pub mod kernel;
+pub mod ops;
+pub mod stats;
+pub mod storage;
+pub mod tensor;
+pub mod view;
+pub mod vjp;
+pub mod warn;
+
+pub use device::Device;
+pub use rtorch_ir::{DType, Error, ErrorKind, Layout, Result, Scalar, ScalarOp, Shape};
+pub use tensor::Tensor;

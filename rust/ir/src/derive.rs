@@ -38,16 +38,18 @@ pub fn is_differentiable(op: ScalarOp) -> bool {
     d.iter().any(|d| d.is_some())
 }
 
-/// The vector-Jacobian product of a one-output program: a program over the leaves of `program` followed by one leaf
-/// for the cotangent (of dtype `g`), whose outputs are the cotangents of the leaves `wanted`, stored as these leaves'
-/// dtypes (None where the output does not depend on the leaf). Unused leaves are kept: numbers stay those of
-/// `program`, the cotangent's number is `program.leaves.len()`.
+/// The vector-Jacobian product of a one-output program: a program over the leaves of `program` followed by a leaf for
+/// its result and one for the cotangent (of dtype `g`), whose outputs are the cotangents of the leaves `wanted`, stored
+/// as these leaves' dtypes (None where the output does not depend on the leaf). Unused leaves are kept: numbers stay
+/// those of `program`, the result's is `program.leaves.len()` and the cotangent's the one after.
 pub fn vjp(program: &Program, g: DType, wanted: &[usize]) -> (Program, SmallVec<[Option<usize>; 4]>) {
     let mut start = program.clone();
     let out = start.outputs[0];
     start.outputs.clear();
+    let result = start.load(program.dtype(out));
     let g = start.load(g);
     let n = program.values.len();
+    let last = last_op(program, out);
     let needs = depends_on(program, wanted);
     let (mut p, found) = build(start, || {
         let mut cot: Vec<Option<Ex>> = vec![None; n];
@@ -68,7 +70,9 @@ pub fn vjp(program: &Program, g: DType, wanted: &[usize]) -> (Program, SmallVec<
                     }
                 }
                 Inst::Op(op, a) => {
-                    let d = row_grads(op, a.map(Ex), Ex(i as u16), gy);
+                    // the row that makes the result (but for rounding) reads it rather than computing it again
+                    let y = if i == last { Ex(result).cast(program.ctype(i as u16).dtype()) } else { Ex(i as u16) };
+                    let d = row_grads(op, a.map(Ex), y, gy);
                     for (k, d) in d.into_iter().enumerate() {
                         let r = a[k] as usize;
                         if let Some(d) = d
@@ -103,6 +107,18 @@ pub fn vjp(program: &Program, g: DType, wanted: &[usize]) -> (Program, SmallVec<
         }));
     }
     (p, which)
+}
+
+/// The instruction behind an output, conversions between floats left out.
+fn last_op(p: &Program, out: u16) -> usize {
+    let mut r = out;
+    while let Inst::Cast(a) = p.values[r as usize].0
+        && p.dtype(a).is_float()
+        && p.dtype(r).is_float()
+    {
+        r = a;
+    }
+    r as usize
 }
 
 fn add_to(slot: &mut Option<Ex>, d: Ex) {
@@ -171,6 +187,7 @@ mod tests {
                 }
                 xs.extend(at.iter().take(r.arity - skip).map(|&v| oracle::Val::Float(v)));
                 let mut with_g = xs.clone();
+                with_g.push(oracle::run(&p, &xs, 0)[0]);
                 with_g.push(oracle::Val::Float(1.0));
                 let got = oracle::run(&d, &with_g, 0);
                 for (k, &w) in wanted.iter().enumerate() {

@@ -1,0 +1,356 @@
+//! The backward pass: nodes in reverse order of recording, cotangents summed where paths meet. Iterative throughout, so
+//! that a graph of any depth runs.
+
+use std::collections::{BinaryHeap, HashMap};
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+
+use rtorch_ir::{Error, Result, ensure};
+use smallvec::SmallVec;
+
+use super::graph::{GradNode, GradOp};
+use super::meta::Edge;
+use super::mode;
+use crate::ops;
+use crate::tensor::Tensor;
+
+/// Hashes addresses: they are distinct already.
+#[derive(Default)]
+pub struct IdHasher(u64);
+
+impl std::hash::Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            self.0 = self.0.wrapping_mul(31).wrapping_add(b as u64);
+        }
+    }
+    fn write_usize(&mut self, i: usize) {
+        self.0 = (i as u64 >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+type IdMap<V> = HashMap<usize, V, BuildHasherDefault<IdHasher>>;
+
+fn id(n: &Arc<GradNode>) -> usize {
+    Arc::as_ptr(n) as usize
+}
+
+struct Ready(Arc<GradNode>);
+
+impl PartialEq for Ready {
+    fn eq(&self, o: &Ready) -> bool {
+        self.0.seq == o.0.seq
+    }
+}
+impl Eq for Ready {}
+impl PartialOrd for Ready {
+    fn partial_cmp(&self, o: &Ready) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(o))
+    }
+}
+impl Ord for Ready {
+    fn cmp(&self, o: &Ready) -> std::cmp::Ordering {
+        self.0.seq.cmp(&o.0.seq)
+    }
+}
+
+type Grads = SmallVec<[Option<Tensor>; 2]>;
+
+pub struct Options {
+    pub keep_graph: bool,
+    pub create_graph: bool,
+    /// Adds to `.grad` of leaves (`backward`), or only answers `targets` (`grad`).
+    pub accumulate: bool,
+}
+
+struct Pass<'a> {
+    opts: &'a Options,
+    waiting: IdMap<usize>,
+    buffers: IdMap<Grads>,
+    heap: BinaryHeap<Ready>,
+    /// With targets: the nodes on a path to one.
+    needed: Option<IdMap<bool>>,
+    targets: &'a [Edge],
+    captured: Vec<Option<Tensor>>,
+    sparse_leaves: bool,
+}
+
+/// Runs backward from `roots` with their cotangents. With `targets`, answers the gradient of each (None where no path
+/// leads to it) and, where `accumulate` is set too, adds to `.grad` of those leaves only.
+pub fn run(roots: &[(Edge, Tensor)], targets: Option<&[Edge]>, opts: &Options) -> Result<Vec<Option<Tensor>>> {
+    let _mode = mode::Guard::new(opts.create_graph);
+    let empty: &[Edge] = &[];
+    let mut pass = Pass {
+        opts,
+        waiting: IdMap::default(),
+        buffers: IdMap::default(),
+        heap: BinaryHeap::new(),
+        needed: targets.map(|t| needed(roots, t)),
+        targets: targets.unwrap_or(empty),
+        captured: vec![None; targets.map_or(0, <[Edge]>::len)],
+        sparse_leaves: targets.is_some() && !opts.accumulate,
+    };
+    pass.count(roots);
+    for (e, g) in roots {
+        pass.receive(e, g.clone())?;
+    }
+    for (e, _) in roots {
+        if pass.waiting.get(&id(&e.node)).copied().unwrap_or(0) == 0 && pass.buffers.contains_key(&id(&e.node)) {
+            pass.waiting.insert(id(&e.node), usize::MAX);
+            pass.heap.push(Ready(e.node.clone()));
+        }
+    }
+    while let Some(Ready(n)) = pass.heap.pop() {
+        pass.visit(n)?;
+    }
+    Ok(pass.captured)
+}
+
+/// Which nodes lie on a path to a target.
+fn needed(roots: &[(Edge, Tensor)], targets: &[Edge]) -> IdMap<bool> {
+    let mut state: IdMap<bool> = IdMap::default();
+    for t in targets {
+        state.insert(id(&t.node), true);
+    }
+    let mut done: IdMap<()> = IdMap::default();
+    let mut stack: Vec<(Arc<GradNode>, usize)> = roots.iter().map(|r| (r.0.node.clone(), 0)).collect();
+    while let Some((n, i)) = stack.pop() {
+        if i == 0 && done.insert(id(&n), ()).is_some() {
+            continue;
+        }
+        if let Some(e) = n.next.get(i) {
+            let child = e.as_ref().map(|e| e.node.clone());
+            stack.push((n, i + 1));
+            if let Some(c) = child
+                && !done.contains_key(&id(&c))
+            {
+                stack.push((c, 0));
+            }
+            continue;
+        }
+        let on_path = n.next.iter().flatten().any(|e| state.get(&id(&e.node)).copied().unwrap_or(false));
+        let entry = state.entry(id(&n)).or_insert(false);
+        *entry |= on_path;
+    }
+    state
+}
+
+impl Pass<'_> {
+    /// How many edges lead to each node.
+    fn count(&mut self, roots: &[(Edge, Tensor)]) {
+        let mut seen: IdMap<()> = IdMap::default();
+        let mut stack: Vec<Arc<GradNode>> = roots.iter().map(|r| r.0.node.clone()).collect();
+        while let Some(n) = stack.pop() {
+            if seen.insert(id(&n), ()).is_some() {
+                continue;
+            }
+            for e in n.next.iter().flatten() {
+                if self.skips(&e.node) {
+                    continue;
+                }
+                *self.waiting.entry(id(&e.node)).or_insert(0) += 1;
+                if !seen.contains_key(&id(&e.node)) {
+                    stack.push(e.node.clone());
+                }
+            }
+        }
+    }
+    fn skips(&self, n: &Arc<GradNode>) -> bool {
+        self.needed.as_ref().is_some_and(|m| !m.get(&id(n)).copied().unwrap_or(false))
+    }
+    /// Adds a cotangent to a node's output.
+    fn receive(&mut self, e: &Edge, g: Tensor) -> Result<()> {
+        let slots = self.buffers.entry(id(&e.node)).or_default();
+        while slots.len() <= e.output {
+            slots.push(None);
+        }
+        let sum = match slots[e.output].take() {
+            None => g,
+            Some(old) => ops::add(&old, &g)?,
+        };
+        slots[e.output] = Some(sum);
+        Ok(())
+    }
+    fn visit(&mut self, n: Arc<GradNode>) -> Result<()> {
+        let mut grads = self.buffers.remove(&id(&n)).unwrap_or_default();
+        while grads.len() < n.outputs.len() {
+            grads.push(None);
+        }
+        run_tensor_hooks(&n, &mut grads)?;
+        for (i, t) in self.targets.iter().enumerate() {
+            if id(&t.node) == id(&n) {
+                self.captured[i] = grads.get(t.output).cloned().flatten();
+            }
+        }
+        let leaf = matches!(n.op, GradOp::Accumulate(_));
+        if leaf && self.sparse_leaves {
+            return Ok(());
+        }
+        let end = self.needed.is_some() && !leaf && !n.next.iter().flatten().any(|e| !self.skips(&e.node));
+        if end {
+            return Ok(());
+        }
+        let out = self.apply(&n, &grads)?;
+        drop(grads);
+        for (i, e) in n.next.iter().enumerate() {
+            let Some(e) = e else { continue };
+            if self.skips(&e.node) {
+                continue;
+            }
+            if let Some(Some(g)) = out.get(i) {
+                let g = fit(g, &n, i)?;
+                self.receive(e, g)?;
+            }
+            let left = self.waiting.entry(id(&e.node)).or_insert(1);
+            *left = left.wrapping_sub(1);
+            if *left == 0 {
+                self.heap.push(Ready(e.node.clone()));
+            }
+        }
+        Ok(())
+    }
+    fn apply(&self, n: &Arc<GradNode>, grads: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+        let (pre, post) = {
+            let x = n.extra.lock();
+            (x.pre_hooks.clone(), x.post_hooks.clone())
+        };
+        let mut grads: Vec<Option<Tensor>> = grads.to_vec();
+        for (_, h) in &pre.0 {
+            if let Some(r) = h.call(&grads, &[])? {
+                grads = r;
+            }
+        }
+        // a node that nothing reached stays silent, but a leaf's post hooks still see the visit
+        let mut out = if grads.iter().all(Option::is_none) && !matches!(n.op, GradOp::Custom(_)) {
+            vec![None; n.next.len()]
+        } else {
+            match crate::vjp::apply(n, &grads, self.opts.create_graph) {
+                Ok(o) => o,
+                Err(e) => return Err(explain(n, e)),
+            }
+        };
+        if mode::anomaly() == (true, true) {
+            check_nan(n, &out)?;
+        }
+        for (_, h) in &post.0 {
+            if let Some(r) = h.call(&out, &grads)? {
+                out = r;
+            }
+        }
+        if !self.opts.keep_graph {
+            n.release();
+        }
+        Ok(out)
+    }
+}
+
+/// Anomaly mode: the forward line of the node that failed.
+fn explain(n: &Arc<GradNode>, e: Error) -> Error {
+    if let Some(t) = n.trace.lock().as_ref() {
+        crate::warn::warn(&format!(
+            "Error detected in {}. Traceback of forward call that caused the error:\n{t}",
+            n.name
+        ));
+    }
+    e
+}
+
+fn check_nan(n: &Arc<GradNode>, out: &[Option<Tensor>]) -> Result<()> {
+    for (i, g) in out.iter().enumerate() {
+        let Some(g) = g else { continue };
+        let nan = ops::reduce::any(&ops::unary(rtorch_ir::ScalarOp::IsNan, g)?, &[], false)?;
+        if ops::convert::item(&nan)?.is_true() {
+            return Err(explain(
+                n,
+                Error::runtime(format!("Function '{}' returned nan values in its {i}th output.", n.name)),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn run_tensor_hooks(n: &Arc<GradNode>, grads: &mut Grads) -> Result<()> {
+    let (hooks, retain) = {
+        let x = n.extra.lock();
+        if x.tensor_hooks.is_empty() && x.retain.is_empty() {
+            return Ok(());
+        }
+        (x.tensor_hooks.clone(), x.retain.clone())
+    };
+    for (output, hooks) in &hooks {
+        if let Some(g) = grads.get_mut(*output)
+            && let Some(old) = g.take()
+        {
+            *g = Some(hooks.run(old)?);
+        }
+    }
+    for (output, t) in &retain {
+        if let (Some(t), Some(Some(g))) = (t.upgrade(), grads.get(*output)) {
+            let t = Tensor::from_inner(t);
+            let sum = match t.grad() {
+                None => g.clone(),
+                Some(old) => ops::add(&old, g)?,
+            };
+            t.set_grad(Some(sum));
+        }
+    }
+    Ok(())
+}
+
+/// A cotangent in the shape and dtype of the input it belongs to.
+fn fit(g: &Tensor, n: &Arc<GradNode>, i: usize) -> Result<Tensor> {
+    let Some(m) = n.inputs.get(i) else { return Ok(g.clone()) };
+    let mut g = g.clone();
+    if g.shape() != m.shape {
+        ensure!(
+            rtorch_ir::shape::broadcast(&g.shape(), &m.shape).is_ok_and(|s| s == g.shape()),
+            runtime,
+            "Function {} returned an invalid gradient at index {i} - got {:?} but expected shape compatible with {:?}",
+            n.name,
+            g.shape().as_slice(),
+            m.shape.as_slice()
+        );
+        g = ops::reduce::sum_to(&g, &m.shape)?;
+    }
+    if g.dtype() != m.dtype && g.dtype().is_differentiable() {
+        g = ops::convert::to_dtype(&g, m.dtype)?;
+    }
+    if g.device() != m.device {
+        g = ops::convert::copy_to(&g, m.device)?;
+    }
+    Ok(g)
+}
+
+/// `.grad` of a leaf plus a new gradient.
+pub fn accumulate(leaf: &Tensor, g: &Tensor, create_graph: bool) -> Result<()> {
+    let hooks = leaf.meta(|m| m.hooks.clone()).unwrap_or_default();
+    let g = if hooks.is_empty() { g.clone() } else { hooks.run(g.clone())? };
+    match leaf.grad() {
+        None => {
+            let g = if create_graph { g } else { own(&g, leaf)? };
+            leaf.set_grad(Some(g));
+        }
+        Some(old) if create_graph || old.requires_grad() => leaf.set_grad(Some(ops::add(&old, &g)?)),
+        Some(old) => {
+            ops::add_(&old, &g)?;
+        }
+    }
+    let post = leaf.meta(|m| m.post_accumulate.clone()).unwrap_or_default();
+    for (_, h) in &post.0 {
+        h.call(&[Some(leaf.clone())], &[])?;
+    }
+    Ok(())
+}
+
+/// A gradient as a tensor of its own: the same value where its memory has the leaf's layout, else a copy.
+fn own(g: &Tensor, leaf: &Tensor) -> Result<Tensor> {
+    let p = g.parts();
+    let whole = p.layout.offset == 0 && p.storage.len() == p.layout.numel() * p.dtype.size() && p.layout.is_dense();
+    if whole && !p.storage.is_exported() && (p.layout.strides == leaf.layout().strides || p.layout.is_contiguous()) {
+        return Ok(Tensor::from_value(p.storage.value(), p.layout, p.dtype, p.storage.device()));
+    }
+    ops::shape::clone_like(&g.detach(), &leaf.layout())
+}

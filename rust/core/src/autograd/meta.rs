@@ -1,0 +1,63 @@
+//! `AutogradMeta`: what a tensor knows of the graph it stands in.
+
+use std::sync::{Arc, Weak};
+
+use crate::tensor::Tensor;
+use crate::view::ViewOp;
+
+use super::graph::GradNode;
+use super::hook::Hooks;
+
+/// One gradient of a node: the node and which of its forward outputs.
+#[derive(Clone)]
+pub struct Edge {
+    pub node: Arc<GradNode>,
+    pub output: usize,
+}
+
+/// Where a view comes from: one step; the steps up to the base are followed when they are needed.
+#[derive(Clone)]
+pub struct ViewOf {
+    pub parent: Tensor,
+    pub op: ViewOp,
+    pub name: &'static str,
+    /// The version at which `grad_fn` was made; a later write through another view makes it stale.
+    pub version: u64,
+    /// Made where in-place writes must be refused, with the reason PyTorch gives.
+    pub refuses_writes: Option<&'static str>,
+}
+
+impl ViewOf {
+    /// The tensor that is no view, and the steps from it to this one.
+    pub fn chain(self) -> (Tensor, Vec<(ViewOp, &'static str)>) {
+        let mut chain = vec![(self.op, self.name)];
+        let mut base = self.parent;
+        while let Some(v) = base.view_of() {
+            chain.push((v.op, v.name));
+            base = v.parent;
+        }
+        chain.reverse();
+        (base, chain)
+    }
+    pub fn base(&self) -> Tensor {
+        let mut base = self.parent.clone();
+        while let Some(v) = base.view_of() {
+            base = v.parent;
+        }
+        base
+    }
+}
+
+#[derive(Default)]
+pub struct AutogradMeta {
+    /// Of a leaf.
+    pub requires_grad: bool,
+    pub grad_fn: Option<Edge>,
+    pub grad: Option<Tensor>,
+    /// A leaf's node in the graph, alive as long as a graph holds it.
+    pub accumulator: Weak<GradNode>,
+    pub hooks: Hooks,
+    pub post_accumulate: Hooks,
+    pub retains_grad: bool,
+    pub view: Option<Box<ViewOf>>,
+}

@@ -1,0 +1,10 @@
+//! Autograd: the graph (`graph`), recording (`record`), the backward pass (`backward`), what is saved for it (`saved`),
+//! hooks and modes. Derivatives of primitives stand in `crate::vjp`, of pointwise rows in `rtorch_ir::table`.
+
+pub mod backward;
+pub mod graph;
+pub mod hook;
+pub mod meta;
+pub mod mode;
+pub mod record;
+pub mod saved;

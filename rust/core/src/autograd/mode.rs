@@ -1,0 +1,45 @@
+//! Grad mode, inference mode and anomaly mode of the calling thread.
+
+use std::cell::Cell;
+
+thread_local! {
+    static GRAD: Cell<bool> = const { Cell::new(true) };
+    static INFERENCE: Cell<bool> = const { Cell::new(false) };
+    static ANOMALY: Cell<(bool, bool)> = const { Cell::new((false, true)) };
+}
+
+pub fn is_enabled() -> bool {
+    GRAD.get()
+}
+/// Answers the mode before.
+pub fn set_enabled(on: bool) -> bool {
+    GRAD.replace(on)
+}
+pub fn is_inference() -> bool {
+    INFERENCE.get()
+}
+pub fn set_inference(on: bool) -> bool {
+    INFERENCE.replace(on)
+}
+/// (on, check for NaN)
+pub fn anomaly() -> (bool, bool) {
+    ANOMALY.get()
+}
+pub fn set_anomaly(on: bool, check_nan: bool) {
+    ANOMALY.set((on, check_nan));
+}
+
+/// Sets grad mode until dropped.
+pub struct Guard(bool);
+
+impl Guard {
+    pub fn new(on: bool) -> Guard {
+        Guard(set_enabled(on))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        set_enabled(self.0);
+    }
+}

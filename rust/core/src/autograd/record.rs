@@ -1,0 +1,226 @@
+//! Recording: who requires grad, which edge leads to a tensor, and what an op leaves behind for backward.
+
+use std::sync::Arc;
+
+use rtorch_ir::{Error, Prim, Result};
+use smallvec::{SmallVec, smallvec};
+
+use super::graph::{GradNode, GradOp, TensorMeta};
+use super::meta::{Edge, ViewOf};
+use super::mode;
+use super::saved::SavedTensor;
+use crate::kernel::{From, Kernel};
+use crate::tensor::Tensor;
+use crate::view::ViewOp;
+
+impl Tensor {
+    pub fn requires_grad(&self) -> bool {
+        if !self.is_tracked() {
+            return false;
+        }
+        self.meta(|m| m.requires_grad || m.grad_fn.is_some()).unwrap_or(false)
+            || self.view_of().is_some_and(|v| v.parent.requires_grad())
+    }
+    pub fn is_leaf(&self) -> bool {
+        !self.requires_grad() || self.grad_fn().is_none()
+    }
+    pub fn view_of(&self) -> Option<ViewOf> {
+        self.meta(|m| m.view.as_deref().cloned()).flatten()
+    }
+    /// The edge of a result; made anew for a view whose base was written since.
+    pub fn grad_fn(&self) -> Option<Edge> {
+        if !self.is_tracked() {
+            return None;
+        }
+        refresh(self);
+        self.meta(|m| m.grad_fn.clone()).flatten()
+    }
+    pub fn grad(&self) -> Option<Tensor> {
+        self.meta(|m| m.grad.clone()).flatten()
+    }
+    pub fn set_grad(&self, grad: Option<Tensor>) {
+        let old = self.with_meta(|m| std::mem::replace(&mut m.grad, grad));
+        drop(old);
+    }
+    pub fn set_requires_grad(&self, on: bool) -> Result<()> {
+        if !on && self.requires_grad() && !self.is_leaf() {
+            return Err(Error::runtime(
+                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a \
+                 subgraph that doesn't require differentiation use var_no_grad = var.detach().",
+            ));
+        }
+        if on && !self.dtype().is_differentiable() {
+            return Err(Error::runtime("only Tensors of floating point and complex dtype can require gradients"));
+        }
+        if on && self.is_inference() && !mode::is_inference() {
+            return Err(Error::runtime("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."));
+        }
+        if on || self.is_tracked() {
+            self.with_meta(|m| m.requires_grad = on && m.grad_fn.is_none());
+        }
+        Ok(())
+    }
+}
+
+/// Replays the chain of a view whose base got a new history.
+fn refresh(t: &Tensor) {
+    let Some(v) = t.view_of() else { return };
+    let now = t.version().get();
+    if v.version == now {
+        return;
+    }
+    let (base, chain) = v.chain();
+    if !base.requires_grad() {
+        return;
+    }
+    let Some(mut e) = edge(&base) else { return };
+    let mut layout = base.layout();
+    let mut dtype = base.dtype();
+    let device = t.device();
+    for (op, name) in &chain {
+        let Ok(Some(next)) = op.apply(&layout, dtype) else { return };
+        if let ViewOp::Dtype { dtype: d } = op {
+            dtype = *d;
+        }
+        let input = TensorMeta { shape: layout.shape.clone(), dtype, device };
+        let output = TensorMeta { shape: next.shape.clone(), dtype, device };
+        let op = GradOp::View { op: op.clone(), input: layout };
+        let node =
+            GradNode::new((*name).into(), op, smallvec![Some(e)], smallvec![input], smallvec![output], SmallVec::new());
+        e = Edge { node, output: 0 };
+        layout = next;
+    }
+    t.with_meta(|m| {
+        m.requires_grad = false;
+        m.grad_fn = Some(e);
+        if let Some(v) = &mut m.view {
+            v.version = now;
+        }
+    });
+}
+
+/// The edge that a gradient of this tensor takes: its node, or for a leaf the accumulator.
+pub fn edge(t: &Tensor) -> Option<Edge> {
+    if !t.is_tracked() {
+        return None;
+    }
+    if let Some(e) = t.grad_fn() {
+        return Some(e);
+    }
+    if !t.meta(|m| m.requires_grad).unwrap_or(false) {
+        return None;
+    }
+    Some(Edge { node: GradNode::accumulator(t), output: 0 })
+}
+
+/// Does an op on these tensors belong in the graph?
+pub fn wanted(inputs: &[&Tensor]) -> bool {
+    inputs.iter().any(|t| t.is_tracked()) && mode::is_enabled() && inputs.iter().any(|t| t.requires_grad())
+}
+
+fn check_inference(inputs: &[&Tensor]) -> Result<()> {
+    if inputs.iter().any(|t| t.is_inference()) && !mode::is_inference() {
+        return Err(Error::runtime("Inference tensors cannot be saved for backward. To work around you can make a clone to get \
+                                   a normal tensor and use it in autograd."));
+    }
+    Ok(())
+}
+
+/// A node of these inputs; outputs are connected by `connect`.
+pub fn node(
+    name: impl Into<String>,
+    op: GradOp,
+    inputs: &[&Tensor],
+    outputs: &[&Tensor],
+    saved: SmallVec<[Option<SavedTensor>; 3]>,
+) -> Arc<GradNode> {
+    let next = inputs.iter().map(|t| edge(t)).collect();
+    let ins = inputs.iter().map(|t| TensorMeta::of(t)).collect();
+    let outs = outputs.iter().map(|t| TensorMeta::of(t)).collect();
+    GradNode::new(name.into(), op, next, ins, outs, saved)
+}
+
+/// Makes `t` output number `output` of a node.
+pub fn connect(t: &Tensor, node: &Arc<GradNode>, output: usize) {
+    if t.dtype().is_differentiable() {
+        t.with_meta(|m| {
+            m.requires_grad = false;
+            m.grad_fn = Some(Edge { node: node.clone(), output });
+        });
+    }
+}
+
+pub fn record_map(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor], out: &Tensor) -> Result<()> {
+    if !wanted(inputs) || !out.dtype().is_differentiable() {
+        return Ok(());
+    }
+    let node = map_node(name, kernel, inputs, out)?;
+    // a save of the output needs the node to exist first
+    connect(out, &node, 0);
+    Ok(())
+}
+
+/// The node of a pointwise op whose result is (or is written to) `out`.
+pub fn map_node(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor], out: &Tensor) -> Result<Arc<GradNode>> {
+    let n = kernel.leaves();
+    let mut saved: SmallVec<[Option<SavedTensor>; 3]> = smallvec![None; n + 1];
+    for (i, t) in inputs.iter().enumerate() {
+        if !t.requires_grad() {
+            continue;
+        }
+        if let Some(g) = kernel.grad(i) {
+            for from in &g.leaves {
+                match *from {
+                    From::Input(k) if saved[k].is_none() => {
+                        check_inference(&[inputs[k]])?;
+                        saved[k] = Some(SavedTensor::input(inputs[k]));
+                    }
+                    From::Output if saved[n].is_none() => saved[n] = Some(SavedTensor::output(out, 0)),
+                    From::Input(_) | From::Output | From::Cotangent => {}
+                }
+            }
+        }
+    }
+    Ok(node(name, GradOp::Map { kernel: kernel.clone() }, inputs, &[out], saved))
+}
+
+pub fn record_prim(name: &'static str, prim: &Prim, inputs: &[&Tensor], outs: &[Tensor]) -> Result<()> {
+    if !wanted(inputs) || !outs.iter().any(|o| o.dtype().is_differentiable()) {
+        return Ok(());
+    }
+    let (save_in, save_out) = crate::vjp::saves(prim, inputs.len());
+    if save_in.iter().any(|&i| inputs[i].is_inference()) {
+        check_inference(inputs)?;
+    }
+    let mut saved: SmallVec<[Option<SavedTensor>; 3]> = smallvec![None; inputs.len() + outs.len()];
+    for i in save_in {
+        saved[i] = Some(SavedTensor::input(inputs[i]));
+    }
+    for i in save_out {
+        saved[inputs.len() + i] = Some(SavedTensor::output(&outs[i], i));
+    }
+    let refs: SmallVec<[&Tensor; 3]> = outs.iter().collect();
+    let node = node(name, GradOp::Prim { prim: prim.clone() }, inputs, &refs, saved);
+    for (i, o) in outs.iter().enumerate() {
+        connect(o, &node, i);
+    }
+    Ok(())
+}
+
+/// Connects a view to its parent's graph and remembers where it comes from.
+pub fn record_view(name: &'static str, op: ViewOp, x: &Tensor, out: &Tensor) {
+    if matches!(op, ViewOp::Dtype { .. }) || mode::is_inference() {
+        return;
+    }
+    let needs = x.requires_grad();
+    let grad = needs && mode::is_enabled();
+    let refuses_writes = (needs && !grad).then_some("no_grad");
+    if grad {
+        let input = x.layout();
+        let n = node(name, GradOp::View { op: op.clone(), input }, &[x], &[out], SmallVec::new());
+        connect(out, &n, 0);
+    }
+    let version = out.version().get();
+    let view = Some(Box::new(ViewOf { parent: x.clone(), op, name, version, refuses_writes }));
+    out.with_meta(|m| m.view = view);
+}

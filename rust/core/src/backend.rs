@@ -1,0 +1,163 @@
+//! The narrow door to the backends: allocate, upload, download, run a program, run a primitive.
+//! Decisions that need no hardware (deferral, dtypes, shapes) were made before a call comes here.
+
+use std::sync::Arc;
+
+use rtorch_cpu::alloc::Buffer;
+use rtorch_ir::{DType, Error, Layout, Prim, Program, Result};
+use smallvec::SmallVec;
+
+use crate::device::Device;
+use crate::stats::{COUNTERS, count};
+use crate::storage::Buf;
+
+/// A window of a buffer: what a kernel reads or writes.
+#[derive(Clone)]
+pub struct Window {
+    pub buf: Buf,
+    pub dtype: DType,
+    pub layout: Layout,
+}
+
+impl Window {
+    fn bytes(&self) -> u64 {
+        // an expanded operand is read once per stored element
+        let n: usize = self
+            .layout
+            .shape
+            .iter()
+            .zip(&self.layout.strides)
+            .map(|(&s, &st)| if st == 0 && s > 0 { 1 } else { s })
+            .product();
+        (n * self.dtype.size()) as u64
+    }
+}
+
+/// An input of a primitive: a prologue program over windows of the iteration shape.
+pub struct Input {
+    pub program: Arc<Program>,
+    pub leaves: SmallVec<[Window; 2]>,
+    pub shape: rtorch_ir::Shape,
+}
+
+pub fn alloc(device: Device, bytes: usize) -> Result<Buf> {
+    match device {
+        Device::Cpu => Ok(Buf::Cpu(Arc::new(Buffer::uninit(bytes)?))),
+        Device::Wgpu(i) => gpu::alloc(i, bytes),
+    }
+}
+
+/// Copies host bytes to the device.
+pub fn upload(device: Device, bytes: &[u8]) -> Result<Buf> {
+    match device {
+        Device::Cpu => {
+            let buf = Buffer::uninit(bytes.len())?;
+            // SAFETY: the buffer is fresh, at least as long, and nobody else holds it.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buf.as_ptr(), bytes.len()) };
+            Ok(Buf::Cpu(Arc::new(buf)))
+        }
+        Device::Wgpu(i) => gpu::upload(i, bytes),
+    }
+}
+
+/// The bytes as host memory: the buffer itself on the CPU, a copy of it elsewhere.
+pub fn download(buf: &Buf) -> Result<Arc<Buffer>> {
+    match buf {
+        Buf::Cpu(b) => Ok(b.clone()),
+        #[cfg(feature = "gpu")]
+        Buf::Gpu(i, b) => gpu::download(*i, b),
+    }
+}
+
+/// Runs a pointwise program over `shape`; layouts are already broadcast to it.
+pub fn map(device: Device, program: &Program, shape: &[usize], leaves: &[Window], outs: &[Window]) -> Result<()> {
+    account(leaves.iter(), outs);
+    match device {
+        Device::Cpu => {
+            let ins: SmallVec<[rtorch_cpu::Arg; 4]> = leaves.iter().map(cpu_arg).collect::<Result<_>>()?;
+            let outs: SmallVec<[rtorch_cpu::Arg; 2]> = outs.iter().map(cpu_arg).collect::<Result<_>>()?;
+            rtorch_cpu::map(program, shape, &ins, &outs)
+        }
+        Device::Wgpu(i) => gpu::map(i, program, shape, leaves, outs),
+    }
+}
+
+/// Runs a primitive.
+pub fn run(device: Device, prim: &Prim, inputs: &[Input], outs: &[Window]) -> Result<()> {
+    account(inputs.iter().flat_map(|i| i.leaves.iter()), outs);
+    match device {
+        Device::Cpu => run_cpu(prim, inputs, outs),
+        Device::Wgpu(i) => gpu::run(i, prim, inputs, outs),
+    }
+}
+
+fn run_cpu(prim: &Prim, inputs: &[Input], outs: &[Window]) -> Result<()> {
+    let args: SmallVec<[SmallVec<[rtorch_cpu::Arg; 2]>; 4]> =
+        inputs.iter().map(|i| i.leaves.iter().map(cpu_arg).collect::<Result<_>>()).collect::<Result<_>>()?;
+    let sources: SmallVec<[rtorch_cpu::Source; 4]> = inputs
+        .iter()
+        .zip(&args)
+        .map(|(i, a)| rtorch_cpu::Source { program: &i.program, leaves: a, shape: &i.shape })
+        .collect();
+    let outs: SmallVec<[rtorch_cpu::Arg; 3]> = outs.iter().map(cpu_arg).collect::<Result<_>>()?;
+    rtorch_cpu::run(prim, &sources, None, &outs)
+}
+
+/// How many elements of host memory are not zero.
+pub fn nonzero_count(w: &Window) -> Result<usize> {
+    Ok(rtorch_cpu::nonzero::count(cpu_arg(w)?))
+}
+
+fn account<'a>(ins: impl Iterator<Item = &'a Window>, outs: &[Window]) {
+    count(&COUNTERS.kernels, 1);
+    count(&COUNTERS.bytes_read, ins.map(Window::bytes).sum());
+    count(&COUNTERS.bytes_written, outs.iter().map(Window::bytes).sum());
+}
+
+fn cpu_arg(w: &Window) -> Result<rtorch_cpu::Arg<'_>> {
+    match &w.buf {
+        Buf::Cpu(b) => Ok(rtorch_cpu::Arg { ptr: b.as_ptr(), dtype: w.dtype, layout: &w.layout }),
+        #[cfg(feature = "gpu")]
+        Buf::Gpu(..) => Err(Error::runtime("a kernel of the CPU was given memory of another device")),
+    }
+}
+
+/// Waits until everything queued on the device has run, and raises what went wrong meanwhile.
+pub fn synchronize(device: Device) -> Result<()> {
+    match device {
+        Device::Cpu => Ok(()),
+        Device::Wgpu(i) => gpu::synchronize(i),
+    }
+}
+
+#[cfg(feature = "gpu")]
+#[path = "backend_gpu.rs"]
+pub mod gpu;
+
+/// A core built without the GPU backend: every use of the device says so.
+#[cfg(not(feature = "gpu"))]
+pub mod gpu {
+    use super::*;
+
+    fn absent<T>() -> Result<T> {
+        Err(Error::runtime("rtorch was built without the wgpu backend (cargo feature \"gpu\")"))
+    }
+    pub fn alloc(_: u32, _: usize) -> Result<Buf> {
+        absent()
+    }
+    pub fn upload(_: u32, _: &[u8]) -> Result<Buf> {
+        absent()
+    }
+    pub fn map(_: u32, _: &Program, _: &[usize], _: &[Window], _: &[Window]) -> Result<()> {
+        absent()
+    }
+    pub fn run(_: u32, _: &Prim, _: &[Input], _: &[Window]) -> Result<()> {
+        absent()
+    }
+    pub fn synchronize(_: u32) -> Result<()> {
+        absent()
+    }
+    pub fn supports(_: u32, _: &Prim, _: &[crate::defer::Operand]) -> bool {
+        false
+    }
+}

@@ -1,0 +1,398 @@
+//! Deferral: pending pointwise work as a DAG of shared nodes, and what runs it. A node is recorded here, linearised into
+//! one program when something needs its bytes, and written together with the nodes that others still want.
+//! Nobody outside can see it: values, errors and aliasing are those of running every op at once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
+use rtorch_ir::{DType, Layout, Program, Reg, Result, Shape};
+use smallvec::SmallVec;
+
+use crate::backend::{self, Input, Window};
+use crate::device::Device;
+use crate::kernel::Kernel;
+use crate::stats::{COUNTERS, Mode, count, mode};
+use crate::storage::{Buf, Cell, State, Value};
+
+/// CPU tensors with fewer elements run at once: fusion saves memory traffic, which they do not have.
+pub const DEFER_MIN_NUMEL: usize = 16 * 1024;
+/// Instructions of one fused program.
+pub const MAX_INSTS: usize = 32;
+/// Distinct leaves of one fused program: the portable GPU profile binds 8 buffers.
+pub const MAX_LEAVES: usize = 7;
+/// A pending node may keep this many times its own bytes alive.
+pub const MAX_KEEPALIVE: usize = 2;
+/// All pending nodes together; beyond this a new node runs at once.
+pub const MAX_PENDING_BYTES: usize = 1 << 30;
+/// A value saved for backward is recomputed there when its program costs no more (the table's cost column).
+pub const RECOMPUTE_COST: u32 = 48;
+
+/// What an op reads: contents captured now, and how they are laid out.
+#[derive(Clone)]
+pub struct Operand {
+    pub value: Value,
+    pub layout: Layout,
+    pub dtype: DType,
+}
+
+impl Operand {
+    fn window(&self, shape: &[usize]) -> Result<Window> {
+        Ok(Window { buf: self.value.force()?, dtype: self.dtype, layout: self.layout.broadcast_to(shape)? })
+    }
+    /// The pending node behind the operand, if a program over `shape` can take it in as it is.
+    fn inlinable(&self, shape: &[usize]) -> Option<Arc<Node>> {
+        let n = self.value.cell().pending()?;
+        (n.shape.as_slice() == shape && n.layout == self.layout && n.dtype() == self.dtype).then_some(n)
+    }
+}
+
+/// A recorded pointwise op.
+pub struct Node {
+    pub kernel: Arc<Kernel>,
+    pub inputs: SmallVec<[Operand; 3]>,
+    pub shape: Shape,
+    /// Where the result will lie: dense, from offset 0.
+    pub layout: Layout,
+    pub device: Device,
+}
+
+impl Node {
+    fn new(kernel: Arc<Kernel>, inputs: SmallVec<[Operand; 3]>, layout: Layout, device: Device) -> Arc<Node> {
+        let n = Node { kernel, inputs, shape: layout.shape.clone(), layout, device };
+        COUNTERS.pending.fetch_add(1, Ordering::Relaxed);
+        COUNTERS.pending_bytes.fetch_add(n.bytes(), Ordering::Relaxed);
+        Arc::new(n)
+    }
+    pub fn dtype(&self) -> DType {
+        self.kernel.dtype()
+    }
+    fn bytes(&self) -> usize {
+        self.layout.numel() * self.dtype().size()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        COUNTERS.pending.fetch_sub(1, Ordering::Relaxed);
+        COUNTERS.pending_bytes.fetch_sub(self.bytes(), Ordering::Relaxed);
+    }
+}
+
+static RUN: ReentrantMutex<()> = ReentrantMutex::new(());
+static BLOCKING: std::sync::OnceLock<fn(&mut dyn FnMut())> = std::sync::OnceLock::new();
+
+/// Installs what wraps a wait for another thread (the binding releases the GIL there).
+pub fn set_blocking_hook(f: fn(&mut dyn FnMut())) {
+    let _ = BLOCKING.set(f);
+}
+
+/// One thread at a time runs pending work: its own kernels use all cores.
+fn lock() -> ReentrantMutexGuard<'static, ()> {
+    if let Some(g) = RUN.try_lock() {
+        return g;
+    }
+    match BLOCKING.get() {
+        None => RUN.lock(),
+        Some(wait) => loop {
+            // the guard cannot leave the closure's thread of control: wait for a free moment, then try again
+            wait(&mut || drop(RUN.lock()));
+            if let Some(g) = RUN.try_lock() {
+                return g;
+            }
+        },
+    }
+}
+
+/// Is pointwise work on this many elements recorded rather than run?
+pub fn defers(device: Device, numel: usize) -> bool {
+    numel > 0
+        && match mode() {
+            Mode::Eager => false,
+            Mode::Always => true,
+            Mode::Default => numel >= DEFER_MIN_NUMEL || !device.is_cpu(),
+        }
+}
+
+/// The value of a pointwise op over `layout.shape`: recorded, or run at once.
+pub fn map(kernel: &Arc<Kernel>, inputs: SmallVec<[Operand; 3]>, layout: Layout, device: Device) -> Result<Value> {
+    if !defers(device, layout.numel()) || kernel.leaves() > MAX_LEAVES {
+        return Ok(Value::ready(run_now(kernel, &inputs, &layout, device)?));
+    }
+    let node = Node::new(kernel.clone(), inputs, layout, device);
+    let run_first = prepare(&node)?;
+    let cell = Arc::new(Cell::new(State::Pending(node.clone())));
+    for operand in &node.inputs {
+        let mut readers = operand.value.cell().readers.lock();
+        readers.retain(|r| r.strong_count() > 0);
+        readers.push(Arc::downgrade(&cell));
+    }
+    drop(node);
+    let value = Value::from_cell(cell);
+    if run_first || COUNTERS.pending_bytes.load(Ordering::Relaxed) > MAX_PENDING_BYTES {
+        value.force()?;
+    }
+    Ok(value)
+}
+
+/// Runs a kernel on its operands into a fresh buffer.
+pub fn run_now(kernel: &Kernel, inputs: &[Operand], layout: &Layout, device: Device) -> Result<Buf> {
+    let dtype = kernel.dtype();
+    let buf = backend::alloc(device, layout.numel() * dtype.size())?;
+    if layout.numel() > 0 {
+        let ins: SmallVec<[Window; 4]> = inputs.iter().map(|o| o.window(&layout.shape)).collect::<Result<_>>()?;
+        let out = [Window { buf: buf.clone(), dtype, layout: layout.clone() }];
+        backend::map(device, &kernel.program, &layout.shape, &ins, &out)?;
+    }
+    Ok(buf)
+}
+
+/// Makes the limits hold for a node about to be recorded; true when it should run at once.
+fn prepare(node: &Node) -> Result<bool> {
+    for operand in &node.inputs {
+        if operand.value.is_pending() && operand.inlinable(&node.shape).is_none() {
+            operand.value.force()?;
+        }
+    }
+    let mut seen = Seen::default();
+    seen.visit(node);
+    if seen.insts > MAX_INSTS || seen.leaves.len() > MAX_LEAVES {
+        for operand in &node.inputs {
+            operand.value.force()?;
+        }
+        seen = Seen::default();
+        seen.visit(node);
+    }
+    Ok(seen.leaf_bytes > MAX_KEEPALIVE * node.bytes().max(4096))
+}
+
+/// What a DAG amounts to, each node and leaf once.
+#[derive(Default)]
+struct Seen {
+    nodes: SmallVec<[usize; 32]>,
+    leaves: SmallVec<[(usize, Layout); 8]>,
+    buffers: SmallVec<[usize; 8]>,
+    insts: usize,
+    leaf_bytes: usize,
+}
+
+impl Seen {
+    fn visit(&mut self, node: &Node) {
+        self.insts += node.kernel.program.len().max(1);
+        for o in &node.inputs {
+            let id = Arc::as_ptr(o.value.cell()) as usize;
+            match o.inlinable(&node.shape) {
+                Some(n) => {
+                    if !self.nodes.contains(&id) && self.insts <= MAX_INSTS {
+                        self.nodes.push(id);
+                        self.visit(&n);
+                    }
+                }
+                None => {
+                    if !self.leaves.iter().any(|l| l.0 == id && l.1 == o.layout) {
+                        self.leaves.push((id, o.layout.clone()));
+                    }
+                    if !self.buffers.contains(&id) {
+                        self.buffers.push(id);
+                        self.leaf_bytes += o.value.cell().ready().map_or(0, |b| b.len());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One program for a DAG, and what it touches.
+struct Linear {
+    program: Program,
+    leaves: SmallVec<[Window; 8]>,
+    leaf_cells: SmallVec<[Arc<Cell>; 8]>,
+    /// Nodes taken in, inputs before users, the root last; with the value that computes each.
+    nodes: SmallVec<[(Arc<Cell>, Arc<Node>, Reg); 8]>,
+}
+
+impl Linear {
+    fn new(cell: &Arc<Cell>, node: Arc<Node>) -> Result<Linear> {
+        let mut l = Linear {
+            program: Program::new(),
+            leaves: SmallVec::new(),
+            leaf_cells: SmallVec::new(),
+            nodes: SmallVec::new(),
+        };
+        l.add(cell, node)?;
+        Ok(l)
+    }
+    fn add(&mut self, cell: &Arc<Cell>, node: Arc<Node>) -> Result<Reg> {
+        if let Some(done) = self.nodes.iter().find(|n| Arc::ptr_eq(&n.0, cell)) {
+            return Ok(done.2);
+        }
+        let mut args: SmallVec<[Reg; 3]> = SmallVec::new();
+        for o in &node.inputs {
+            args.push(match o.inlinable(&node.shape) {
+                Some(inner) => self.add(o.value.cell(), inner)?,
+                None => self.leaf(o, &node.shape)?,
+            });
+        }
+        let out = self.program.inline(&node.kernel.program, &args)[0];
+        self.nodes.push((cell.clone(), node, out));
+        Ok(out)
+    }
+    fn leaf(&mut self, o: &Operand, shape: &[usize]) -> Result<Reg> {
+        let w = o.window(shape)?;
+        let same = |x: &Window| x.buf.same(&w.buf) && x.layout == w.layout && x.dtype == w.dtype;
+        if let Some(i) = self.leaves.iter().position(same) {
+            let at = self.program.values.iter().position(|v| v.0 == rtorch_ir::Inst::Load(i as u16));
+            if let Some(at) = at {
+                return Ok(at as Reg);
+            }
+        }
+        self.leaves.push(w);
+        self.leaf_cells.push(o.value.cell().clone());
+        Ok(self.program.load(o.dtype))
+    }
+    /// Operand references to a cell from the nodes taken in.
+    fn references(&self, cell: &Arc<Cell>) -> usize {
+        self.nodes.iter().flat_map(|n| n.1.inputs.iter()).filter(|o| Arc::ptr_eq(o.value.cell(), cell)).count()
+    }
+    fn root(&self) -> &(Arc<Cell>, Arc<Node>, Reg) {
+        &self.nodes[self.nodes.len() - 1]
+    }
+    /// Is a node besides the root written too? Yes if anybody else holds it, or if backward saved it and would pay
+    /// too much to compute it again.
+    fn writes(&self, i: usize) -> bool {
+        let (cell, node, _) = &self.nodes[i];
+        let internal = self.references(cell);
+        let saves = Arc::strong_count(cell).saturating_sub(cell.holders() + 1);
+        cell.holders() > internal || (saves > 0 && node.kernel.program.cost() > RECOMPUTE_COST)
+    }
+    fn has_saves(&self) -> bool {
+        let n = self.nodes.len() - 1;
+        self.nodes[..n].iter().any(|n| Arc::strong_count(&n.0) > n.0.holders() + 1)
+    }
+    /// A leaf that only this program holds and that has the result's layout: its buffer becomes the result's.
+    fn donor(&self) -> Option<usize> {
+        let (_, root, _) = self.root();
+        if self.has_saves() {
+            return None;
+        }
+        (0..self.leaves.len()).find(|&i| {
+            let (w, cell) = (&self.leaves[i], &self.leaf_cells[i]);
+            let listed = self.leaf_cells.iter().filter(|c| Arc::ptr_eq(c, cell)).count();
+            w.layout == root.layout
+                && w.dtype.size() == root.dtype().size()
+                && w.buf.len() == root.bytes()
+                && listed == 1
+                && self.leaves.iter().filter(|x| x.buf.same(&w.buf)).count() == 1
+                && cell.holders() == self.references(cell)
+                && Arc::strong_count(cell) == cell.holders() + 1
+                && sole_owner(&w.buf)
+        })
+    }
+}
+
+/// Two handles, the cell's and the window's, and memory that is our own.
+fn sole_owner(buf: &Buf) -> bool {
+    match buf {
+        Buf::Cpu(b) => Arc::strong_count(b) == 2 && !b.is_foreign(),
+        // an element may be read by another invocation of the same dispatch after it was written: not donated
+        #[cfg(feature = "gpu")]
+        Buf::Gpu(..) => false,
+    }
+}
+
+/// Computes a pending cell, and with it whatever of its DAG somebody wants.
+pub fn run(cell: &Arc<Cell>) -> Result<Buf> {
+    let _guard = lock();
+    let node = match &*cell.state.lock() {
+        State::Ready(b) => return Ok(b.clone()),
+        State::Pending(n) => n.clone(),
+    };
+    let mut l = Linear::new(cell, node)?;
+    let last = l.nodes.len() - 1;
+    let device = l.root().1.device;
+    let mut wanted: SmallVec<[usize; 4]> = (0..last).filter(|&i| l.writes(i)).collect();
+    wanted.push(last);
+    if !device.is_cpu() && l.leaves.len() + wanted.len() > MAX_LEAVES + 1 {
+        // too many buffers for the portable profile: the others stay pending
+        wanted.drain(..wanted.len() - 1);
+    }
+    let donor = l.donor();
+    let mut outs: SmallVec<[Window; 4]> = SmallVec::new();
+    for &i in &wanted {
+        let n = &l.nodes[i].1;
+        let buf = match donor {
+            Some(d) if i == last => l.leaves[d].buf.clone(),
+            _ => backend::alloc(device, n.bytes())?,
+        };
+        outs.push(Window { buf, dtype: n.dtype(), layout: n.layout.clone() });
+    }
+    l.program.outputs = wanted.iter().map(|&i| l.nodes[i].2).collect();
+    if l.nodes.len() > 1 {
+        count(&COUNTERS.fused, 1);
+    }
+    let shape = l.root().1.shape.clone();
+    backend::map(device, &l.program, &shape, &l.leaves, &outs)?;
+    let mut result = None;
+    let mut done: SmallVec<[State; 8]> = SmallVec::new();
+    for (&i, out) in wanted.iter().zip(&outs) {
+        let old = std::mem::replace(&mut *l.nodes[i].0.state.lock(), State::Ready(out.buf.clone()));
+        done.push(old);
+        result = Some(out.buf.clone());
+    }
+    // nodes and leaves go only now, when no lock on a cell is held
+    drop(done);
+    drop(l);
+    Ok(result.unwrap_or(backend::alloc(device, 0)?))
+}
+
+/// A primitive's input: its pending program as a prologue where the kernel takes one and it is cheap, else its bytes.
+pub fn input(o: &Operand, prologue_cost: u32) -> Result<Input> {
+    if prologue_cost > 0
+        && let Some(i) = prologue(o, prologue_cost)?
+    {
+        return Ok(i);
+    }
+    let leaf = Window { buf: o.value.force()?, dtype: o.dtype, layout: o.layout.clone() };
+    Ok(Input {
+        program: crate::kernel::cast(o.dtype, o.dtype).program.clone(),
+        leaves: SmallVec::from_iter([leaf]),
+        shape: o.layout.shape.clone(),
+    })
+}
+
+fn prologue(o: &Operand, max_cost: u32) -> Result<Option<Input>> {
+    let Some(_) = o.inlinable(&o.layout.shape) else { return Ok(None) };
+    let _guard = lock();
+    let Some(node) = o.inlinable(&o.layout.shape) else { return Ok(None) };
+    let cell = o.value.cell();
+    let mut l = Linear::new(cell, node)?;
+    // written anyway, too dear, or already evaluated once by another primitive: better in memory
+    let last = l.nodes.len() - 1;
+    if l.program.cost() > max_cost
+        || (0..last).any(|i| l.writes(i))
+        || cell.swallowed.fetch_add(1, Ordering::Relaxed) > 0
+    {
+        return Ok(None);
+    }
+    l.program.outputs = SmallVec::from_iter([l.root().2]);
+    count(&COUNTERS.fused, 1);
+    let leaves = std::mem::take(&mut l.leaves);
+    Ok(Some(Input {
+        program: Arc::new(std::mem::take(&mut l.program)),
+        leaves: leaves.into_iter().collect(),
+        shape: o.layout.shape.clone(),
+    }))
+}
+
+/// Runs the pending values that read a cell: before its bytes change or become visible to others.
+pub fn run_readers(cell: &Cell) -> Result<()> {
+    loop {
+        let Some(next) = cell.readers.lock().pop() else { return Ok(()) };
+        if let Some(reader) = next.upgrade() {
+            // what nobody holds any more need not run
+            if reader.pending().is_some() && Arc::strong_count(&reader) > 1 {
+                run(&reader)?;
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `Device`: where a tensor's bytes live. The backends stand in `backend.rs`.
+
+use rtorch_ir::{Error, Result};
+
+/// `cpu`, or `wgpu:index` (one per adapter).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Device {
+    #[default]
+    Cpu,
+    Wgpu(u32),
+}
+
+impl Device {
+    pub fn parse(text: &str) -> Result<Device> {
+        let (kind, index) = match text.split_once(':') {
+            Some((k, i)) => (k, Some(i)),
+            None => (text, None),
+        };
+        let number = match index {
+            None => None,
+            Some(i) => Some(i.parse::<u32>().map_err(|_| Error::runtime(format!("Invalid device string: '{text}'")))?),
+        };
+        match (kind, number) {
+            ("cpu", None | Some(0)) => Ok(Device::Cpu),
+            ("wgpu", n) => Ok(Device::Wgpu(n.unwrap_or(0))),
+            _ => Err(Error::runtime(format!(
+                "Expected one of cpu, wgpu device type at start of device string: {text}"
+            ))),
+        }
+    }
+    pub fn type_name(self) -> &'static str {
+        match self {
+            Device::Cpu => "cpu",
+            Device::Wgpu(_) => "wgpu",
+        }
+    }
+    pub fn index(self) -> Option<u32> {
+        match self {
+            Device::Cpu => None,
+            Device::Wgpu(i) => Some(i),
+        }
+    }
+    pub fn is_cpu(self) -> bool {
+        self == Device::Cpu
+    }
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Device::Cpu => f.write_str("cpu"),
+            Device::Wgpu(i) => write!(f, "wgpu:{i}"),
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Writes: in-place ops, `out=` and assignment. Contents that somebody captured are never changed: pending readers run
+//! first, and only a capture for backward makes a write copy the bytes (`cow_copies`).
+
+use std::sync::Arc;
+
+use rtorch_ir::shape::broadcast;
+use rtorch_ir::{DType, Layout, Prim, Result, ensure};
+use smallvec::{SmallVec, smallvec};
+
+use crate::autograd::graph::{GradNode, GradOp, TensorMeta};
+use crate::autograd::meta::Edge;
+use crate::autograd::record;
+use crate::autograd::saved::SavedTensor;
+use crate::autograd::{hook::Hooks, mode};
+use crate::backend::{self, Window};
+use crate::defer::{self, Operand};
+use crate::device::Device;
+use crate::dispatch;
+use crate::kernel::{self, From, Kernel};
+use crate::stats::{COUNTERS, count};
+use crate::storage::{Buf, State, Storage, Value};
+use crate::tensor::Tensor;
+
+/// `target = kernel(inputs)`, recorded under `name`. The kernel answers the target's dtype.
+pub fn map(name: &'static str, target: &Tensor, kernel: &Arc<Kernel>, inputs: &[&Tensor]) -> Result<()> {
+    check_target(name, target)?;
+    let device = target.device();
+    for t in inputs {
+        dispatch::same_device(&[target, t])?;
+    }
+    let mut shape = target.shape();
+    for t in inputs {
+        shape = broadcast(&shape, &t.shape())?;
+    }
+    ensure!(
+        shape == target.shape(),
+        runtime,
+        "output with shape {} doesn't match the broadcast shape {:?}",
+        target.shape_text(),
+        shape.as_slice()
+    );
+    let history = History::before(target, inputs)?;
+    let saved = if history.is_some() { save_inputs(kernel, inputs) } else { SmallVec::new() };
+    let operands: SmallVec<[Operand; 3]> = inputs.iter().map(|t| t.operand()).collect();
+    store(target, kernel, operands, device)?;
+    target.version().bump();
+    if let Some(h) = history {
+        h.after_map(name, target, kernel, inputs, saved);
+    }
+    Ok(())
+}
+
+/// `target = prim(inputs)` where the primitive's first input is the target itself: written in place where it can be.
+pub fn prim(name: &'static str, target: &Tensor, prim: Prim, inputs: &[&Tensor]) -> Result<()> {
+    check_target(name, target)?;
+    let history = History::before(target, inputs)?;
+    if history.is_some() || !target.is_contiguous() || target.numel() == 0 {
+        // through the functional form: its gradient is the primitive's
+        let made = dispatch::prim1(name, prim, inputs)?;
+        return map(name, target, &kernel::cast(made.dtype(), target.dtype()), &[&made]);
+    }
+    let device = dispatch::same_device(inputs)?;
+    let others: SmallVec<[Tensor; 4]> = inputs[1..]
+        .iter()
+        .map(|t| if t.storage().same(&target.storage()) { crate::ops::shape::clone(t) } else { Ok((*t).clone()) })
+        .collect::<Result<_>>()?;
+    exclusive(target)?;
+    let mut ins: SmallVec<[&Tensor; 4]> = smallvec![target];
+    ins.extend(others.iter());
+    dispatch::run_prim(&prim, &ins, &[target.clone()], device)?;
+    target.version().bump();
+    Ok(())
+}
+
+/// Copies `src` (broadcast, converted) into `target`.
+pub fn copy_(target: &Tensor, src: &Tensor) -> Result<()> {
+    let moved;
+    let src = if src.device() == target.device() {
+        src
+    } else {
+        moved = crate::ops::convert::to_device(src, target.device())?;
+        &moved
+    };
+    ensure!(
+        broadcast(&target.shape(), &src.shape()).is_ok_and(|s| s == target.shape()),
+        runtime,
+        "The size of tensor a ({}) must match the size of tensor b ({}): copy_ of shape {} into shape {}",
+        target.numel(),
+        src.numel(),
+        src.shape_text(),
+        target.shape_text()
+    );
+    map("CopyBackwards", target, &kernel::cast(src.dtype(), target.dtype()), &[src])
+}
+
+fn check_target(name: &str, target: &Tensor) -> Result<()> {
+    ensure!(
+        !target.with(|p| p.layout.overlaps_itself()),
+        runtime,
+        "unsupported operation: more than one element of the written-to tensor refers to a single memory location. \
+         Please clone() the tensor before performing the operation."
+    );
+    ensure!(
+        !target.is_inference() || mode::is_inference(),
+        runtime,
+        "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a normal \
+         tensor before doing inplace update. ({name})"
+    );
+    Ok(())
+}
+
+/// PyTorch's refusals of writes to what the graph needs as it is.
+pub fn check_grad(target: &Tensor) -> Result<()> {
+    if !mode::is_enabled() || !target.is_tracked() {
+        return Ok(());
+    }
+    if let Some(v) = target.view_of() {
+        let base = v.base();
+        ensure!(
+            !(base.is_leaf() && base.requires_grad()),
+            runtime,
+            "a view of a leaf Variable that requires grad is being used in an in-place operation."
+        );
+        ensure!(
+            v.refuses_writes.is_none() || !target.requires_grad(),
+            runtime,
+            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use \
+             case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and \
+             the inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both \
+             outside (if you want the inplace to be tracked)."
+        );
+    } else {
+        ensure!(
+            !(target.is_leaf() && target.requires_grad()),
+            runtime,
+            "a leaf Variable that requires grad is being used in an in-place operation."
+        );
+    }
+    Ok(())
+}
+
+// ---- the graph around a write
+
+/// What a write changes in the graph, captured before it happens.
+pub struct History {
+    edges: SmallVec<[Option<Edge>; 2]>,
+    /// For a view: its base and that base's edge.
+    base: Option<(Tensor, Option<Edge>)>,
+    /// Which input is the target.
+    target: Option<usize>,
+}
+
+impl History {
+    /// None where the write leaves the graph alone.
+    pub fn before(target: &Tensor, inputs: &[&Tensor]) -> Result<Option<History>> {
+        if !mode::is_enabled() {
+            return Ok(None);
+        }
+        let tracked = target.is_tracked() || inputs.iter().any(|t| t.is_tracked());
+        if !tracked {
+            return Ok(None);
+        }
+        check_grad(target)?;
+        if !target.dtype().is_differentiable() {
+            return Ok(None);
+        }
+        if !target.requires_grad() && !inputs.iter().any(|t| t.requires_grad()) {
+            return Ok(None);
+        }
+        let base = target.view_of().map(|v| v.base()).map(|b| (b.clone(), record::edge(&b)));
+        Ok(Some(History {
+            edges: inputs.iter().map(|t| record::edge(t)).collect(),
+            base,
+            target: inputs.iter().position(|t| t.same(target)),
+        }))
+    }
+    fn after_map(
+        self,
+        name: &'static str,
+        target: &Tensor,
+        kernel: &Arc<Kernel>,
+        inputs: &[&Tensor],
+        mut saved: SmallVec<[Option<SavedTensor>; 3]>,
+    ) {
+        let wants_output = (0..inputs.len())
+            .filter(|&i| self.edges[i].is_some())
+            .filter_map(|i| kernel.grad(i))
+            .any(|g| g.leaves.contains(&From::Output));
+        if wants_output {
+            saved[inputs.len()] = Some(SavedTensor::output(target, 0));
+        }
+        let metas = inputs.iter().map(|t| TensorMeta::of(t)).collect();
+        let node = GradNode::new(
+            name.into(),
+            GradOp::Map { kernel: kernel.clone() },
+            self.edges.clone(),
+            metas,
+            smallvec![TensorMeta::of(target)],
+            saved,
+        );
+        self.rebase(target, node);
+    }
+    /// Makes `node` the history of what was written; for a view, of that part of the base.
+    pub fn rebase(self, target: &Tensor, node: Arc<GradNode>) {
+        let Some((base, base_edge)) = self.base else {
+            let hooks = target.with_meta(|m| std::mem::replace(&mut m.hooks, Hooks::default()));
+            drop(hooks);
+            record::connect(target, &node, 0);
+            return;
+        };
+        let Some(view) = target.view_of() else { return };
+        let (_, chain) = view.chain();
+        let mut next: SmallVec<[Option<Edge>; 2]> = smallvec![base_edge];
+        let mut metas = smallvec![TensorMeta::of(&base)];
+        for (i, e) in self.edges.into_iter().enumerate() {
+            if Some(i) != self.target {
+                next.push(e);
+                metas.push(node.inputs[i].clone());
+            }
+        }
+        let meta = TensorMeta::of(&base);
+        let op = GradOp::CopySlices { chain, base: meta.clone(), inner: node, target: self.target };
+        let outer = GradNode::new("CopySlices".into(), op, next, metas, smallvec![meta], SmallVec::new());
+        record::connect(&base, &outer, 0);
+    }
+}
+
+fn save_inputs(kernel: &Kernel, inputs: &[&Tensor]) -> SmallVec<[Option<SavedTensor>; 3]> {
+    let mut saved: SmallVec<[Option<SavedTensor>; 3]> = smallvec![None; inputs.len() + 1];
+    for (i, t) in inputs.iter().enumerate() {
+        if t.requires_grad()
+            && let Some(g) = kernel.grad(i)
+        {
+            for from in &g.leaves {
+                if let From::Input(k) = *from {
+                    saved[k].get_or_insert_with(|| SavedTensor::input(inputs[k]));
+                }
+            }
+        }
+    }
+    saved
+}
+
+// ---- the bytes
+
+fn covers_storage(layout: &Layout, dtype: DType, storage: &Storage) -> bool {
+    layout.offset == 0 && layout.numel() * dtype.size() == storage.len() && layout.is_dense()
+}
+
+fn store(target: &Tensor, kernel: &Arc<Kernel>, operands: SmallVec<[Operand; 3]>, device: Device) -> Result<()> {
+    let p = target.parts();
+    if p.layout.numel() == 0 {
+        return Ok(());
+    }
+    let fixed = p.storage.is_exported() || p.storage.is_addressed();
+    let whole = covers_storage(&p.layout, p.dtype, &p.storage);
+    if whole && !fixed && defer::defers(device, p.layout.numel()) {
+        // the new contents are a function of the old: the old buffer becomes the new one when nobody else wants it
+        let value = defer::map(kernel, operands, p.layout.clone(), device)?;
+        p.storage.set_value(value, p.storage.len());
+        return Ok(());
+    }
+    let mut windows: SmallVec<[Window; 4]> = SmallVec::new();
+    for o in &operands {
+        let layout = o.layout.broadcast_to(&p.layout.shape)?;
+        windows.push(Window { buf: o.value.force()?, dtype: o.dtype, layout });
+    }
+    drop(operands);
+    let out = writable(&p.storage, whole && !windows.iter().any(|w| shares(w, &p.storage)), windows.len())?;
+    let out = Window { buf: out, dtype: p.dtype, layout: p.layout.clone() };
+    for w in &mut windows {
+        if w.buf.same(&out.buf) && (w.layout != out.layout || w.dtype.size() != out.dtype.size()) && ranges_meet(w, &out) {
+            *w = snapshot(device, w)?;
+        }
+    }
+    backend::map(device, &kernel.program, &p.layout.shape, &windows, &[out])
+}
+
+fn shares(w: &Window, storage: &Storage) -> bool {
+    storage.value().cell().ready().is_some_and(|b| b.same(&w.buf))
+}
+
+fn ranges_meet(a: &Window, b: &Window) -> bool {
+    let bytes = |w: &Window| w.layout.extent().map(|(lo, hi)| (lo * w.dtype.size(), hi * w.dtype.size()));
+    match (bytes(a), bytes(b)) {
+        (Some((al, ah)), Some((bl, bh))) => al < bh && bl < ah,
+        _ => false,
+    }
+}
+
+/// A copy of what a window shows now.
+fn snapshot(device: Device, w: &Window) -> Result<Window> {
+    let layout = Layout::contiguous(&w.layout.shape);
+    let buf = backend::alloc(device, layout.numel() * w.dtype.size())?;
+    let out = Window { buf, dtype: w.dtype, layout };
+    let copy = kernel::cast(w.dtype, w.dtype);
+    backend::map(device, &copy.program, &w.layout.shape, std::slice::from_ref(w), std::slice::from_ref(&out))?;
+    Ok(out)
+}
+
+/// Memory of a storage that may be written now: readers have run, and who captured the old contents keeps them.
+/// `overwritten`: the write covers everything and reads nothing, so that a copy need not be filled. `windows`: handles
+/// on operands the caller holds.
+fn writable(storage: &Storage, overwritten: bool, windows: usize) -> Result<Buf> {
+    let value = storage.value();
+    let buf = value.force()?;
+    defer::run_readers(value.cell())?;
+    // the storage's handle and ours; more are saves for backward, or other storages over the same contents
+    let captured = Arc::strong_count(value.cell()) > 2;
+    let borrowed = match &buf {
+        Buf::Cpu(b) => Arc::strong_count(b) > 2 + windows,
+        #[cfg(feature = "gpu")]
+        Buf::Gpu(..) => false,
+    };
+    if storage.is_exported() || (!captured && !borrowed) {
+        return Ok(buf);
+    }
+    let device = storage.device();
+    let fresh = backend::alloc(device, storage.len())?;
+    if !overwritten || storage.is_addressed() {
+        count(&COUNTERS.cow_copies, 1);
+        copy_bytes(device, &buf, &fresh)?;
+    }
+    if storage.is_addressed() {
+        // the bytes stay at their address: the captures move
+        let old = std::mem::replace(&mut *value.cell().state.lock(), State::Ready(fresh));
+        drop(old);
+        storage.set_value(Value::ready(buf.clone()), storage.len());
+        return Ok(buf);
+    }
+    storage.set_value(Value::ready(fresh.clone()), storage.len());
+    Ok(fresh)
+}
+
+fn copy_bytes(device: Device, from: &Buf, to: &Buf) -> Result<()> {
+    let n = from.len().min(to.len());
+    let (dtype, n) = if n % 4 == 0 { (DType::I32, n / 4) } else { (DType::U8, n) };
+    let layout = Layout::contiguous(&[n]);
+    let w = |buf: &Buf| Window { buf: buf.clone(), dtype, layout: layout.clone() };
+    backend::map(device, &kernel::cast(dtype, dtype).program, &[n], &[w(from)], &[w(to)])
+}
+
+/// Makes a tensor's memory its own, so that a primitive may write into it.
+pub fn exclusive(t: &Tensor) -> Result<()> {
+    writable(&t.storage(), false, 0).map(|_| ())
+}
+
+/// Hands a tensor's memory to another library: pending readers run, captures keep a copy, and until the exporter dies
+/// writes go to that very memory.
+pub fn export(t: &Tensor) -> Result<(crate::storage::Export, Arc<rtorch_cpu::alloc::Buffer>)> {
+    let storage = t.storage();
+    let buf = match writable_for_export(&storage)? {
+        Buf::Cpu(b) => b,
+        #[cfg(feature = "gpu")]
+        Buf::Gpu(..) => {
+            return Err(Error::type_(format!(
+                "can't convert {} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.",
+                t.device()
+            )));
+        }
+    };
+    Ok((storage.export(), buf))
+}
+
+fn writable_for_export(storage: &Storage) -> Result<Buf> {
+    if storage.is_exported() {
+        return storage.force();
+    }
+    storage.set_addressed();
+    writable(storage, false, 0)
+}

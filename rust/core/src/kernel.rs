@@ -1,0 +1,98 @@
+//! `Kernel`: a one-output pointwise program as an op records it, with its derivatives made on first use.
+//! Kernels of single rows on one dtype are shared by the whole process.
+
+use std::sync::{Arc, OnceLock};
+
+use rtorch_ir::derive;
+use rtorch_ir::table::ROWS;
+use rtorch_ir::{Class, DType, Program, ScalarOp};
+use smallvec::SmallVec;
+
+pub struct Kernel {
+    pub program: Arc<Program>,
+    /// One per leaf of the program: its cotangent as a kernel of its own.
+    grads: OnceLock<Vec<Option<Arc<Grad>>>>,
+}
+
+/// Where a leaf of a derivative comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum From {
+    Input(usize),
+    Output,
+    Cotangent,
+}
+
+/// The cotangent of one input, before it is summed to the input's shape.
+pub struct Grad {
+    pub kernel: Arc<Kernel>,
+    pub leaves: SmallVec<[From; 4]>,
+}
+
+impl Kernel {
+    pub fn new(program: Program) -> Arc<Kernel> {
+        debug_assert_eq!(program.verify(), Ok(()));
+        debug_assert_eq!(program.outputs.len(), 1);
+        Arc::new(Kernel { program: Arc::new(program), grads: OnceLock::new() })
+    }
+    pub fn dtype(&self) -> DType {
+        self.program.dtype(self.program.outputs[0])
+    }
+    pub fn leaves(&self) -> usize {
+        self.program.leaves.len()
+    }
+    /// The kernel that gives the cotangent of leaf `i`, None where nothing flows back.
+    pub fn grad(&self, i: usize) -> Option<&Arc<Grad>> {
+        let all = self.grads.get_or_init(|| (0..self.leaves()).map(|i| self.derive(i)).collect());
+        all[i].as_ref()
+    }
+    fn derive(&self, i: usize) -> Option<Arc<Grad>> {
+        if !self.program.leaves[i].is_differentiable() || !self.dtype().is_differentiable() {
+            return None;
+        }
+        let (mut d, which) = derive::vjp(&self.program, self.dtype(), &[i]);
+        which[0]?;
+        let n = self.leaves();
+        let which = |k: usize| match k {
+            k if k < n => From::Input(k),
+            k if k == n => From::Output,
+            _ => From::Cotangent,
+        };
+        let leaves = d.prune().into_iter().map(which).collect();
+        Some(Arc::new(Grad { kernel: Kernel::new(d), leaves }))
+    }
+}
+
+/// The shared kernel of one row whose number operands all have `dtype`; the result is rounded to the op's dtype.
+pub fn single(op: ScalarOp, dtype: DType) -> Arc<Kernel> {
+    static CACHE: OnceLock<Vec<OnceLock<Arc<Kernel>>>> = OnceLock::new();
+    let cache = CACHE.get_or_init(|| (0..ROWS.len() * DType::ALL.len()).map(|_| OnceLock::new()).collect());
+    cache[op as usize * DType::ALL.len() + dtype as usize].get_or_init(|| Kernel::new(single_program(op, dtype))).clone()
+}
+
+fn single_program(op: ScalarOp, dtype: DType) -> Program {
+    let mut p = Program::new();
+    let row = op.row();
+    let mut args: SmallVec<[u16; 3]> = SmallVec::new();
+    for i in 0..row.arity {
+        let bool_arg = row.class == Class::Select && i == 0;
+        let r = p.load(if bool_arg { DType::Bool } else { dtype });
+        // bools compute as int32 where the row has no meaning of its own for them
+        let as_int = dtype == DType::Bool && !bool_arg && row.class != Class::Logic;
+        args.push(if as_int { p.cast(r, DType::I32) } else { r });
+    }
+    let y = p.op(op, &args);
+    let out = match row.class {
+        Class::Num | Class::Float | Class::Round | Class::Int | Class::Select => p.cast(y, dtype),
+        Class::Compare | Class::Test | Class::Logic | Class::Random => y,
+    };
+    p.outputs.push(out);
+    p
+}
+
+/// The shared kernel that converts a dtype to another (or copies).
+pub fn cast(from: DType, to: DType) -> Arc<Kernel> {
+    static CACHE: OnceLock<Vec<OnceLock<Arc<Kernel>>>> = OnceLock::new();
+    let n = DType::ALL.len();
+    let cache = CACHE.get_or_init(|| (0..n * n).map(|_| OnceLock::new()).collect());
+    cache[from as usize * n + to as usize].get_or_init(|| Kernel::new(Program::copy(from, to))).clone()
+}

@@ -1,0 +1,238 @@
+//! `Buf` (bytes on a device), `Value` (immutable contents, perhaps not computed yet) and `Storage` (a mutable cell that
+//! holds a value and is shared by all views). What runs a pending value stands in `defer.rs`, what writes in `inplace.rs`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use rtorch_cpu::alloc::Buffer;
+use rtorch_ir::Result;
+use smallvec::SmallVec;
+use std::sync::Weak;
+
+use crate::defer::Node;
+use crate::device::Device;
+
+/// Bytes on a device, shared.
+#[derive(Clone)]
+pub enum Buf {
+    Cpu(Arc<Buffer>),
+    #[cfg(feature = "gpu")]
+    Gpu(u32, rtorch_gpu::Buffer),
+}
+
+impl Buf {
+    pub fn device(&self) -> Device {
+        match self {
+            Buf::Cpu(_) => Device::Cpu,
+            #[cfg(feature = "gpu")]
+            Buf::Gpu(i, _) => Device::Wgpu(*i),
+        }
+    }
+    pub fn len(&self) -> usize {
+        match self {
+            Buf::Cpu(b) => b.len(),
+            #[cfg(feature = "gpu")]
+            Buf::Gpu(_, b) => b.len(),
+        }
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Do two handles mean the same memory?
+    pub fn same(&self, other: &Buf) -> bool {
+        match (self, other) {
+            (Buf::Cpu(a), Buf::Cpu(b)) => Arc::ptr_eq(a, b),
+            #[cfg(feature = "gpu")]
+            (Buf::Gpu(_, a), Buf::Gpu(_, b)) => a.same(b),
+            #[cfg(feature = "gpu")]
+            (Buf::Cpu(_), Buf::Gpu(..)) | (Buf::Gpu(..), Buf::Cpu(_)) => false,
+        }
+    }
+    /// Is this the only handle?
+    pub fn is_unique(&self) -> bool {
+        match self {
+            Buf::Cpu(b) => Arc::strong_count(b) == 1,
+            #[cfg(feature = "gpu")]
+            Buf::Gpu(_, b) => b.is_unique(),
+        }
+    }
+}
+
+pub enum State {
+    Ready(Buf),
+    Pending(Arc<Node>),
+}
+
+pub struct Cell {
+    pub state: Mutex<State>,
+    /// Storages and pending nodes that want the bytes; what is merely saved for backward does not count.
+    holders: AtomicUsize,
+    /// How often a primitive evaluated this pending value as its prologue.
+    pub swallowed: AtomicUsize,
+    /// Pending values that read this one; a write to the storage runs them first.
+    pub readers: Mutex<SmallVec<[Weak<Cell>; 2]>>,
+}
+
+/// A counted handle on a cell: one of its holders.
+pub struct Value(Arc<Cell>);
+
+/// An uncounted handle: a save for backward.
+#[derive(Clone)]
+pub struct Saved(pub Arc<Cell>);
+
+impl Cell {
+    pub fn new(state: State) -> Cell {
+        Cell {
+            state: Mutex::new(state),
+            holders: AtomicUsize::new(0),
+            swallowed: AtomicUsize::new(0),
+            readers: Mutex::new(SmallVec::new()),
+        }
+    }
+    pub fn holders(&self) -> usize {
+        self.holders.load(Ordering::Relaxed)
+    }
+    pub fn pending(&self) -> Option<Arc<Node>> {
+        match &*self.state.lock() {
+            State::Ready(_) => None,
+            State::Pending(n) => Some(n.clone()),
+        }
+    }
+    pub fn ready(&self) -> Option<Buf> {
+        match &*self.state.lock() {
+            State::Ready(b) => Some(b.clone()),
+            State::Pending(_) => None,
+        }
+    }
+}
+
+impl Value {
+    pub fn ready(buf: Buf) -> Value {
+        Value::from_cell(Arc::new(Cell::new(State::Ready(buf))))
+    }
+    pub fn from_cell(cell: Arc<Cell>) -> Value {
+        cell.holders.fetch_add(1, Ordering::Relaxed);
+        Value(cell)
+    }
+    pub fn cell(&self) -> &Arc<Cell> {
+        &self.0
+    }
+    pub fn is_pending(&self) -> bool {
+        matches!(&*self.0.state.lock(), State::Pending(_))
+    }
+    /// The bytes, computed now if they were pending.
+    pub fn force(&self) -> Result<Buf> {
+        if let Some(b) = self.0.ready() {
+            return Ok(b);
+        }
+        crate::defer::run(&self.0)
+    }
+    pub fn save(&self) -> Saved {
+        Saved(self.0.clone())
+    }
+}
+
+impl Clone for Value {
+    fn clone(&self) -> Value {
+        Value::from_cell(self.0.clone())
+    }
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        self.0.holders.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct StorageImpl {
+    value: Mutex<Value>,
+    device: Device,
+    bytes: AtomicUsize,
+    /// `data_ptr()` was read: the bytes stay where they are.
+    addressed: AtomicBool,
+    /// Real shared memory: `from_numpy` for ever, otherwise while an export is alive.
+    exports: AtomicUsize,
+}
+
+/// A mutable, untyped cell of bytes, shared by all views of it.
+#[derive(Clone)]
+pub struct Storage(Arc<StorageImpl>);
+
+impl Storage {
+    pub fn new(value: Value, device: Device, bytes: usize) -> Storage {
+        Storage(Arc::new(StorageImpl {
+            value: Mutex::new(value),
+            device,
+            bytes: AtomicUsize::new(bytes),
+            addressed: AtomicBool::new(false),
+            exports: AtomicUsize::new(0),
+        }))
+    }
+    pub fn device(&self) -> Device {
+        self.0.device
+    }
+    /// Size in bytes.
+    pub fn len(&self) -> usize {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    pub fn same(&self, other: &Storage) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+    /// How many tensors (and other handles) share the storage.
+    pub fn use_count(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+    /// An address that names the storage while it lives.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+    pub fn value(&self) -> Value {
+        self.0.value.lock().clone()
+    }
+    /// Replaces the contents; the old value is dropped outside of the lock.
+    pub fn set_value(&self, value: Value, bytes: usize) {
+        self.0.bytes.store(bytes, Ordering::Relaxed);
+        let old = std::mem::replace(&mut *self.0.value.lock(), value);
+        drop(old);
+    }
+    pub fn force(&self) -> Result<Buf> {
+        self.value().force()
+    }
+    pub fn set_addressed(&self) {
+        self.0.addressed.store(true, Ordering::Relaxed);
+    }
+    pub fn is_addressed(&self) -> bool {
+        self.0.addressed.load(Ordering::Relaxed)
+    }
+    pub fn is_exported(&self) -> bool {
+        self.0.exports.load(Ordering::Relaxed) > 0
+    }
+    /// Counts one exporter until the guard drops.
+    pub fn export(&self) -> Export {
+        self.0.exports.fetch_add(1, Ordering::Relaxed);
+        Export(self.clone())
+    }
+    /// Memory that belongs to somebody else for good (`from_numpy`).
+    pub fn export_forever(&self) {
+        self.0.exports.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Keeps a storage's memory shared (writes go to that very memory, at once) while it lives.
+pub struct Export(Storage);
+
+impl Export {
+    pub fn storage(&self) -> &Storage {
+        &self.0
+    }
+}
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        self.0.0.exports.fetch_sub(1, Ordering::Relaxed);
+    }
+}
