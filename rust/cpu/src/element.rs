@@ -22,7 +22,6 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
 
 /// Arithmetic as PyTorch's on the type: integers wrap, bools are or / and, NaN wins a maximum and a minimum.
 pub trait Arith: Copy + Default + Send + Sync + PartialEq + 'static {
-    const ONE: Self;
     fn add(self, o: Self) -> Self;
     fn mul(self, o: Self) -> Self;
     fn max(self, o: Self) -> Self;
@@ -66,7 +65,6 @@ half_element!(f16, bf16);
 macro_rules! int_arith {
     ($($t:ty),*) => {$(
         impl Arith for $t {
-            const ONE: $t = 1;
             #[inline(always)]
             fn add(self, o: $t) -> $t {
                 self.wrapping_add(o)
@@ -91,7 +89,6 @@ int_arith!(u8, i8, i16, i32, i64);
 macro_rules! float_arith {
     ($($t:ty),*) => {$(
         impl Arith for $t {
-            const ONE: $t = 1.0;
             #[inline(always)]
             fn add(self, o: $t) -> $t {
                 self + o
@@ -110,7 +107,6 @@ macro_rules! float_arith {
             }
         }
         impl Arith for Complex<$t> {
-            const ONE: Self = Complex(1.0, 0.0);
             #[inline(always)]
             fn add(self, o: Self) -> Self {
                 Complex(self.0 + o.0, self.1 + o.1)
@@ -134,7 +130,6 @@ macro_rules! float_arith {
 float_arith!(f32, f64);
 
 impl Arith for Bool {
-    const ONE: Bool = Bool(1);
     #[inline(always)]
     fn add(self, o: Bool) -> Bool {
         Bool(self.0 | o.0)
@@ -268,4 +263,53 @@ macro_rules! dispatch_float {
         }
     };
 }
-pub(crate) use {dispatch, dispatch_float, dispatch_size};
+
+/// As `dispatch!`, with `$else` for complex dtypes.
+macro_rules! dispatch_real {
+    ($dtype:expr, $t:ident => $body:expr, $else:expr) => {
+        match $dtype {
+            rtorch_ir::DType::Bool => {
+                type $t = $crate::element::Bool;
+                $body
+            }
+            rtorch_ir::DType::U8 => {
+                type $t = u8;
+                $body
+            }
+            rtorch_ir::DType::I8 => {
+                type $t = i8;
+                $body
+            }
+            rtorch_ir::DType::I16 => {
+                type $t = i16;
+                $body
+            }
+            rtorch_ir::DType::I32 => {
+                type $t = i32;
+                $body
+            }
+            rtorch_ir::DType::I64 => {
+                type $t = i64;
+                $body
+            }
+            rtorch_ir::DType::F16 => {
+                type $t = half::f16;
+                $body
+            }
+            rtorch_ir::DType::BF16 => {
+                type $t = half::bf16;
+                $body
+            }
+            rtorch_ir::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            rtorch_ir::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            rtorch_ir::DType::C64 | rtorch_ir::DType::C128 => $else,
+        }
+    };
+}
+pub(crate) use {dispatch, dispatch_float, dispatch_real, dispatch_size};

@@ -12,11 +12,14 @@ pub mod nonzero;
 mod operand;
 pub mod random;
 mod run;
+mod scan;
 mod scatter;
 pub mod simd;
+mod sort;
 #[cfg(test)]
 mod testing;
 pub mod threads;
+mod versions;
 mod walk;
 
 pub use alloc::Buffer;

@@ -18,11 +18,14 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         Prim::IndexPut { n, accumulate } => crate::scatter::index_put(*n, *accumulate, inputs, outs),
         Prim::Cat { axis } => crate::assemble::cat(*axis, inputs, outs),
         Prim::ScatterView { view, base } => crate::scatter::scatter_view(view, base, inputs, outs),
+        Prim::Scan { op, axis } => crate::scan::scan(*op, *axis, inputs, outs),
+        // every sort is stable
+        Prim::Sort { axis, descending, stable: _ } => crate::sort::sort(*axis, *descending, inputs, outs),
+        Prim::TopK { k, axis, largest, sorted: _ } => crate::sort::topk(*k, *axis, *largest, inputs, outs),
         Prim::Nonzero => crate::nonzero::nonzero(inputs, outs),
         Prim::Reduce { .. }
         | Prim::Extreme { .. }
         | Prim::VarMean { .. }
-        | Prim::Scan { .. }
         | Prim::Conv { .. }
         | Prim::ConvGradInput { .. }
         | Prim::ConvGradWeight { .. }
@@ -33,8 +36,6 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         | Prim::AdaptiveAvgPool { .. }
         | Prim::AdaptiveAvgPoolGrad { .. }
         | Prim::AdaptiveMaxPool { .. }
-        | Prim::Sort { .. }
-        | Prim::TopK { .. }
         | Prim::Softmax { .. }
         | Prim::SoftmaxGrad { .. }
         | Prim::LayerNorm { .. }
