@@ -23,9 +23,9 @@ impl Device {
         match (kind, number) {
             ("cpu", None | Some(0)) => Ok(Device::Cpu),
             ("wgpu", n) => Ok(Device::Wgpu(n.unwrap_or(0))),
-            _ => Err(Error::runtime(format!(
-                "Expected one of cpu, wgpu device type at start of device string: {text}"
-            ))),
+            _ => {
+                Err(Error::runtime(format!("Expected one of cpu, wgpu device type at start of device string: {text}")))
+            }
         }
     }
     pub fn type_name(self) -> &'static str {

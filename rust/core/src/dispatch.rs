@@ -139,7 +139,8 @@ fn on_host(prim: &Prim, inputs: &[&Tensor], outs: &[Tensor]) -> Result<()> {
         return Err(Error::runtime(format!("{}: no GPU kernel, and RTORCH_FALLBACK=error is set", prim.name())));
     }
     crate::warn::fallback(prim.name());
-    let host: Vec<Tensor> = inputs.iter().map(|t| crate::ops::convert::copy_to(&t.detach(), Device::Cpu)).collect::<Result<_>>()?;
+    let host: Vec<Tensor> =
+        inputs.iter().map(|t| crate::ops::convert::copy_to(&t.detach(), Device::Cpu)).collect::<Result<_>>()?;
     let refs: SmallVec<[&Tensor; 4]> = host.iter().collect();
     let mut results: SmallVec<[Tensor; 3]> = SmallVec::new();
     for o in outs {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rtorch_ir::shape::broadcast;
-use rtorch_ir::{DType, Layout, Prim, Result, ensure};
+use rtorch_ir::{DType, Error, Layout, Prim, Result, ensure};
 use smallvec::{SmallVec, smallvec};
 
 use crate::autograd::graph::{GradNode, GradOp, TensorMeta};
@@ -269,7 +269,10 @@ fn store(target: &Tensor, kernel: &Arc<Kernel>, operands: SmallVec<[Operand; 3]>
     let out = writable(&p.storage, whole && !windows.iter().any(|w| shares(w, &p.storage)), windows.len())?;
     let out = Window { buf: out, dtype: p.dtype, layout: p.layout.clone() };
     for w in &mut windows {
-        if w.buf.same(&out.buf) && (w.layout != out.layout || w.dtype.size() != out.dtype.size()) && ranges_meet(w, &out) {
+        if w.buf.same(&out.buf)
+            && (w.layout != out.layout || w.dtype.size() != out.dtype.size())
+            && ranges_meet(w, &out)
+        {
             *w = snapshot(device, w)?;
         }
     }

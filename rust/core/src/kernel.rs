@@ -66,7 +66,9 @@ impl Kernel {
 pub fn single(op: ScalarOp, dtype: DType) -> Arc<Kernel> {
     static CACHE: OnceLock<Vec<OnceLock<Arc<Kernel>>>> = OnceLock::new();
     let cache = CACHE.get_or_init(|| (0..ROWS.len() * DType::ALL.len()).map(|_| OnceLock::new()).collect());
-    cache[op as usize * DType::ALL.len() + dtype as usize].get_or_init(|| Kernel::new(single_program(op, dtype))).clone()
+    cache[op as usize * DType::ALL.len() + dtype as usize]
+        .get_or_init(|| Kernel::new(single_program(op, dtype)))
+        .clone()
 }
 
 fn single_program(op: ScalarOp, dtype: DType) -> Program {

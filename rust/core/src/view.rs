@@ -6,19 +6,49 @@ use rtorch_ir::{DType, Layout, Result, Shape};
 #[derive(Clone, PartialEq, Debug)]
 pub enum ViewOp {
     /// The same elements in row-major order under another shape (view, unsqueeze, squeeze, flatten ...).
-    Reshape { shape: Shape },
-    Permute { dims: Shape },
-    Expand { shape: Shape },
-    Slice { dim: usize, start: usize, end: usize, step: usize },
-    Select { dim: usize, index: usize },
-    Unsqueeze { dim: usize },
-    Squeeze { dims: Shape },
-    Diagonal { offset: i64, dim1: usize, dim2: usize },
-    Unfold { dim: usize, size: usize, step: usize },
+    Reshape {
+        shape: Shape,
+    },
+    Permute {
+        dims: Shape,
+    },
+    Expand {
+        shape: Shape,
+    },
+    Slice {
+        dim: usize,
+        start: usize,
+        end: usize,
+        step: usize,
+    },
+    Select {
+        dim: usize,
+        index: usize,
+    },
+    Unsqueeze {
+        dim: usize,
+    },
+    Squeeze {
+        dims: Shape,
+    },
+    Diagonal {
+        offset: i64,
+        dim1: usize,
+        dim2: usize,
+    },
+    Unfold {
+        dim: usize,
+        size: usize,
+        step: usize,
+    },
     /// Any window of the storage.
-    AsStrided { layout: Layout },
+    AsStrided {
+        layout: Layout,
+    },
     /// The same bytes as another dtype (not differentiable).
-    Dtype { dtype: DType },
+    Dtype {
+        dtype: DType,
+    },
     /// The tensor itself as a new handle (detach without losing the version, `view_as(x)`).
     Alias,
 }

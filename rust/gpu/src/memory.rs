@@ -62,6 +62,10 @@ impl Buffer {
     pub(crate) fn taken(&self) -> u64 {
         self.0.taken
     }
+    /// A number that names the memory while it lives.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
     /// Is it the same memory?
     pub fn same(&self, other: &Buffer) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -40,14 +40,26 @@ pub trait CustomNode: Send + Sync {
 
 /// What a node computes in backward.
 pub enum GradOp {
-    Map { kernel: Arc<Kernel> },
-    View { op: ViewOp, input: Layout },
-    Prim { prim: Prim },
+    Map {
+        kernel: Arc<Kernel>,
+    },
+    View {
+        op: ViewOp,
+        input: Layout,
+    },
+    Prim {
+        prim: Prim,
+    },
     /// The end of a path: adds to `.grad` of a leaf.
     Accumulate(Tensor),
     /// A write through a view of a base: the view, the node of the written values, and which of that node's inputs was
     /// the view itself.
-    CopySlices { chain: Vec<(ViewOp, &'static str)>, base: TensorMeta, inner: Arc<GradNode>, target: Option<usize> },
+    CopySlices {
+        chain: Vec<(ViewOp, &'static str)>,
+        base: TensorMeta,
+        inner: Arc<GradNode>,
+        target: Option<usize>,
+    },
     /// Passes the cotangent on (clone, contiguous copies and moves between dtypes or devices).
     Pass,
     Custom(Box<dyn CustomNode>),

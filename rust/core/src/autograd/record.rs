@@ -53,7 +53,9 @@ impl Tensor {
             return Err(Error::runtime("only Tensors of floating point and complex dtype can require gradients"));
         }
         if on && self.is_inference() && !mode::is_inference() {
-            return Err(Error::runtime("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."));
+            return Err(Error::runtime(
+                "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.",
+            ));
         }
         if on || self.is_tracked() {
             self.with_meta(|m| m.requires_grad = on && m.grad_fn.is_none());
@@ -120,8 +122,10 @@ pub fn wanted(inputs: &[&Tensor]) -> bool {
 
 fn check_inference(inputs: &[&Tensor]) -> Result<()> {
     if inputs.iter().any(|t| t.is_inference()) && !mode::is_inference() {
-        return Err(Error::runtime("Inference tensors cannot be saved for backward. To work around you can make a clone to get \
-                                   a normal tensor and use it in autograd."));
+        return Err(Error::runtime(
+            "Inference tensors cannot be saved for backward. To work around you can make a clone to get \
+                                   a normal tensor and use it in autograd.",
+        ));
     }
     Ok(())
 }

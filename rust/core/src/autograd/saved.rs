@@ -59,8 +59,7 @@ impl SavedTensor {
             )));
         }
         let storage = Storage::new(Value::from_cell(self.value.0.clone()), self.device, self.bytes);
-        let parts =
-            Parts { dtype: self.dtype, layout: self.layout.clone(), storage, version: Version::default() };
+        let parts = Parts { dtype: self.dtype, layout: self.layout.clone(), storage, version: Version::default() };
         let t = Tensor::from_parts(parts);
         let edge = match self.output {
             Some(output) => owner.map(|n| Edge { node: n.clone(), output }),

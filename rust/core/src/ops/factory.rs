@@ -51,11 +51,7 @@ pub fn arange(start: Scalar, end: Scalar, step: Scalar, dtype: DType, device: De
     let all_int = [start, end, step].iter().all(|s| matches!(s, Scalar::Int(_) | Scalar::Bool(_)));
     ensure!(step.is_true(), runtime, "step must be nonzero");
     let (lo, hi, by) = (start.to_f64(), end.to_f64(), step.to_f64());
-    ensure!(
-        lo.is_finite() && hi.is_finite(),
-        runtime,
-        "unsupported range: {lo} -> {hi}"
-    );
+    ensure!(lo.is_finite() && hi.is_finite(), runtime, "unsupported range: {lo} -> {hi}");
     ensure!(
         (by > 0.0 && hi >= lo) || (by < 0.0 && hi <= lo),
         runtime,
@@ -121,11 +117,7 @@ pub fn triangle(n: usize, m: usize, k: i64, lower: bool, device: Device) -> Resu
 /// A shape that users gave as signed integers.
 pub fn checked_shape(sizes: &[i64]) -> Result<Shape> {
     for &s in sizes {
-        ensure!(
-            s >= 0,
-            runtime,
-            "Trying to create tensor with negative dimension {s}: {sizes:?}"
-        );
+        ensure!(s >= 0, runtime, "Trying to create tensor with negative dimension {s}: {sizes:?}");
     }
     Ok(sizes.iter().map(|&s| s as usize).collect())
 }

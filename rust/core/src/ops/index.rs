@@ -42,12 +42,7 @@ impl Item {
 /// The view part of a subscript, and what is left for advanced indexing: an index per dim of the view, or None.
 fn views(x: &Tensor, items: &[Item]) -> Result<(Tensor, Vec<Option<Tensor>>)> {
     let used: usize = items.iter().map(Item::consumes).sum();
-    ensure!(
-        used <= x.ndim(),
-        index,
-        "too many indices for tensor of dimension {}",
-        x.ndim()
-    );
+    ensure!(used <= x.ndim(), index, "too many indices for tensor of dimension {}", x.ndim());
     ensure!(
         items.iter().filter(|i| matches!(i, Item::Ellipsis)).count() <= 1,
         index,
@@ -60,12 +55,7 @@ fn views(x: &Tensor, items: &[Item]) -> Result<(Tensor, Vec<Option<Tensor>>)> {
         match item {
             Item::Int(i) => {
                 let n = v.size(dim) as i64;
-                ensure!(
-                    (-n..n).contains(i),
-                    index,
-                    "index {i} is out of bounds for dimension {} with size {n}",
-                    dim
-                );
+                ensure!((-n..n).contains(i), index, "index {i} is out of bounds for dimension {} with size {n}", dim);
                 v = shape::select(&v, dim as i64, *i)?;
             }
             Item::Slice(a, b, step) => {
@@ -102,11 +92,7 @@ fn views(x: &Tensor, items: &[Item]) -> Result<(Tensor, Vec<Option<Tensor>>)> {
 fn expand_index(t: &Tensor, v: &Tensor, dim: usize) -> Result<Vec<Tensor>> {
     let t = to_device(t, v.device())?;
     if !matches!(t.dtype(), DType::Bool | DType::U8) {
-        ensure!(
-            t.dtype().is_int(),
-            index,
-            "tensors used as indices must be long, int, byte or bool tensors"
-        );
+        ensure!(t.dtype().is_int(), index, "tensors used as indices must be long, int, byte or bool tensors");
         return Ok(vec![to_dtype(&t, DType::I64)?]);
     }
     let (s, full) = (t.shape(), v.shape());
@@ -156,10 +142,14 @@ fn advanced(v: &Tensor, at: &[Option<Tensor>]) -> Result<Advanced> {
     for t in at.iter().flatten() {
         wide = broadcast(&wide, &t.shape()).map_err(|_| {
             let all: Vec<String> = at.iter().flatten().map(|t| t.shape_text()).collect();
-            Error::index(format!("shape mismatch: indexing tensors could not be broadcast together with shapes {}", all.join(", ")))
+            Error::index(format!(
+                "shape mismatch: indexing tensors could not be broadcast together with shapes {}",
+                all.join(", ")
+            ))
         })?;
     }
-    let indices: Vec<Tensor> = at.iter().flatten().map(|t| shape::expand_to(&t.detach(), &wide)).collect::<Result<_>>()?;
+    let indices: Vec<Tensor> =
+        at.iter().flatten().map(|t| shape::expand_to(&t.detach(), &wide)).collect::<Result<_>>()?;
     let adjacent = dims.windows(2).all(|w| w[1] == w[0] + 1);
     let mut order: Shape = dims.iter().copied().collect();
     order.extend((0..v.ndim()).filter(|d| !dims.contains(d)));
@@ -273,11 +263,7 @@ pub fn put(v: &Tensor, at: &[Option<Tensor>], value: &Tensor, accumulate: bool) 
 }
 
 fn check_index_dtype(name: &str, index: &Tensor) -> Result<Tensor> {
-    ensure!(
-        matches!(index.dtype(), DType::I64 | DType::I32),
-        runtime,
-        "{name}(): Expected dtype int64 for index"
-    );
+    ensure!(matches!(index.dtype(), DType::I64 | DType::I32), runtime, "{name}(): Expected dtype int64 for index");
     to_dtype(index, DType::I64)
 }
 
@@ -313,7 +299,14 @@ pub fn gather(x: &Tensor, dim: i64, index: &Tensor) -> Result<Tensor> {
 }
 
 /// Functional scatter; `src` is at least as large as `index` in every dim.
-pub fn scatter(name: &'static str, x: &Tensor, dim: i64, index: &Tensor, src: &Tensor, op: ScatterOp) -> Result<Tensor> {
+pub fn scatter(
+    name: &'static str,
+    x: &Tensor,
+    dim: i64,
+    index: &Tensor,
+    src: &Tensor,
+    op: ScatterOp,
+) -> Result<Tensor> {
     let (index, src) = scatter_args(x, dim, index, src)?;
     if index.numel() == 0 {
         return shape::clone(x);
@@ -337,21 +330,13 @@ pub fn scatter_(name: &'static str, x: &Tensor, dim: i64, index: &Tensor, src: &
 fn scatter_args(x: &Tensor, dim: i64, index: &Tensor, src: &Tensor) -> Result<(Tensor, Tensor)> {
     let axis = normalize_dim(dim, x.ndim())?;
     let index = check_index_dtype("scatter", index)?;
-    ensure!(
-        src.dtype() == x.dtype(),
-        runtime,
-        "scatter(): Expected self.dtype to be equal to src.dtype"
-    );
+    ensure!(src.dtype() == x.dtype(), runtime, "scatter(): Expected self.dtype to be equal to src.dtype");
     if index.numel() == 0 {
         return Ok((index, src.clone()));
     }
     let (n, m) = (x.ndim().max(1), index.ndim().max(1));
     ensure!(n == m, runtime, "Index tensor must have the same number of dimensions as self tensor");
-    ensure!(
-        src.ndim().max(1) == m,
-        runtime,
-        "Index tensor must have the same number of dimensions as src tensor"
-    );
+    ensure!(src.ndim().max(1) == m, runtime, "Index tensor must have the same number of dimensions as src tensor");
     let (index, mut src) = (at_least_1d(&index)?, at_least_1d(src)?);
     let full = at_least_1d(x)?.shape();
     for d in 0..m {
@@ -374,10 +359,16 @@ fn scatter_args(x: &Tensor, dim: i64, index: &Tensor, src: &Tensor) -> Result<(T
 
 pub fn index_select(x: &Tensor, dim: i64, index: &Tensor) -> Result<Tensor> {
     let axis = normalize_dim(dim, x.ndim())?;
-    ensure!(index.ndim() <= 1, index, "index_select(): Index is supposed to be a vector, but got dim: {}", index.ndim());
+    ensure!(
+        index.ndim() <= 1,
+        index,
+        "index_select(): Index is supposed to be a vector, but got dim: {}",
+        index.ndim()
+    );
     let index = check_index_dtype("index_select", index)?;
     if x.ndim() == 0 {
-        let r = prim1("IndexSelectBackward0", Prim::IndexSelect { axis: 0 }, &[&at_least_1d(x)?, &at_least_1d(&index)?])?;
+        let r =
+            prim1("IndexSelectBackward0", Prim::IndexSelect { axis: 0 }, &[&at_least_1d(x)?, &at_least_1d(&index)?])?;
         return shape::reshape(&r, &[]);
     }
     prim1("IndexSelectBackward0", Prim::IndexSelect { axis }, &[x, &at_least_1d(&index)?])
@@ -425,7 +416,14 @@ fn index_add_args(name: &str, x: &Tensor, dim: i64, index: &Tensor, src: &Tensor
 }
 
 /// `index_add`, `index_copy`, `index_reduce` along a dim.
-pub fn index_add(name: &'static str, x: &Tensor, dim: i64, index: &Tensor, src: &Tensor, op: ScatterOp) -> Result<Tensor> {
+pub fn index_add(
+    name: &'static str,
+    x: &Tensor,
+    dim: i64,
+    index: &Tensor,
+    src: &Tensor,
+    op: ScatterOp,
+) -> Result<Tensor> {
     let (axis, index, src) = index_add_args("index_add", x, dim, index, src)?;
     let r = prim1(name, Prim::IndexAdd { axis, op }, &[&at_least_1d(x)?, &index, &src])?;
     shape::reshape_to(&r, x.shape())

@@ -122,11 +122,7 @@ pub fn mv(a: &Tensor, v: &Tensor) -> Result<Tensor> {
 /// NumPy's matmul: vectors, matrices, broadcast batches.
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (n, m) = (a.ndim(), b.ndim());
-    ensure!(
-        n > 0 && m > 0,
-        runtime,
-        "both arguments to matmul need to be at least 1D, but they are {n}D and {m}D"
-    );
+    ensure!(n > 0 && m > 0, runtime, "both arguments to matmul need to be at least 1D, but they are {n}D and {m}D");
     match (n, m) {
         (1, 1) => dot(a, b),
         (2, 1) => mv(a, b),
@@ -212,7 +208,8 @@ pub fn addmm(name: &'static str, c: &Tensor, a: &Tensor, b: &Tensor, beta: f64, 
     out[n - 1] = b.size(n - 1);
     let c = if c.shape() == out { c.clone() } else { shape::expand_to(c, &out)? };
     if a.dtype().is_integral() {
-        let p = super::binary(rtorch_ir::ScalarOp::Mul, Arg::T(&product(name, a, b)?), Arg::S(Scalar::Int(alpha as i64)))?;
+        let p =
+            super::binary(rtorch_ir::ScalarOp::Mul, Arg::T(&product(name, a, b)?), Arg::S(Scalar::Int(alpha as i64)))?;
         let c = super::binary(rtorch_ir::ScalarOp::Mul, Arg::T(&c), Arg::S(Scalar::Int(beta as i64)))?;
         return super::add(&p, &c);
     }

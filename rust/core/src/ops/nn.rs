@@ -11,7 +11,10 @@ use crate::tensor::Tensor;
 pub fn softmax(x: &Tensor, dim: i64, log: bool) -> Result<Tensor> {
     let axis = normalize_dim(dim, x.ndim())?;
     if !x.dtype().is_float() {
-        return Err(not_implemented(if log { "log_softmax_lastdim_kernel_impl" } else { "softmax_lastdim_kernel_impl" }, x.dtype()));
+        return Err(not_implemented(
+            if log { "log_softmax_lastdim_kernel_impl" } else { "softmax_lastdim_kernel_impl" },
+            x.dtype(),
+        ));
     }
     let name = if log { "LogSoftmaxBackward0" } else { "SoftmaxBackward0" };
     if x.ndim() == 0 {

@@ -115,10 +115,10 @@ pub fn run(spec: &Spec, args: &[Arg], dest: Option<&Tensor>) -> Result<Tensor> {
         Some(d) => cast_target(out, d.dtype())?,
         None => out,
     };
-    let tensors: SmallVec<[&Tensor; 3]> = args.iter().filter_map(|a| if let Arg::T(t) = a { Some(*t) } else { None }).collect();
-    let moved = unify_devices(&tensors)?;
     let tensors: SmallVec<[&Tensor; 3]> =
-        tensors.iter().zip(&moved).map(|(t, m)| m.as_ref().unwrap_or(t)).collect();
+        args.iter().filter_map(|a| if let Arg::T(t) = a { Some(*t) } else { None }).collect();
+    let moved = unify_devices(&tensors)?;
+    let tensors: SmallVec<[&Tensor; 3]> = tensors.iter().zip(&moved).map(|(t, m)| m.as_ref().unwrap_or(t)).collect();
     let kernel = cached(spec, args, compute, out, final_dtype);
     match dest {
         None => dispatch::map(spec.grad, &kernel, &tensors),
@@ -172,7 +172,8 @@ fn unify_devices(tensors: &[&Tensor]) -> Result<SmallVec<[Option<Tensor>; 3]>> {
     if let Some(other) = tensors.iter().map(|t| t.device()).find(|d| !d.is_cpu()) {
         for (m, t) in moved.iter_mut().zip(tensors) {
             if t.device().is_cpu() && t.ndim() == 0 {
-                let t = if t.dtype() == DType::F64 { crate::ops::convert::to_dtype(t, DType::F32)? } else { (*t).clone() };
+                let t =
+                    if t.dtype() == DType::F64 { crate::ops::convert::to_dtype(t, DType::F32)? } else { (*t).clone() };
                 *m = Some(crate::ops::convert::to_device(&t, other)?);
             }
         }
@@ -243,7 +244,8 @@ fn program(spec: &Spec, args: &[Arg], compute: DType, out: DType, dest: DType) -
 /// Name of the node of a row, `TanhBackward0`.
 pub fn grad_name(op: ScalarOp) -> &'static str {
     static NAMES: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
-    let names = NAMES.get_or_init(|| ROWS.iter().map(|r| camel(if r.op == ScalarOp::Div { "div" } else { r.op.name() })).collect());
+    let names = NAMES
+        .get_or_init(|| ROWS.iter().map(|r| camel(if r.op == ScalarOp::Div { "div" } else { r.op.name() })).collect());
     &names[op as usize]
 }
 
@@ -293,7 +295,8 @@ pub fn unary_into(op: ScalarOp, x: &Tensor, dest: Option<&Tensor>) -> Result<Ten
             Some(d) => Ok(d.clone()),
         };
     }
-    let fast = class == Class::Float && dtype.is_float() || class == Class::Num && !dtype.is_complex() && dtype != DType::Bool;
+    let fast =
+        class == Class::Float && dtype.is_float() || class == Class::Num && !dtype.is_complex() && dtype != DType::Bool;
     if fast && dest.is_none() {
         return dispatch::map(grad_name(op), &kernel::single(op, dtype), &[x]);
     }
@@ -433,7 +436,8 @@ pub fn masked_fill(x: &Tensor, mask: &Tensor, value: Arg, dest: Option<&Tensor>)
     );
     if let Arg::S(s) = value {
         ensure!(
-            scalar_dtype(s).category() <= x.dtype().category() || x.dtype() != DType::Bool && !matches!(s, Scalar::Float(_)),
+            scalar_dtype(s).category() <= x.dtype().category()
+                || x.dtype() != DType::Bool && !matches!(s, Scalar::Float(_)),
             runtime,
             "value cannot be converted to type {} without overflow",
             x.dtype().name()

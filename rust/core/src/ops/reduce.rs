@@ -58,7 +58,9 @@ pub fn mean(x: &Tensor, dims: &[i64], keepdim: bool, dtype: Option<DType>) -> Re
     let inner = if matches!(out, DType::F16 | DType::BF16) { DType::F32 } else { out };
     let total = reduce("SumBackward1", ReduceOp::Sum, &x, axes, keepdim, inner)?;
     let name = if dims.is_empty() { "MeanBackward0" } else { "MeanBackward1" };
-    let y = compose("mean_of_sum", name, Rule::Same, &[Arg::T(&total), Arg::S(Scalar::Float(n as f64))], None, |a| a[0] / a[1])?;
+    let y = compose("mean_of_sum", name, Rule::Same, &[Arg::T(&total), Arg::S(Scalar::Float(n as f64))], None, |a| {
+        a[0] / a[1]
+    })?;
     to_dtype(&y, out)
 }
 
@@ -74,11 +76,7 @@ pub fn prod(x: &Tensor, dim: Option<i64>, keepdim: bool, dtype: Option<DType>) -
 
 fn refuse_empty(name: &str, x: &Tensor, axes: &[usize]) -> Result<()> {
     for &d in axes {
-        ensure!(
-            x.size(d) != 0,
-            index,
-            "{name}(): Expected reduction dim {d} to have non-zero size."
-        );
+        ensure!(x.size(d) != 0, index, "{name}(): Expected reduction dim {d} to have non-zero size.");
     }
     Ok(())
 }
@@ -178,8 +176,10 @@ pub fn var_mean(x: &Tensor, dims: &[i64], correction: f64, keepdim: bool) -> Res
     let axes = axes_of(dims, x.ndim())?;
     let n: usize = axes.iter().map(|&d| x.size(d)).product();
     if correction >= n as f64 {
-        crate::warn::once("std(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input \
-                           numel divided by output numel).");
+        crate::warn::once(
+            "std(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input \
+                           numel divided by output numel).",
+        );
     }
     let mut r = prim("VarMeanBackward0", Prim::VarMean { axes, keepdim, correction }, &[x])?;
     let mean = r.pop().ok_or_else(|| Error::runtime("var_mean: no mean"))?;
@@ -266,7 +266,13 @@ fn safe_root(s: &Tensor) -> Result<Tensor> {
     })
 }
 
-pub fn scan(name: &'static str, op: ScanOp, x: &Tensor, dim: i64, dtype: Option<DType>) -> Result<SmallVec<[Tensor; 3]>> {
+pub fn scan(
+    name: &'static str,
+    op: ScanOp,
+    x: &Tensor,
+    dim: i64,
+    dtype: Option<DType>,
+) -> Result<SmallVec<[Tensor; 3]>> {
     let axis = normalize_dim(dim, x.ndim())?;
     let sums = matches!(op, ScanOp::Sum | ScanOp::Prod);
     let out = dtype.unwrap_or(if sums && x.dtype().is_integral() { DType::I64 } else { x.dtype() });

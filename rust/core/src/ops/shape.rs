@@ -180,11 +180,7 @@ pub fn select(x: &Tensor, dim: i64, index: i64) -> Result<Tensor> {
     ensure!(x.ndim() > 0, index, "select() cannot be applied to a 0-dim tensor.");
     let dim = normalize_dim(dim, x.ndim())?;
     let n = x.size(dim) as i64;
-    ensure!(
-        (-n..n).contains(&index),
-        index,
-        "index {index} is out of bounds for dimension {dim} with size {n}"
-    );
+    ensure!((-n..n).contains(&index), index, "index {index} is out of bounds for dimension {dim} with size {n}");
     let index = if index < 0 { index + n } else { index } as usize;
     view("SelectBackward0", ViewOp::Select { dim, index }, x)
 }
@@ -201,11 +197,7 @@ pub fn narrow(x: &Tensor, dim: i64, start: i64, length: i64) -> Result<Tensor> {
         -n
     );
     let start = if start < 0 { start + n } else { start };
-    ensure!(
-        start + length <= n,
-        runtime,
-        "start ({start}) + length ({length}) exceeds dimension size ({n})."
-    );
+    ensure!(start + length <= n, runtime, "start ({start}) + length ({length}) exceeds dimension size ({n}).");
     slice(x, dim, Some(start), Some(start + length), 1)
 }
 
@@ -289,13 +281,8 @@ fn copy_with(name: &'static str, x: &Tensor, layout: Layout) -> Result<Tensor> {
         crate::inplace::map(name, &out, &kernel::cast(dtype, dtype), &[x])?;
     }
     if crate::autograd::record::wanted(&[x]) {
-        let n = crate::autograd::record::node(
-            name,
-            crate::autograd::graph::GradOp::Pass,
-            &[x],
-            &[&out],
-            SmallVec::new(),
-        );
+        let n =
+            crate::autograd::record::node(name, crate::autograd::graph::GradOp::Pass, &[x], &[&out], SmallVec::new());
         crate::autograd::record::connect(&out, &n, 0);
     }
     Ok(out)
@@ -308,7 +295,8 @@ pub fn clone(x: &Tensor) -> Result<Tensor> {
 
 /// A copy with the memory order of a layout of the same shape.
 pub fn clone_like(x: &Tensor, like: &Layout) -> Result<Tensor> {
-    let strides = if like.shape == x.shape() { like.dense_strides_like() } else { crate::ops::factory::like_layout(x).strides };
+    let strides =
+        if like.shape == x.shape() { like.dense_strides_like() } else { crate::ops::factory::like_layout(x).strides };
     copy_with("CloneBackward0", x, Layout { shape: x.shape(), strides, offset: 0 })
 }
 
@@ -348,7 +336,8 @@ pub fn flip(x: &Tensor, dims: &[i64]) -> Result<Tensor> {
     let mut out = clone(x)?;
     for d in dims {
         let n = out.size(d) as i64;
-        let index = crate::ops::factory::arange((n - 1).into(), (-1i64).into(), (-1i64).into(), DType::I64, x.device())?;
+        let index =
+            crate::ops::factory::arange((n - 1).into(), (-1i64).into(), (-1i64).into(), DType::I64, x.device())?;
         out = dispatch::prim1("FlipBackward0", Prim::IndexSelect { axis: d }, &[&out, &index])?;
     }
     Ok(out)
@@ -441,7 +430,11 @@ pub fn split(x: &Tensor, size: i64, dim: i64) -> Result<Vec<Tensor>> {
     ensure!(size >= 0, runtime, "split expects split_size be non-negative, but got split_size={size}");
     let d = normalize_dim(dim, x.ndim())?;
     let n = x.size(d) as i64;
-    ensure!(size > 0 || n == 0, runtime, "split_size can only be 0 if dimension size is 0, but got dimension size of {n}");
+    ensure!(
+        size > 0 || n == 0,
+        runtime,
+        "split_size can only be 0 if dimension size is 0, but got dimension size of {n}"
+    );
     let pieces = if size == 0 { 1 } else { ((n + size - 1) / size).max(1) };
     let sizes: Vec<i64> = (0..pieces).map(|i| size.min(n - i * size).max(0)).collect();
     split_sizes(x, &sizes, dim)

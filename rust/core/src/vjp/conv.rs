@@ -40,19 +40,13 @@ pub fn conv(c: &Ctx, p: &ConvParams, bias: bool) -> Result<Cotangents> {
 /// Of (g, w) -> dx: a cotangent h has the shape of x.
 pub fn conv_grad_input(c: &Ctx, p: &ConvParams) -> Result<Cotangents> {
     let h = c.grad(0)?;
-    Ok(vec![
-        c.when(0, || forward(p, &h, &c.input(1)?))?,
-        c.when(1, || grad_weight(p, &c.input(0)?, &h, &c.shape(1)))?,
-    ])
+    Ok(vec![c.when(0, || forward(p, &h, &c.input(1)?))?, c.when(1, || grad_weight(p, &c.input(0)?, &h, &c.shape(1)))?])
 }
 
 /// Of (g, x) -> dw: a cotangent h has the shape of w.
 pub fn conv_grad_weight(c: &Ctx, p: &ConvParams) -> Result<Cotangents> {
     let h = c.grad(0)?;
-    Ok(vec![
-        c.when(0, || forward(p, &c.input(1)?, &h))?,
-        c.when(1, || grad_input(p, &c.input(0)?, &h, &c.shape(1)))?,
-    ])
+    Ok(vec![c.when(0, || forward(p, &c.input(1)?, &h))?, c.when(1, || grad_input(p, &c.input(0)?, &h, &c.shape(1)))?])
 }
 
 pub fn max_pool(c: &Ctx) -> Result<Cotangents> {

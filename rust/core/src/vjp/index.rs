@@ -62,11 +62,7 @@ pub fn scatter(c: &Ctx, axis: usize, op: ScatterOp) -> Result<Cotangents> {
             let add = Prim::Scatter { axis, op: ScatterOp::Add };
             let count = prim1("", add, &[&kept, &index, &came])?;
             let share = ops::div(&g, &count)?;
-            vec![
-                c.when(0, || ops::mul(&share, &kept))?,
-                None,
-                c.when(2, || ops::mul(&at(&share)?, &came))?,
-            ]
+            vec![c.when(0, || ops::mul(&share, &kept))?, None, c.when(2, || ops::mul(&at(&share)?, &came))?]
         }
     })
 }
@@ -81,7 +77,10 @@ pub fn index_select(c: &Ctx, axis: usize) -> Result<Cotangents> {
     let src = shape::reshape_to(&g, flat)?;
     let index = shape::reshape(&index, &[-1])?;
     let base = zeros(c, 0, &g)?;
-    Ok(vec![Some(prim1("IndexAddBackward0", Prim::IndexAdd { axis, op: ScatterOp::Add }, &[&base, &index, &src])?), None])
+    Ok(vec![
+        Some(prim1("IndexAddBackward0", Prim::IndexAdd { axis, op: ScatterOp::Add }, &[&base, &index, &src])?),
+        None,
+    ])
 }
 
 pub fn index_add(c: &Ctx, axis: usize, op: ScatterOp) -> Result<Cotangents> {

@@ -39,7 +39,9 @@ pub fn saves(prim: &Prim, inputs: usize) -> (SmallVec<[usize; 4]>, SmallVec<[usi
             ScanOp::Max | ScanOp::Min => (none(), smallvec![1]),
         },
         Prim::MatMul { .. } => (smallvec![0, 1], SmallVec::new()),
-        Prim::Conv { .. } | Prim::ConvGradInput { .. } | Prim::ConvGradWeight { .. } => (smallvec![0, 1], SmallVec::new()),
+        Prim::Conv { .. } | Prim::ConvGradInput { .. } | Prim::ConvGradWeight { .. } => {
+            (smallvec![0, 1], SmallVec::new())
+        }
         Prim::MaxPool { .. } | Prim::AdaptiveMaxPool { .. } => (none(), smallvec![1]),
         Prim::MaxPoolGrad { .. } => (smallvec![1], SmallVec::new()),
         Prim::AvgPool { .. }

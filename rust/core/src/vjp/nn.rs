@@ -71,9 +71,10 @@ pub fn layer_norm_grad(c: &Ctx, dims: usize, weight: bool, rms: bool) -> Result<
             let mean = if rms { mean0.detach() } else { ops::reduce::mean(x, &axes, true, None)? };
             let centred = ops::sub(x, &mean)?;
             let var = ops::reduce::mean(&ops::unary(ScalarOp::Square, &centred)?, &axes, true, None)?;
-            let eps = compose("norm_eps", "", Rule::Same, &[Arg::T(&rstd0.detach()), Arg::T(&var.detach())], None, |a| {
-                ex::reciprocal(a[0] * a[0]) - a[1]
-            })?;
+            let eps =
+                compose("norm_eps", "", Rule::Same, &[Arg::T(&rstd0.detach()), Arg::T(&var.detach())], None, |a| {
+                    ex::reciprocal(a[0] * a[0]) - a[1]
+                })?;
             let rstd = ops::unary(ScalarOp::Rsqrt, &ops::add(&var, &eps)?)?;
             let hat = ops::mul(&centred, &rstd)?;
             let gw = if weight { ops::mul(g, &t[2])? } else { g.clone() };
@@ -83,7 +84,8 @@ pub fn layer_norm_grad(c: &Ctx, dims: usize, weight: bool, rms: bool) -> Result<
                 inner = ops::sub(&inner, &ops::reduce::mean(&gw, &axes, true, None)?)?;
             }
             let dx = ops::mul(&inner, &rstd)?;
-            let over = |t: &Tensor| if lead.is_empty() { Ok(t.clone()) } else { ops::reduce::sum(t, &lead, false, None) };
+            let over =
+                |t: &Tensor| if lead.is_empty() { Ok(t.clone()) } else { ops::reduce::sum(t, &lead, false, None) };
             Ok(vec![dx, over(&ops::mul(g, &hat)?)?, over(g)?])
         },
         &grads,
@@ -128,9 +130,10 @@ pub fn batch_norm_grad(c: &Ctx, eps: f64, weight: bool) -> Result<Cotangents> {
             let mean = ops::reduce::mean(x, &axes, true, None)?;
             let centred = ops::sub(x, &mean)?;
             let var = ops::reduce::mean(&ops::unary(ScalarOp::Square, &centred)?, &axes, true, None)?;
-            let rstd = compose("bn_rstd", "RsqrtBackward0", Rule::Same, &[Arg::T(&var), Arg::S(eps.into())], None, |a| {
-                ex::rsqrt(a[0] + a[1])
-            })?;
+            let rstd =
+                compose("bn_rstd", "RsqrtBackward0", Rule::Same, &[Arg::T(&var), Arg::S(eps.into())], None, |a| {
+                    ex::rsqrt(a[0] + a[1])
+                })?;
             let hat = ops::mul(&centred, &rstd)?;
             let mut column = rtorch_ir::Shape::from_elem(1, n);
             column[1] = x.size(1);
@@ -178,9 +181,14 @@ pub fn attention(c: &Ctx, p: &AttentionParams) -> Result<Cotangents> {
         // a learned mask (rare): through the plain composition
         result.push(c.when(3, || {
             let s = scores(&ins[0].detach(), &ins[1].detach(), Some(&mask.detach()), p)?;
-            let w = compose("attention_weights", "", Rule::Same, &[Arg::T(&s), Arg::T(&shape::unsqueeze(&lse.detach(), -1)?)], None, |a| {
-                ex::exp(a[0] - a[1])
-            })?;
+            let w = compose(
+                "attention_weights",
+                "",
+                Rule::Same,
+                &[Arg::T(&s), Arg::T(&shape::unsqueeze(&lse.detach(), -1)?)],
+                None,
+                |a| ex::exp(a[0] - a[1]),
+            )?;
             let dw = ops::linalg::matmul(&g, &shape::mt(&ins[2])?)?;
             let row = ops::reduce::sum(&ops::mul(&g, &out)?, &[-1], true, None)?;
             ops::mul(&w, &ops::sub(&dw, &row)?)

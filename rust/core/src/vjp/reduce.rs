@@ -167,7 +167,9 @@ pub fn scan(c: &Ctx, op: ScanOp, axis: usize) -> Result<Cotangents> {
                 let w = compose("logcumsumexp_part", "", Rule::Same, &[Arg::T(g), Arg::T(&y)], None, body)?;
                 let d = axis as i64;
                 let s = ops::reduce::scan("", ScanOp::LogSumExp, &shape::flip(&w, &[d])?, d, None)?.swap_remove(0);
-                compose("exp_of_sum", "", Rule::Same, &[Arg::T(&shape::flip(&s, &[d])?), Arg::T(&x)], None, |a| ex::exp(a[0] + a[1]))
+                compose("exp_of_sum", "", Rule::Same, &[Arg::T(&shape::flip(&s, &[d])?), Arg::T(&x)], None, |a| {
+                    ex::exp(a[0] + a[1])
+                })
             };
             ops::sub(&part(&g)?, &part(&ops::unary(ScalarOp::Neg, &g)?)?)?
         }
