@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rtorch_ir::shape::broadcast;
-use rtorch_ir::{DType, Error, Layout, Prim, Result, ensure};
+use rtorch_ir::{DType, Layout, Prim, Result, ensure};
 use smallvec::{SmallVec, smallvec};
 
 use crate::autograd::graph::{GradNode, GradOp, TensorMeta};
@@ -356,7 +356,7 @@ pub fn export(t: &Tensor) -> Result<(crate::storage::Export, Arc<rtorch_cpu::all
         Buf::Cpu(b) => b,
         #[cfg(feature = "gpu")]
         Buf::Gpu(..) => {
-            return Err(Error::type_(format!(
+            return Err(rtorch_ir::Error::type_(format!(
                 "can't convert {} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.",
                 t.device()
             )));
