@@ -199,10 +199,13 @@ impl Lines {
                 });
                 return;
             }
+            // the runs of this share are the same at every place of the axis
+            let mut runs: SmallVec<[([isize; 3], usize); 4]> = SmallVec::new();
+            self.walk.runs(range, |at, count| runs.push((at, count)));
             for i in 0..self.len as isize {
-                self.walk.runs(range.clone(), |at, count| {
+                for &(at, count) in &runs {
                     across(std::array::from_fn(|k| at[k] + i * self.axis[k]), count);
-                });
+                }
             }
         });
     }

@@ -10,6 +10,8 @@ use crate::{Arg, Source};
 
 /// Elements counted as one: the unit in which threads share the work.
 const BLOCK: usize = 1 << 14;
+/// Elements tested before their positions are written.
+const CHUNK: usize = 512;
 
 /// Is a stored value different from zero? (NaN is, -0.0 is not.)
 trait Test: Copy {
@@ -120,10 +122,19 @@ fn fill<T: Test>(x: Arg, out: Arg) -> Result<()> {
             let mut linear = b * BLOCK;
             let mut index = Index::new(shape, linear);
             walk.runs(linear..((b + 1) * BLOCK).min(n), |[at], count| {
-                for j in 0..count {
-                    // SAFETY: an element of the window.
-                    if unsafe { *base.at::<T>(at + j as isize * step) }.is_nonzero() {
-                        index.advance(shape, linear + j);
+                let mut found = [0u32; CHUNK];
+                for first in (0..count).step_by(CHUNK) {
+                    // every position is stored, and kept where the element counts: no branch to predict
+                    let mut hits = 0;
+                    for j in first..(first + CHUNK).min(count) {
+                        // SAFETY: an element of the window; hits is below the positions seen.
+                        unsafe {
+                            *found.get_unchecked_mut(hits) = j as u32;
+                            hits += (*base.at::<T>(at + j as isize * step)).is_nonzero() as usize;
+                        }
+                    }
+                    for &j in &found[..hits] {
+                        index.advance(shape, linear + j as usize);
                         for (d, &i) in index.at.iter().enumerate() {
                             // SAFETY: row number below `total`, one column per dimension.
                             unsafe { *to.at::<i64>(y + d as isize * col) = i as i64 };

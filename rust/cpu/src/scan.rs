@@ -15,8 +15,10 @@ use crate::{Arg, Source};
 
 /// Elements that are worth a thread.
 const GRAIN: usize = 1 << 14;
-/// Lines that run side by side: two vectors of doubles, or as many scalar chains as the adders need.
+/// Lines that run side by side where they are neighbours in memory: two vectors of doubles.
 const LANES: usize = 16;
+/// Lines that run side by side elsewhere: enough to hide the latency of an addition.
+const CHAINS: usize = 4;
 
 /// `Prim::Scan`: x -> running value along an axis (and int64 positions for Max and Min).
 pub fn scan(op: ScanOp, axis: usize, inputs: &[Source], outs: &[Arg]) -> Result<()> {
@@ -258,68 +260,61 @@ versions!(
 fn block_body<S: Step>(lines: &Lines, at: [isize; 3], step: [isize; 3], count: usize) {
     let size = size_of::<S::Item>() as isize;
     if count == LANES && step[0] == size && step[1] == size {
-        lanes::<S, true>(lines, at, [size, size, step[2]]);
-    } else if count == LANES {
-        lanes::<S, false>(lines, at, step);
+        lanes::<S>(lines, at, step[2]);
     } else {
-        for lane in 0..count as isize {
-            let mut state = S::start();
-            for i in 0..lines.len {
-                // SAFETY: an element of the line in each window.
-                unsafe {
-                    state = one::<S>(lines, std::array::from_fn(|k| at[k] + lane * step[k]), i, state);
-                }
-            }
+        let mut lane = 0;
+        let line = |lane: usize| std::array::from_fn(|k| at[k] + lane as isize * step[k]);
+        while lane + CHAINS <= count {
+            chains::<S, CHAINS>(lines, std::array::from_fn(|c| line(lane + c)));
+            lane += CHAINS;
+        }
+        while lane < count {
+            chains::<S, 1>(lines, [line(lane)]);
+            lane += 1;
         }
     }
 }
 
-/// LANES lines; side by side in memory where `DENSE`.
+/// LANES lines, side by side in memory.
 #[inline(always)]
-fn lanes<S: Step, const DENSE: bool>(lines: &Lines, at: [isize; 3], step: [isize; 3]) {
+fn lanes<S: Step>(lines: &Lines, at: [isize; 3], step: isize) {
     let mut states = [S::start(); LANES];
     for i in 0..lines.len {
         let [x, v, p]: [isize; 3] = std::array::from_fn(|k| at[k] + i as isize * lines.axis[k]);
         // SAFETY: elements of the lines in each window.
         unsafe {
-            if DENSE {
-                let from = lines.bases[0].at::<[S::Item; LANES]>(x).read_unaligned();
-                for lane in 0..LANES {
-                    states[lane] = S::next(states[lane], from[lane], i);
-                }
-                let to: [S::Item; LANES] = std::array::from_fn(|lane| S::value(states[lane]));
-                lines.bases[1].at::<[S::Item; LANES]>(v).write_unaligned(to);
-            } else {
-                for lane in 0..LANES {
-                    let from = lines.bases[0].at::<S::Item>(x + lane as isize * step[0]).read_unaligned();
-                    states[lane] = S::next(states[lane], from, i);
-                    lines.bases[1].at::<S::Item>(v + lane as isize * step[1]).write_unaligned(S::value(states[lane]));
-                }
+            let from = lines.bases[0].at::<[S::Item; LANES]>(x).read_unaligned();
+            for lane in 0..LANES {
+                states[lane] = S::next(states[lane], from[lane], i);
             }
+            let to: [S::Item; LANES] = std::array::from_fn(|lane| S::value(states[lane]));
+            lines.bases[1].at::<[S::Item; LANES]>(v).write_unaligned(to);
             if S::POSITIONS {
                 for lane in 0..LANES {
-                    *lines.bases[2].at::<i64>(p + lane as isize * step[2]) = S::position(states[lane]);
+                    *lines.bases[2].at::<i64>(p + lane as isize * step) = S::position(states[lane]);
                 }
             }
         }
     }
 }
 
-/// One step of one line.
-///
-/// # Safety
-/// `at` is the line's start, `i` below its length.
+/// N lines anywhere.
 #[inline(always)]
-unsafe fn one<S: Step>(lines: &Lines, at: [isize; 3], i: usize, state: S::State) -> S::State {
-    let [x, v, p]: [isize; 3] = std::array::from_fn(|k| at[k] + i as isize * lines.axis[k]);
-    // SAFETY: the caller's promise.
-    unsafe {
-        let state = S::next(state, lines.bases[0].at::<S::Item>(x).read_unaligned(), i);
-        lines.bases[1].at::<S::Item>(v).write_unaligned(S::value(state));
-        if S::POSITIONS {
-            *lines.bases[2].at::<i64>(p) = S::position(state);
+fn chains<S: Step, const N: usize>(lines: &Lines, at: [[isize; 3]; N]) {
+    let mut states = [S::start(); N];
+    for i in 0..lines.len {
+        let by: [isize; 3] = std::array::from_fn(|k| i as isize * lines.axis[k]);
+        for c in 0..N {
+            // SAFETY: elements of the lines in each window.
+            unsafe {
+                let v = lines.bases[0].at::<S::Item>(at[c][0] + by[0]).read_unaligned();
+                states[c] = S::next(states[c], v, i);
+                lines.bases[1].at::<S::Item>(at[c][1] + by[1]).write_unaligned(S::value(states[c]));
+                if S::POSITIONS {
+                    *lines.bases[2].at::<i64>(at[c][2] + by[2]) = S::position(states[c]);
+                }
+            }
         }
-        state
     }
 }
 

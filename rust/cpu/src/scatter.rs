@@ -11,6 +11,7 @@ use crate::assemble::{copy, copy_broadcast};
 use crate::element::{Arith, Element, dispatch, dispatch_size};
 use crate::gather::{GRAIN, Lines, Positions, check_index, check_indices};
 use crate::threads::parallel_for;
+use crate::versions::versions;
 use crate::walk::{Base, Walk, byte_strides, direct};
 use crate::{Arg, Source};
 
@@ -204,13 +205,20 @@ unsafe fn run_rows<D: Copy, S: Copy>(
     op: &impl Fn(D, D) -> D,
     load: &impl Fn(S) -> D,
 ) {
-    for j in 0..n {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let v = load(from.add(j).read_unaligned());
-            let p = to.add(j);
-            p.write_unaligned(op(p.read_unaligned(), v));
-        }
+    // SAFETY: the caller's promise.
+    let (to, from) = unsafe { (std::slice::from_raw_parts_mut(to, n), std::slice::from_raw_parts(from, n)) };
+    row_versions(to, from, op, load);
+}
+
+versions!(
+    fn row_versions[D: Copy, S: Copy, O: Fn(D, D) -> D, L: Fn(S) -> D](to: &mut [D], from: &[S], op: &O, load: &L) =
+        row_body::<D, S, O, L>
+);
+
+#[inline(always)]
+fn row_body<D: Copy, S: Copy, O: Fn(D, D) -> D, L: Fn(S) -> D>(to: &mut [D], from: &[S], op: &O, load: &L) {
+    for (t, f) in to.iter_mut().zip(from) {
+        *t = op(*t, load(*f));
     }
 }
 

@@ -369,10 +369,18 @@ fn select_body<T: Key>(rows: &Rows, at: isize, k: usize, largest: bool, best: &m
     let step = rows.axis[0];
     for start in (0..rows.len).step_by(BLOCK) {
         let keys = &mut keys[..BLOCK.min(rows.len - start)];
-        for (j, key) in keys.iter_mut().enumerate() {
-            // SAFETY: an element of the line.
-            let v = unsafe { *rows.x.at::<T>(at + (start + j) as isize * step) }.key();
-            *key = if largest { !v } else { v };
+        if step == size_of::<T>() as isize {
+            // SAFETY: elements of the line, side by side.
+            let line = unsafe { std::slice::from_raw_parts(rows.x.at::<T>(at + start as isize * step), keys.len()) };
+            for (key, v) in keys.iter_mut().zip(line) {
+                *key = if largest { !v.key() } else { v.key() };
+            }
+        } else {
+            for (j, key) in keys.iter_mut().enumerate() {
+                // SAFETY: an element of the line.
+                let v = unsafe { *rows.x.at::<T>(at + (start + j) as isize * step) };
+                *key = if largest { !v.key() } else { v.key() };
+            }
         }
         match threshold {
             None => best.extend(keys.iter().enumerate().map(|(j, &key)| T::Pair::new(key, start + j))),

@@ -3,6 +3,9 @@
 
 use super::fill::{each32, each64, unit32, unit64};
 use super::mt19937::Mt19937;
+use crate::threads::parallel_for;
+use crate::versions::versions;
+use crate::walk::Base;
 
 /// Elements of a block: cosines fill its first half, sines its second.
 pub const BLOCK: usize = 16;
@@ -14,7 +17,7 @@ pub fn normal_f32(rng: &mut Mt19937, out: &mut [f32], mean: f32, std: f32, draw_
     let n = out.len();
     let whole = n - n % BLOCK;
     each32(rng, &mut out[..if draw_rest { n } else { whole }], unit32);
-    transform_f32(&mut out[..whole], mean, std);
+    parallel_f32(&mut out[..whole], mean, std);
     if whole != n {
         let tail = &mut out[n - BLOCK..];
         each32(rng, tail, unit32);
@@ -27,12 +30,35 @@ pub fn normal_f64(rng: &mut Mt19937, out: &mut [f64], mean: f64, std: f64) {
     let n = out.len();
     each64(rng, out, unit64);
     let whole = n - n % BLOCK;
-    transform_f64(&mut out[..whole], mean, std);
+    parallel_f64(&mut out[..whole], mean, std);
     if whole != n {
         let tail = &mut out[n - BLOCK..];
         each64(rng, tail, unit64);
         transform_f64(tail, mean, std);
     }
+}
+
+/// Blocks that are worth a thread.
+const GRAIN: usize = 512;
+
+fn parallel_f32(data: &mut [f32], mean: f32, std: f32) {
+    let base = Base::new(data.as_mut_ptr().cast());
+    parallel_for(data.len() / BLOCK, GRAIN, &|range| {
+        // SAFETY: each range is a part of its own of the slice.
+        let part =
+            unsafe { std::slice::from_raw_parts_mut(base.at::<f32>(0).add(range.start * BLOCK), range.len() * BLOCK) };
+        transform_f32(part, mean, std);
+    });
+}
+
+fn parallel_f64(data: &mut [f64], mean: f64, std: f64) {
+    let base = Base::new(data.as_mut_ptr().cast());
+    parallel_for(data.len() / BLOCK, GRAIN / 8, &|range| {
+        // SAFETY: as above.
+        let part =
+            unsafe { std::slice::from_raw_parts_mut(base.at::<f64>(0).add(range.start * BLOCK), range.len() * BLOCK) };
+        transform_f64(part, mean, std);
+    });
 }
 
 fn transform_f64(data: &mut [f64], mean: f64, std: f64) {
@@ -46,8 +72,10 @@ fn transform_f64(data: &mut [f64], mean: f64, std: f64) {
     }
 }
 
+versions!(fn transform_f32[](data: &mut [f32], mean: f32, std: f32) = transform_body);
+
 #[inline(always)]
-fn transform_f32(data: &mut [f32], mean: f32, std: f32) {
+fn transform_body(data: &mut [f32], mean: f32, std: f32) {
     for block in data.chunks_exact_mut(BLOCK) {
         let (a, b) = block.split_at_mut(HALF);
         for (a, b) in a.iter_mut().zip(b) {

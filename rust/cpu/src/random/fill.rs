@@ -6,6 +6,7 @@ use rtorch_ir::{Result, ensure};
 
 use super::box_muller;
 use super::mt19937::Mt19937;
+use crate::versions::versions;
 
 /// Draws made at a time: the bits stay in the L1 cache.
 const CHUNK: usize = 1024;
@@ -209,7 +210,13 @@ pub fn each64<T>(rng: &mut Mt19937, out: &mut [T], f: impl Fn(u64) -> T) {
     }
 }
 
-fn uniform32<T: Real>(rng: &mut Mt19937, out: &mut [T], from: f32, to: f32, round: impl Fn(f32) -> T) {
+versions!(
+    fn uniform32[T: Real, F: Fn(f32) -> T](rng: &mut Mt19937, out: &mut [T], from: f32, to: f32, round: F) =
+        uniform_body::<T, F>
+);
+
+#[inline(always)]
+fn uniform_body<T: Real, F: Fn(f32) -> T>(rng: &mut Mt19937, out: &mut [T], from: f32, to: f32, round: F) {
     // a result that rounds to `to` becomes `from`: the interval is half open in the stored type too
     let (low, high) = (round(from), round(to));
     each32(rng, out, |bits| {
@@ -262,7 +269,10 @@ pub fn geometric<T: Item>(rng: &mut Mt19937, out: &mut [T], p: f64) {
     each64(rng, out, |bits| T::from_f64((unit64(bits).ln() / scale).ceil()));
 }
 
-pub fn bernoulli<T: Item>(rng: &mut Mt19937, out: &mut [T], p: f64) {
+versions!(pub fn bernoulli[T: Item](rng: &mut Mt19937, out: &mut [T], p: f64) = bernoulli_body::<T>);
+
+#[inline(always)]
+fn bernoulli_body<T: Item>(rng: &mut Mt19937, out: &mut [T], p: f64) {
     each64(rng, out, |bits| T::from_bool(unit64(bits) < p));
 }
 
@@ -283,7 +293,13 @@ pub fn range<T: Item>(rng: &mut Mt19937, out: &mut [T], range: u64, base: i64) {
         each64(rng, out, |bits| T::from_i64((bits % range.max(1)).wrapping_add(base as u64) as i64));
         return;
     }
-    let range = (range as u32).max(1);
+    range32(rng, out, (range as u32).max(1), base);
+}
+
+versions!(fn range32[T: Item](rng: &mut Mt19937, out: &mut [T], range: u32, base: i64) = range_body::<T>);
+
+#[inline(always)]
+fn range_body<T: Item>(rng: &mut Mt19937, out: &mut [T], range: u32, base: i64) {
     // the remainder through a double reciprocal, which vectorises: the quotient is off by one at most
     let inverse = 1.0 / range as f64;
     each32(rng, out, |bits| {

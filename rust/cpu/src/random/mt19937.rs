@@ -3,6 +3,8 @@
 
 use rtorch_ir::{Result, ensure};
 
+use crate::versions::versions;
+
 /// Words of state.
 const N: usize = 624;
 const M: usize = 397;
@@ -75,6 +77,11 @@ impl Mt19937 {
     }
     /// Fills with 32-bit draws.
     pub fn fill_u32(&mut self, out: &mut [u32]) {
+        fill_versions(self, out);
+    }
+
+    #[inline(always)]
+    fn fill_body(&mut self, out: &mut [u32]) {
         let mut at = 0;
         while at < out.len() {
             if self.used == N {
@@ -90,6 +97,7 @@ impl Mt19937 {
     }
 
     /// The next block. Three loops, in each of which every read lies outside what the loop writes within one vector.
+    #[inline(always)]
     fn refill(&mut self) {
         let s = &mut self.state;
         for i in 0..N - M {
@@ -157,6 +165,8 @@ impl Mt19937 {
         Ok(())
     }
 }
+
+versions!(fn fill_versions[](rng: &mut Mt19937, out: &mut [u32]) = Mt19937::fill_body);
 
 #[inline(always)]
 fn twist(a: u32, b: u32) -> u32 {
