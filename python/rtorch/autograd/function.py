@@ -1,0 +1,273 @@
+"""`autograd.Function`: operations whose gradient is the user's own Python.
+
+This file runs forward, keeps the context and checks what backward returns. Joining the graph is one call into the
+core (`_C._record_function`), which makes the node and calls back with the saved tensors and the gradients.
+"""
+
+import rtorch
+from rtorch import _C
+
+__all__ = ["Function", "FunctionCtx", "NestedIOFunction", "once_differentiable"]
+
+_Tensor = _C.Tensor
+
+
+class FunctionCtx:
+    """What forward leaves for backward."""
+
+    _to_save = ()
+    _saved = None
+    _dirty = ()
+    _non_differentiable = ()
+    _materialize_grads = True
+    needs_input_grad = ()
+
+    def save_for_backward(self, *tensors):
+        """Keeps tensors (inputs, outputs or others, or None) for `saved_tensors` in backward."""
+        for t in tensors:
+            if t is not None and not isinstance(t, _Tensor):
+                raise TypeError(f"save_for_backward can only save variables, but argument is of type {type(t).__name__}")
+        self._to_save = tensors
+
+    def save_for_forward(self, *tensors):
+        """Keeps tensors for `jvp`."""
+        self.saved_for_forward = tensors
+
+    @property
+    def saved_tensors(self):
+        """What `save_for_backward` kept, as a tuple."""
+        return tuple(self._to_save) if self._saved is None else self._saved
+
+    saved_variables = saved_tensors
+
+    def mark_dirty(self, *args):
+        """Says which inputs forward changed in place; they must be among the outputs."""
+        self._dirty = args
+
+    def mark_non_differentiable(self, *args):
+        """Says which outputs have no gradient."""
+        self._non_differentiable = args
+
+    def set_materialize_grads(self, value):
+        """Whether backward sees zeros (True, the default) or None for outputs without a gradient."""
+        self._materialize_grads = value
+
+    def mark_shared_storage(self, *pairs):
+        """Deprecated in PyTorch; views are recognised by themselves."""
+
+
+def _is_any(tensor, tensors):
+    return any(tensor is t for t in tensors)
+
+
+class _Outputs:
+    """Which outputs of forward are differentiable tensors, and what the others look like (not their memory)."""
+
+    def __init__(self, outputs, ctx):
+        self.slots, self.meta = [], []
+        for i, out in enumerate(outputs):
+            if not isinstance(out, _Tensor):
+                self.meta.append(None)
+                continue
+            self.meta.append((tuple(out.shape), out.dtype, out.device))
+            floating = out.is_floating_point() or out.is_complex()
+            if floating and not _is_any(out, ctx._non_differentiable):
+                self.slots.append(i)
+
+    def spread(self, grads, materialize):
+        """The gradients of all outputs: those without one get zeros, or None."""
+        full = [None] * len(self.meta)
+        for i, g in zip(self.slots, grads):
+            full[i] = g
+        if materialize:
+            for i, meta in enumerate(self.meta):
+                if full[i] is None and meta is not None:
+                    full[i] = rtorch.zeros(meta[0], dtype=meta[1], device=meta[2])
+        return full
+
+
+def _checked_gradients(name, result, inputs):
+    """What backward returned as one gradient per input of forward; `inputs` holds shapes, None for non-tensors."""
+    grads = list(result) if isinstance(result, (tuple, list)) else [result]
+    while len(grads) > len(inputs) and grads[-1] is None:
+        grads.pop()
+    if len(grads) != len(inputs):
+        raise RuntimeError(
+            f"function {name} returned an incorrect number of gradients (expected {len(inputs)}, got {len(grads)})"
+        )
+    for i, (grad, shape) in enumerate(zip(grads, inputs)):
+        if grad is None:
+            continue
+        if not isinstance(grad, _Tensor):
+            raise TypeError(f"expected Variable or None (got {type(grad).__name__})")
+        if shape is None:
+            raise RuntimeError(
+                f"function {name} returned a gradient different from None at position {i + 1}, "
+                "but the corresponding forward input was not a Variable"
+            )
+        if tuple(grad.shape) != shape:
+            try:
+                grads[i] = grad.sum_to_size(shape)
+            except RuntimeError:
+                raise RuntimeError(
+                    f"Function {name} returned an invalid gradient at index {i} - got {list(grad.shape)} but "
+                    f"expected shape compatible with {list(shape)}"
+                ) from None
+    return tuple(grads)
+
+
+class Function(FunctionCtx):
+    """Base of operations with a gradient of their own: static `forward` and `backward`, called by `apply`.
+
+    >>> import rtorch
+    >>> class Double(rtorch.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         return x * 2
+    ...     @staticmethod
+    ...     def backward(ctx, grad):
+    ...         return grad * 2
+    >>> x = rtorch.ones(1, requires_grad=True)
+    >>> Double.apply(x).backward()
+    >>> x.grad
+    tensor([2.])
+    """
+
+    generate_vmap_rule = False
+
+    def __call__(self, *args, **kwargs):
+        raise RuntimeError(
+            "Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd "
+            "function with static forward method."
+        )
+
+    @staticmethod
+    def forward(*args, **kwargs):
+        """`forward(ctx, *args)`, or `forward(*args)` beside a `setup_context`."""
+        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        """Fills `ctx` where `forward` does not take it."""
+        raise NotImplementedError("setup_context is not implemented.")
+
+    @staticmethod
+    def backward(ctx, *grad_outputs):
+        """One gradient (or None) per argument of forward; `vjp` is another name for it."""
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with "
+            "backward mode AD."
+        )
+
+    vjp = backward
+
+    @staticmethod
+    def jvp(ctx, *grad_inputs):
+        """The forward-mode derivative."""
+        raise NotImplementedError(
+            "You must implement the jvp function for custom autograd.Function to use it with forward mode AD."
+        )
+
+    @classmethod
+    def apply(cls, *args, **kwargs):
+        """Runs `forward` and records `backward`."""
+        if kwargs:
+            args = cls._positional(args, kwargs)
+        tensors = [a if isinstance(a, _Tensor) else None for a in args]
+        needs = tuple(t is not None and t.requires_grad for t in tensors)
+        ctx = cls()
+        ctx.needs_input_grad = needs
+        enabled = _C.is_grad_enabled()
+        _C._set_grad_enabled(False)
+        try:
+            if cls.setup_context is not Function.setup_context:
+                output = cls.forward(*args)
+                cls.setup_context(ctx, args, output)
+            else:
+                output = cls.forward(ctx, *args)
+        finally:
+            _C._set_grad_enabled(enabled)
+        if not (enabled and any(needs)):
+            return output
+        return cls._record(ctx, tensors, output)
+
+    @classmethod
+    def _positional(cls, args, kwargs):
+        """All arguments in the order of forward's signature."""
+        import inspect
+
+        own_context = cls.setup_context is not Function.setup_context
+        bound = inspect.signature(cls.forward).bind(*(() if own_context else (None,)), *args, **kwargs)
+        bound.apply_defaults()
+        return bound.args if own_context else bound.args[1:]
+
+    @classmethod
+    def _record(cls, ctx, tensors, output):
+        many = isinstance(output, tuple)
+        outputs = list(output) if many else [output]
+        for t in ctx._dirty:
+            if not _is_any(t, outputs):
+                raise RuntimeError(
+                    "Some elements marked as dirty during the forward method were not returned as output. The inputs "
+                    "that are modified inplace must all be outputs of the Function."
+                )
+        made = _Outputs(outputs, ctx)
+        if not made.slots:
+            return output
+        name = cls.__name__ + "Backward"
+        gradient = cls.backward if cls.backward is not Function.backward else cls.vjp
+        shapes = [None if t is None else tuple(t.shape) for t in tensors]
+        materialize = ctx._materialize_grads
+
+        def backward(saved, grads):
+            ctx._saved = tuple(saved)
+            try:
+                result = gradient(ctx, *made.spread(grads, materialize))
+            finally:
+                ctx._saved = ()
+            return _checked_gradients(name, result, shapes)
+
+        saved, dirty, ctx._to_save, ctx._dirty, ctx._non_differentiable = ctx._to_save, ctx._dirty, (), (), ()
+        recorded = _C._record_function(
+            name, backward, tensors, [outputs[i] for i in made.slots], list(dirty), list(saved), False
+        )
+        for i, out in zip(made.slots, recorded):
+            outputs[i] = out
+        return tuple(outputs) if many else outputs[0]
+
+
+class _OnceOnly(Function):
+    """Puts gradients into the graph that can be used but not differentiated."""
+
+    @staticmethod
+    def forward(ctx, *grads):
+        return tuple(g.detach() for g in grads)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+
+
+def once_differentiable(fn):
+    """Decorator of a `backward` that cannot itself be differentiated: a second derivative then raises."""
+    import functools
+
+    @functools.wraps(fn)
+    def wrapper(ctx, *args):
+        with rtorch.no_grad():
+            outputs = fn(ctx, *args)
+        if not rtorch.is_grad_enabled() or not any(isinstance(a, _Tensor) and a.requires_grad for a in args):
+            return outputs
+        many = isinstance(outputs, tuple)
+        listed = list(outputs) if many else [outputs]
+        slots = [i for i, o in enumerate(listed) if isinstance(o, _Tensor)]
+        fenced = _OnceOnly.apply(*(listed[i].detach().requires_grad_() for i in slots))
+        for i, out in zip(slots, fenced):
+            listed[i] = out
+        return tuple(listed) if many else listed[0]
+
+    return wrapper
+
+
+class NestedIOFunction(Function):
+    """Kept for the name: nested inputs belong to the old, non-static functions."""

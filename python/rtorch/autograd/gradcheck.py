@@ -1,0 +1,239 @@
+"""gradcheck and gradgradcheck: analytical gradients against finite differences.
+
+Complex tensors are checked as pairs of real numbers, so that one comparison serves both.
+"""
+
+import rtorch
+
+__all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
+
+
+class GradcheckError(RuntimeError):
+    """The gradients differ; the message shows both."""
+
+
+def _as_tuple(value):
+    if isinstance(value, rtorch.Tensor):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _is_diff(t):
+    return isinstance(t, rtorch.Tensor) and t.requires_grad and (t.is_floating_point() or t.is_complex())
+
+
+def _check_inputs(inputs, raise_exception):
+    found = False
+    for i, t in enumerate(inputs):
+        if not _is_diff(t):
+            continue
+        found = True
+        if t.dtype not in (rtorch.float64, rtorch.complex128):
+            import warnings
+
+            warnings.warn(
+                f"Input #{i} requires gradient and is not a double precision floating point or complex. "
+                "This check will likely fail if all the inputs are not of double precision floating point or complex. ",
+                stacklevel=3,
+            )
+        if t.numel() and 0 in t.stride() and any(s > 1 and st == 0 for s, st in zip(t.shape, t.stride())):
+            raise RuntimeError(
+                f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that are "
+                "non-overlapping to be able to compute the numerical gradients correctly."
+            )
+    if not found:
+        if raise_exception:
+            raise ValueError(
+                "gradcheck expects at least one input tensor to require gradient, but none of the them have "
+                "requires_grad=True."
+            )
+        return False
+    return True
+
+
+def _real(t):
+    return rtorch.view_as_real(t) if t.is_complex() else t
+
+
+def _outputs(func, inputs):
+    """The differentiable outputs as real tensors."""
+    found = _as_tuple(func(*inputs))
+    return [_real(o) for o in found if isinstance(o, rtorch.Tensor) and (o.is_floating_point() or o.is_complex())]
+
+
+def _numerical(func, inputs, index, eps):
+    """For every output, the matrix d out / d inputs[index] (input elements x output elements)."""
+    x = inputs[index]
+    rows = []
+    with rtorch.no_grad():
+        flat = _real(x.detach())
+        for at in _all_indices(flat.shape):
+            kept = flat[at].item()
+            sides = []
+            for value in (kept + eps, kept - eps):
+                flat[at] = value
+                sides.append([o.detach().clone().reshape(-1) for o in _outputs(func, inputs)])
+            flat[at] = kept
+            rows.append([(a - b) / (2 * eps) for a, b in zip(*sides)])
+    return [rtorch.stack(column) for column in zip(*rows)] if rows else []
+
+
+def _all_indices(shape):
+    import itertools
+
+    return itertools.product(*(range(s) for s in shape))
+
+
+def _analytical(func, inputs, diff):
+    """For every output and differentiable input, the matrix d out / d in from vector-Jacobian products."""
+    result = []
+    for out in _outputs(func, inputs):
+        columns = [[] for _ in diff]
+        for at in _all_indices(out.shape):
+            seed = rtorch.zeros_like(out)
+            seed[at] = 1.0
+            if out.requires_grad:
+                grads = rtorch.autograd.grad(
+                    out, [inputs[i] for i in diff], seed, retain_graph=True, allow_unused=True
+                )
+            else:
+                grads = [None] * len(diff)
+            for column, i, g in zip(columns, diff, grads):
+                g = rtorch.zeros_like(inputs[i]) if g is None else g
+                column.append(_real(g.resolve_conj() if g.is_complex() else g).reshape(-1))
+        result.append([rtorch.stack(c, 1) if c else None for c in columns])
+    return result
+
+
+def _check(func, inputs, eps, atol, rtol, nondet_tol, check_undefined_grad):
+    diff = [i for i, t in enumerate(inputs) if _is_diff(t)]
+    analytical = _analytical(func, inputs, diff)
+    again = _analytical(func, inputs, diff)
+    for j, i in enumerate(diff):
+        numerical = _numerical(func, inputs, i, eps)
+        for o, want in enumerate(numerical):
+            have = analytical[o][j]
+            if have is None:
+                continue
+            have, want = have.to(rtorch.float64), want.to(rtorch.float64)
+            if not rtorch.allclose(have, want, rtol, atol):
+                raise GradcheckError(
+                    f"Jacobian mismatch for output {o} with respect to input {i},\n"
+                    f"numerical:{want}\nanalytical:{have}\n"
+                )
+            if _gap(have, again[o][j]) > nondet_tol:
+                raise GradcheckError(
+                    "Backward is not reentrant, i.e., running backward with same input and grad_output multiple times "
+                    "gives different values, although analytical gradient matches numerical gradient."
+                    f"The tolerance for nondeterminism was {nondet_tol}."
+                )
+    if check_undefined_grad:
+        _check_undefined(func, inputs, diff)
+    return True
+
+
+def _gap(a, b):
+    return float((a.to(rtorch.float64) - b.to(rtorch.float64)).abs().max()) if a.numel() else 0.0
+
+
+def _check_undefined(func, inputs, diff):
+    """Backward must take an undefined gradient for any one of several outputs."""
+    outputs = [o for o in _outputs(func, inputs) if o.requires_grad]
+    if len(outputs) < 2:
+        return
+    for o in outputs:
+        try:
+            rtorch.autograd.grad(o.sum(), [inputs[i] for i in diff], retain_graph=True, allow_unused=True)
+        except RuntimeError as error:
+            raise GradcheckError(f"Expected backward function to handle undefined output grads. {error}") from error
+
+
+def gradcheck(
+    func,
+    inputs,
+    *,
+    eps=1e-6,
+    atol=1e-5,
+    rtol=1e-3,
+    raise_exception=True,
+    nondet_tol=0.0,
+    check_undefined_grad=True,
+    check_grad_dtypes=False,
+    check_batched_grad=False,
+    check_batched_forward_grad=False,
+    check_forward_ad=False,
+    check_backward_ad=True,
+    fast_mode=False,
+    masked=None,
+):
+    """Whether the gradients of `func` at `inputs` (float64, requires_grad) match central differences.
+
+    Raises GradcheckError, or returns False with raise_exception=False.
+
+    >>> import rtorch
+    >>> x = rtorch.tensor([0.3, 0.7], dtype=rtorch.float64, requires_grad=True)
+    >>> rtorch.autograd.gradcheck(lambda x: x.sin() * x, (x,))
+    True
+    """
+    inputs = _as_tuple(inputs)
+    if not _check_inputs(inputs, raise_exception):
+        return False
+    try:
+        return _check(func, inputs, eps, atol, rtol, nondet_tol, check_undefined_grad)
+    except GradcheckError:
+        if raise_exception:
+            raise
+        return False
+
+
+def gradgradcheck(
+    func,
+    inputs,
+    grad_outputs=None,
+    *,
+    eps=1e-6,
+    atol=1e-5,
+    rtol=1e-3,
+    gen_non_contig_grad_outputs=False,
+    raise_exception=True,
+    nondet_tol=0.0,
+    check_undefined_grad=True,
+    check_grad_dtypes=False,
+    check_batched_grad=False,
+    check_fwd_over_rev=False,
+    check_rev_over_rev=True,
+    fast_mode=False,
+    masked=False,
+):
+    """`gradcheck` of the gradient of `func`, with respect to the inputs and to the given gradients of its outputs.
+
+    >>> import rtorch
+    >>> x = rtorch.tensor([0.3, 0.7], dtype=rtorch.float64, requires_grad=True)
+    >>> rtorch.autograd.gradgradcheck(lambda x: x.sin() * x, (x,))
+    True
+    """
+    inputs = _as_tuple(inputs)
+    if grad_outputs is None:
+        made = [o for o in _as_tuple(func(*inputs)) if isinstance(o, rtorch.Tensor) and o.requires_grad]
+        grad_outputs = tuple(rtorch.randn_like(o.detach()).requires_grad_() for o in made)
+    grad_outputs = _as_tuple(grad_outputs)
+    n = len(inputs)
+
+    def gradients(*args):
+        own, seeds = args[:n], args[n:]
+        with rtorch.enable_grad():  # finite differences are taken without recording
+            outputs = [o for o in _as_tuple(func(*own)) if isinstance(o, rtorch.Tensor) and o.requires_grad]
+            wanted = [t for t in own if _is_diff(t)]
+            grads = rtorch.autograd.grad(outputs, wanted, seeds, create_graph=True, allow_unused=True)
+        return tuple(g for g in grads if g is not None)
+
+    return gradcheck(
+        gradients,
+        (*inputs, *grad_outputs),
+        eps=eps,
+        atol=atol,
+        rtol=rtol,
+        raise_exception=raise_exception,
+        nondet_tol=nondet_tol,
+        check_undefined_grad=check_undefined_grad,
+    )

@@ -1,0 +1,16 @@
+"""`rtorch.nn`: modules, their functions, initialisers and helpers, under PyTorch's names."""
+
+from . import functional, init, parameter, utils
+from .modules import *  # noqa: F403
+from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+
+__all__ = [
+    "Buffer",
+    "Parameter",
+    "UninitializedBuffer",
+    "UninitializedParameter",
+    "functional",
+    "init",
+    "parameter",
+    "utils",
+]

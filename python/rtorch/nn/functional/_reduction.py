@@ -1,0 +1,42 @@
+"""What the losses share: the `reduction` argument in its new and old forms, and applying it."""
+
+import warnings
+
+import rtorch
+
+
+def reduction_name(reduction, size_average=None, reduce=None):
+    """The name that the deprecated `size_average` and `reduce` stand for, or `reduction` itself, checked."""
+    if size_average is not None or reduce is not None:
+        average = True if size_average is None else size_average
+        keep = True if reduce is None else reduce
+        reduction = "none" if not keep else "mean" if average else "sum"
+        warnings.warn(
+            f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.",
+            stacklevel=3,
+        )
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return reduction
+
+
+def reduced(loss, reduction):
+    """`loss` as it is, its mean or its sum."""
+    if reduction == "mean":
+        return loss.mean()
+    if reduction == "sum":
+        return loss.sum()
+    return loss
+
+
+def warn_if_sizes_differ(input, target):
+    if target.size() != input.size():
+        warnings.warn(
+            f"Using a target size ({target.size()}) that is different to the input size ({input.size()}). This will "
+            "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
+            stacklevel=3,
+        )
+
+
+def is_tensor(value):
+    return isinstance(value, rtorch.Tensor)

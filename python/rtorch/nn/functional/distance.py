@@ -1,0 +1,35 @@
+"""Similarities and distances between vectors."""
+
+import rtorch
+
+
+def cosine_similarity(x1, x2, dim=1, eps=1e-8):
+    """x1.x2 / (max(|x1|, eps) * max(|x2|, eps)) along `dim`, with broadcasting."""
+    dtype = rtorch.promote_types(x1.dtype, x2.dtype)
+    if not (dtype.is_floating_point or dtype.is_complex):
+        raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {dtype}")
+    x1, x2 = rtorch.broadcast_tensors(x1.to(dtype), x2.to(dtype))
+    n1, n2 = (rtorch.linalg.vector_norm(x, 2, dim, keepdim=True).clamp(min=eps) for x in (x1, x2))
+    return (x1 / n1 * (x2 / n2)).sum(dim)
+
+
+def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
+    """|x1 - x2 + eps| in the p-norm along the last dimension."""
+    return rtorch.linalg.vector_norm(x1 - x2 + eps, p, -1, keepdim=keepdim)
+
+
+def pdist(input, p=2.0):
+    """The p-norm distances between all pairs of rows of an (N, M) input, N * (N - 1) / 2 of them in order."""
+    if input.dim() != 2:
+        raise RuntimeError(f"pdist only supports 2D tensors, got: {input.dim()}D")
+    if p < 0:
+        raise RuntimeError("pdist only supports non-negative p values")
+    n = input.size(0)
+    i, j = rtorch.triu_indices(n, n, 1, device=input.device)
+    return rtorch.linalg.vector_norm(input[i] - input[j], p, -1)
+
+
+def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
+    """x / max(|x|_p, eps) along `dim`."""
+    denominator = rtorch.linalg.vector_norm(input, p, dim, keepdim=True).clamp(min=eps).expand_as(input)
+    return input / denominator if out is None else rtorch.div(input, denominator, out=out)
