@@ -76,9 +76,7 @@ def _seeds(outputs, grads, is_grads_batched=False):
     return grads
 
 
-def backward(
-    tensors, grad_tensors=None, retain_graph=None, create_graph=False, grad_variables=None, inputs=None
-):
+def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, grad_variables=None, inputs=None):
     """Accumulates the gradients of `tensors` into the leaves of their graph (or into `inputs` alone).
 
     >>> import rtorch

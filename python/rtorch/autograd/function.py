@@ -26,7 +26,9 @@ class FunctionCtx:
         """Keeps tensors (inputs, outputs or others, or None) for `saved_tensors` in backward."""
         for t in tensors:
             if t is not None and not isinstance(t, _Tensor):
-                raise TypeError(f"save_for_backward can only save variables, but argument is of type {type(t).__name__}")
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument is of type {type(t).__name__}"
+                )
         self._to_save = tensors
 
     def save_for_forward(self, *tensors):

@@ -15,7 +15,9 @@ def _tupled(value, name, func):
     for i, v in enumerate(values):
         if not isinstance(v, rtorch.Tensor):
             where = f"value at index {i} in the {name}" if many else f"{name}"
-            raise TypeError(f"The {where} given to {func} must be either a Tensor or a tuple of Tensors but got {type(v)}")
+            raise TypeError(
+                f"The {where} given to {func} must be either a Tensor or a tuple of Tensors but got {type(v)}"
+            )
     return values, many
 
 

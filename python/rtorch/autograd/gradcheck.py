@@ -93,9 +93,7 @@ def _analytical(func, inputs, diff):
             seed = rtorch.zeros_like(out)
             seed[at] = 1.0
             if out.requires_grad:
-                grads = rtorch.autograd.grad(
-                    out, [inputs[i] for i in diff], seed, retain_graph=True, allow_unused=True
-                )
+                grads = rtorch.autograd.grad(out, [inputs[i] for i in diff], seed, retain_graph=True, allow_unused=True)
             else:
                 grads = [None] * len(diff)
             for column, i, g in zip(columns, diff, grads):

@@ -1,7 +1,7 @@
 """`rtorch.nn`: modules, their functions, initialisers and helpers, under PyTorch's names."""
 
 from . import functional, init, parameter, utils
-from .modules import *  # noqa: F403
+from .modules import *
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 __all__ = [

@@ -267,7 +267,19 @@ def _deprecated(new):
     return deprecated_init
 
 
-uniform, normal, constant, eye, dirac, xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal, orthogonal, sparse = (
+(
+    uniform,
+    normal,
+    constant,
+    eye,
+    dirac,
+    xavier_uniform,
+    xavier_normal,
+    kaiming_uniform,
+    kaiming_normal,
+    orthogonal,
+    sparse,
+) = (
     _deprecated(f)
     for f in (
         uniform_,

@@ -57,7 +57,7 @@ class Parameter(_Tensor, metaclass=_ParameterMeta):
         return "Parameter containing:\n" + super().__repr__()
 
     def __reduce_ex__(self, protocol):
-        state = {k: v for k, v in self.__dict__.items()} or None
+        state = dict(self.__dict__) or None
         args = (self.data, self.requires_grad, OrderedDict())
         return (_rebuild_parameter, args) if state is None else (_rebuild_parameter_with_state, (*args, state))
 

@@ -5,7 +5,7 @@ What is on a hot path is the core's own function (`rtorch._C._nn`); the rest are
 
 from rtorch._C import _nn as _nn
 
-from .activation import *  # noqa: F403
+from .activation import *
 from .attention import multi_head_attention_forward, scaled_dot_product_attention
 from .classification import (
     cross_entropy,
@@ -35,10 +35,10 @@ from .linear import (
     pixel_unshuffle,
     unfold,
 )
-from .loss import *  # noqa: F403
+from .loss import *
 from .normalization import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from .padding import pad
-from .pooling import *  # noqa: F403
+from .pooling import *
 from .sparse import embedding, embedding_bag, one_hot
 from .vision import affine_grid, grid_sample, interpolate, upsample, upsample_bilinear, upsample_nearest
 

@@ -3,8 +3,9 @@
 Every `inplace=True` writes the result back into its input.
 """
 
-import rtorch
 from rtorch._C import _nn
+
+import rtorch
 
 __all__ = [
     "celu",

@@ -2,8 +2,9 @@
 
 import math
 
-import rtorch
 from rtorch._C import _nn
+
+import rtorch
 
 from .activation import softmax
 from .dropout import dropout

@@ -2,8 +2,9 @@
 
 import math
 
-import rtorch
 from rtorch._C import _nn
+
+import rtorch
 
 from ._reduction import reduced, reduction_name
 from .activation import logsigmoid
@@ -62,9 +63,7 @@ def linear_cross_entropy(
     )
 
 
-def multilabel_soft_margin_loss(
-    input, target, weight=None, size_average=None, reduce=None, reduction="mean"
-):
+def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """The mean over classes of the binary cross entropy of sigmoid(x)."""
     reduction = reduction_name(reduction, size_average, reduce)
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
@@ -76,7 +75,9 @@ def multilabel_soft_margin_loss(
 def _rows(name, input, target, want):
     """Input as (N, C) and the target with it, after PyTorch's shape checks."""
     if input.dim() not in (1, 2) or input.size(-1) == 0:
-        raise RuntimeError(f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}")
+        raise RuntimeError(
+            f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}"
+        )
     if list(target.shape) not in want(input):
         raise RuntimeError(f"inconsistent target size, got: {list(target.shape)}")
     if target.dtype != rtorch.int64:
@@ -115,9 +116,7 @@ def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduct
     return reduced(loss if input.dim() == 2 else loss.squeeze(0), reduction)
 
 
-def multi_margin_loss(
-    input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"
-):
+def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
     """sum over classes i != y of max(0, margin - x_y + x_i)^p / C, times weight[y]."""
     reduction = reduction_name(reduction, size_average, reduce)
     if p not in (1, 2):
@@ -191,9 +190,7 @@ def _ctc_forward(log_probs, labels, input_lengths, target_lengths, blank):
     return rtorch.where(until.squeeze(1) > 0, loss, rtorch.where(ends.squeeze(1) > 0, -zero[:, 0], 0 * zero[:, 0]))
 
 
-def ctc_loss(
-    log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False
-):
+def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
     """CTC: log_probs (T, N, C), targets (N, S) or concatenated, lengths (N). Also (T, C) without N.
 
     "mean" divides each loss by its target's length, then averages. As in PyTorch the gradient is that with respect
@@ -222,7 +219,9 @@ def ctc_loss(
     )
     mass = (log_probs.exp().sum(2) * within.to(log_probs.dtype)).sum(0)
     impossible = loss > -0.5 * _LOG_ZERO
-    loss = rtorch.where(impossible, rtorch.full_like(loss, 0.0 if zero_infinity else math.inf), loss + (mass - mass.detach()))
+    loss = rtorch.where(
+        impossible, rtorch.full_like(loss, 0.0 if zero_infinity else math.inf), loss + (mass - mass.detach())
+    )
     if reduction == "mean":
         lengths = rtorch.tensor(target_lengths, dtype=loss.dtype, device=loss.device).clamp(min=1)
         return (loss / lengths).mean()

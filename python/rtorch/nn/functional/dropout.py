@@ -3,8 +3,9 @@
 import math
 import warnings
 
-import rtorch
 from rtorch._C import _nn
+
+import rtorch
 
 # alpha' of self-normalising networks: -scale * alpha of SELU (Klambauer et al. 2017).
 _ALPHA = 1.7580993408473766

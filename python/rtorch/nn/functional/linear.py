@@ -1,7 +1,8 @@
 """Linear maps and convolutions: the core's kernels under PyTorch's names, and bilinear forms."""
 
-import rtorch
 from rtorch._C import _nn
+
+import rtorch
 
 linear = _nn.linear
 conv1d = _nn.conv1d
@@ -21,7 +22,9 @@ def bilinear(input1, input2, weight, bias=None):
     k, i, j = weight.shape
     for number, x, want in ((1, input1, i), (2, input2, j)):
         if x.size(-1) != want:
-            raise RuntimeError(f"bilinear(): input{number} size does not match weight size: got {x.size(-1)} but expected {want}")
+            raise RuntimeError(
+                f"bilinear(): input{number} size does not match weight size: got {x.size(-1)} but expected {want}"
+            )
     left = input1.reshape(-1, i) @ weight.permute(1, 0, 2).reshape(i, k * j)  # (B, K * J)
     out = (left.reshape(-1, k, j) * input2.reshape(-1, 1, j)).sum(-1).reshape(*input1.shape[:-1], k)
     return out if bias is None else out + bias
@@ -53,7 +56,9 @@ def pixel_shuffle(input, upscale_factor):
     """(..., C * r^2, H, W) -> (..., C, H * r, W * r) (Shi et al. 2016)."""
     r = upscale_factor
     if input.dim() < 3:
-        raise RuntimeError(f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {input.dim()} dimension(s)")
+        raise RuntimeError(
+            f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {input.dim()} dimension(s)"
+        )
     if r <= 0:
         raise RuntimeError(f"pixel_shuffle expects a positive upscale_factor, but got {r}")
     *lead, c, h, w = input.shape
@@ -72,7 +77,10 @@ def pixel_unshuffle(input, downscale_factor):
     """(..., C, H * r, W * r) -> (..., C * r^2, H, W): the inverse of `pixel_shuffle`."""
     r = downscale_factor
     if input.dim() < 3:
-        raise RuntimeError(f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {input.dim()} dimension(s)")
+        raise RuntimeError(
+            "pixel_unshuffle expects input to have at least 3 dimensions, "
+            f"but got input with {input.dim()} dimension(s)"
+        )
     if r <= 0:
         raise RuntimeError(f"pixel_unshuffle expects a positive downscale_factor, but got {r}")
     *lead, c, h, w = input.shape
@@ -93,9 +101,7 @@ def _pairs(*values):
 
 
 def _block_counts(size, kernel, dilation, padding, stride):
-    return [
-        (s + 2 * p - d * (k - 1) - 1) // st + 1 for s, k, d, p, st in zip(size, kernel, dilation, padding, stride)
-    ]
+    return [(s + 2 * p - d * (k - 1) - 1) // st + 1 for s, k, d, p, st in zip(size, kernel, dilation, padding, stride)]
 
 
 def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
@@ -127,7 +133,9 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
 def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     """Columns summed back to an image: (N, C * kh * kw, L) -> (N, C, H, W); also without N."""
     if input.dim() not in (2, 3):
-        raise RuntimeError(f"Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size, got: {list(input.shape)}")
+        raise RuntimeError(
+            f"Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size, got: {list(input.shape)}"
+        )
     size, kernel, dilation, padding, stride = _pairs(output_size, kernel_size, dilation, padding, stride)
     x = input if input.dim() == 3 else input.unsqueeze(0)
     n, rows, length = x.shape

@@ -10,7 +10,6 @@ import rtorch
 from ._reduction import reduced, reduction_name, warn_if_sizes_differ
 from .distance import pairwise_distance
 
-
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -28,6 +27,7 @@ __all__ = [
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
 ]
+
 
 def _weighted(loss, weight, reduction):
     """A loss weighted per element; its mean is over the weights."""
@@ -260,5 +260,3 @@ def triplet_margin_with_distance_loss(
     distance = pairwise_distance if distance_function is None else distance_function
     swapped = distance(positive, negative) if swap else None
     return _triplet(distance(anchor, positive), distance(anchor, negative), swapped, margin, reduction)
-
-

@@ -2,8 +2,9 @@
 
 import math
 
-import rtorch
 from rtorch._C import _nn
+
+import rtorch
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -53,7 +54,9 @@ def _max_pool(n):
         return pool(input, kernel_size, stride, padding, dilation, ceil_mode)
 
     max_pool.__name__ = max_pool.__qualname__ = f"max_pool{n}d"
-    max_pool.__doc__ = f"The maximum over windows of the last {n} dimensions; with `return_indices` also where it stood."
+    max_pool.__doc__ = (
+        f"The maximum over windows of the last {n} dimensions; with `return_indices` also where it stood."
+    )
     return max_pool
 
 

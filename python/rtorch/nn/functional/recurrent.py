@@ -4,8 +4,9 @@ Layers, directions, dropout and packed sequences are put together in ../modules/
 for a whole layer (`_nn.rnn_layer`), unpacked sequences use it.
 """
 
-import rtorch
 from rtorch._C import _nn
+
+import rtorch
 
 from .linear import linear
 

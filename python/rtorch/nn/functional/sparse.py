@@ -1,7 +1,8 @@
 """Lookups by index: embedding, bags of embeddings, one-hot."""
 
-import rtorch
 from rtorch._C import _nn
+
+import rtorch
 
 one_hot = _nn.one_hot
 
@@ -25,9 +26,7 @@ def _renormalise(weight, indices, max_norm, norm_type):
         weight[rows] = found * scale
 
 
-def embedding(
-    input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False
-):
+def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """Rows of `weight` (V, D) by index: (*) -> (*, D). The row `padding_idx` gets no gradient."""
     row = -1 if padding_idx is None else _row(padding_idx, weight.size(0))
     if max_norm is not None:

@@ -138,13 +138,15 @@ def _check_interpolate(input, mode, align_corners, antialias):
                 "linear | bilinear | bicubic | trilinear"
             )
     if antialias and not (mode in _ANTIALIAS and input.dim() == 4):
-        raise ValueError("Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires a 4-D tensor as input")
+        raise ValueError(
+            "Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires a 4-D tensor as input"
+        )
     if mode == "lanczos" and not antialias:
         raise ValueError("lanczos mode requires antialias=True")
     if input.dim() not in (3, 4, 5):
         raise NotImplementedError(
-            "Input Error: Only 3D, 4D and 5D input Tensors supported (got {}D) for the modes: nearest | linear | "
-            "bilinear | bicubic | trilinear | area | nearest-exact (got {})".format(input.dim(), mode)
+            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {input.dim()}D) for the modes: "
+            f"nearest | linear | bilinear | bicubic | trilinear | area | nearest-exact (got {mode})"
         )
     want = {"bicubic": 4, "lanczos": 4, **_LINEAR}.get(mode)
     if want is not None and input.dim() != want:
@@ -193,13 +195,17 @@ def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=
 
 def upsample_nearest(input, size=None, scale_factor=None):
     """The old name of `interpolate(mode="nearest")`."""
-    warnings.warn("`nn.functional.upsample_nearest` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=2)
+    warnings.warn(
+        "`nn.functional.upsample_nearest` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=2
+    )
     return interpolate(input, size, scale_factor, "nearest")
 
 
 def upsample_bilinear(input, size=None, scale_factor=None):
     """The old name of `interpolate(mode="bilinear", align_corners=True)`."""
-    warnings.warn("`nn.functional.upsample_bilinear` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=2)
+    warnings.warn(
+        "`nn.functional.upsample_bilinear` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=2
+    )
     return interpolate(input, size, scale_factor, "bilinear", True)
 
 
@@ -209,7 +215,9 @@ def upsample_bilinear(input, size=None, scale_factor=None):
 def affine_grid(theta, size, align_corners=None):
     """The sampling grid of affine maps: theta (N, 2, 3) and size (N, C, H, W) -> (N, H, W, 2); or 3-d likewise."""
     if align_corners is None:
-        warnings.warn("Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0.", stacklevel=2)
+        warnings.warn(
+            "Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0.", stacklevel=2
+        )
         align_corners = False
     if not theta.is_floating_point():
         raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype}")
@@ -220,9 +228,11 @@ def affine_grid(theta, size, align_corners=None):
             f"Got size {size}."
         )
     if theta.dim() != 3 or tuple(theta.shape[-2:]) != (n, n + 1):
-        raise ValueError(f"Expected a batch of {n}D affine matrices of shape Nx{n}x{n + 1} for size {size}. Got {theta.shape}.")
+        raise ValueError(
+            f"Expected a batch of {n}D affine matrices of shape Nx{n}x{n + 1} for size {size}. Got {theta.shape}."
+        )
     if min(size) <= 0:
-        raise ValueError("Expected non-zero, positive output size. Got {}".format(size))
+        raise ValueError(f"Expected non-zero, positive output size. Got {size}")
     axes = []
     for d in size[2:]:
         line = rtorch.linspace(-1, 1, d, dtype=theta.dtype, device=theta.device) if d > 1 else theta.new_zeros(1)
@@ -293,12 +303,17 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
 
     mode: bilinear, nearest or bicubic (2-d). padding_mode: zeros, border or reflection.
     """
-    for value, allowed, name in ((mode, ("bilinear", "nearest", "bicubic"), "mode"), (padding_mode, ("zeros", "border", "reflection"), "padding_mode")):
+    for value, allowed, name in (
+        (mode, ("bilinear", "nearest", "bicubic"), "mode"),
+        (padding_mode, ("zeros", "border", "reflection"), "padding_mode"),
+    ):
         if value not in allowed:
             listed = ", ".join(f"'{a}'" for a in allowed[:-1]) + f" or '{allowed[-1]}'"
             raise ValueError(f"nn.functional.grid_sample(): expected {name} to be {listed}, but got: '{value}'")
     if align_corners is None:
-        warnings.warn("Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0.", stacklevel=2)
+        warnings.warn(
+            "Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0.", stacklevel=2
+        )
         align_corners = False
     n = input.dim() - 2
     if n not in (2, 3) or grid.dim() != input.dim():
@@ -312,7 +327,10 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
             f"{list(input.shape)} and grid with sizes {list(grid.shape)}"
         )
     if grid.size(-1) != n:
-        raise RuntimeError(f"grid_sampler(): expected grid to have size {n} in last dimension, but got grid with sizes {list(grid.shape)}")
+        raise RuntimeError(
+            f"grid_sampler(): expected grid to have size {n} in last dimension, but got grid with sizes "
+            f"{list(grid.shape)}"
+        )
     if mode == "bicubic" and n == 3:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
     sizes = input.shape[2:]

@@ -1,26 +1,26 @@
 """The layers, one file per family, under the names that `rtorch.nn` exports."""
 
-from .activation import *  # noqa: F403
+from .activation import *
 from .adaptive import AdaptiveLogSoftmaxWithLoss
 from .attention import MultiheadAttention
-from .batchnorm import *  # noqa: F403
+from .batchnorm import *
 from .channelshuffle import ChannelShuffle
 from .container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
-from .conv import *  # noqa: F403
+from .conv import *
 from .distance import CosineSimilarity, PairwiseDistance
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from .flatten import Flatten, Unflatten
 from .fold import Fold, Unfold
-from .instancenorm import *  # noqa: F403
+from .instancenorm import *
 from .lazy import LazyModuleMixin
 from .linear import Bilinear, Identity, LazyLinear, Linear
 from .linear_cross_entropy import LinearCrossEntropyLoss
-from .loss import *  # noqa: F403
+from .loss import *
 from .module import Module
 from .normalization import CrossMapLRN2d, GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
-from .padding import *  # noqa: F403
+from .padding import *
 from .pixelshuffle import PixelShuffle, PixelUnshuffle
-from .pooling import *  # noqa: F403
+from .pooling import *
 from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
 from .sparse import Embedding, EmbeddingBag
 from .transformer import (

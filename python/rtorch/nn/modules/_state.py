@@ -136,7 +136,7 @@ class StateDictMixin:
         return _hooks.add(self._load_state_dict_pre_hooks, _hooks.WrappedHook(hook, self if with_module else None))
 
     def register_load_state_dict_pre_hook(self, hook):
-        """Runs `hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)`."""
+        """Runs `hook(module, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs)`."""
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
     def register_load_state_dict_post_hook(self, hook):

@@ -92,16 +92,12 @@ class Sequential(_IndexedModules):
 
     def __add__(self, other):
         if not isinstance(other, Sequential):
-            raise ValueError(
-                "add operator supports only objects of Sequential class, but {} is given.".format(type(other))
-            )
+            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
         return Sequential(*self, *other)
 
     def __iadd__(self, other):
         if not isinstance(other, Sequential):
-            raise ValueError(
-                "add operator supports only objects of Sequential class, but {} is given.".format(type(other))
-            )
+            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
         return self.extend(list(other))
 
     def __mul__(self, other):
@@ -267,13 +263,9 @@ class ModuleDict(Module):
             return
         for i, pair in enumerate(modules):
             if not hasattr(pair, "__iter__"):
-                raise TypeError(
-                    f"ModuleDict update sequence element #{i} should be Iterable; is{type(pair).__name__}"
-                )
+                raise TypeError(f"ModuleDict update sequence element #{i} should be Iterable; is{type(pair).__name__}")
             if len(pair) != 2:
-                raise ValueError(
-                    f"ModuleDict update sequence element #{i} has length {len(pair)}; 2 is required"
-                )
+                raise ValueError(f"ModuleDict update sequence element #{i} has length {len(pair)}; 2 is required")
             self[pair[0]] = pair[1]
 
 

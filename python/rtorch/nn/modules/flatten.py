@@ -44,11 +44,14 @@ class Unflatten(Module):
         if isinstance(dim, bool) or not isinstance(dim, int):
             raise TypeError(f"Unflatten's dim must be an int, but got {type(dim).__name__}")
         if not isinstance(unflattened_size, (tuple, list, rtorch.Size)):
-            raise TypeError(f"unflattened_size must be a tuple of ints, but found type {type(unflattened_size).__name__}")
+            raise TypeError(
+                f"unflattened_size must be a tuple of ints, but found type {type(unflattened_size).__name__}"
+            )
         for i, size in enumerate(unflattened_size):
             if not isinstance(size, int):
                 raise TypeError(
-                    f"unflattened_size must be tuple of ints, but found element of type {type(size).__name__} at pos {i}"
+                    f"unflattened_size must be tuple of ints, but found element of type {type(size).__name__} "
+                    f"at pos {i}"
                 )
         self.dim = dim
         self.unflattened_size = unflattened_size

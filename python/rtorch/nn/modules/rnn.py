@@ -201,9 +201,7 @@ class RNNBase(Module):
         if any(s.dim() != wanted for s in states):
             kind = "batched 3-D" if wanted == 3 else "unbatched 2-D"
             if len(states) == 1:
-                raise RuntimeError(
-                    f"For {kind} input, hx should also be {wanted}-D but got {states[0].dim()}-D tensor"
-                )
+                raise RuntimeError(f"For {kind} input, hx should also be {wanted}-D but got {states[0].dim()}-D tensor")
             dims = ", ".join(str(s.dim()) for s in states)
             raise RuntimeError(f"For {kind} input, hx and cx should also be {wanted}-D but got ({dims})-D tensors")
 
@@ -382,9 +380,7 @@ class RNNCellBase(Module):
                     raise ValueError(f"{name}: Expected {which} to be 1D or 2D, got {s.dim()}D instead")
             states = tuple(s if batched else s.unsqueeze(0) for s in states)
         if x.size(1) != self.input_size:
-            raise RuntimeError(
-                f"input has inconsistent input_size: got {x.size(1)} expected {self.input_size}"
-            )
+            raise RuntimeError(f"input has inconsistent input_size: got {x.size(1)} expected {self.input_size}")
         for s in states:
             if tuple(s.shape) != (x.size(0), self.hidden_size):
                 raise RuntimeError(

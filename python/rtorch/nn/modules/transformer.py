@@ -60,9 +60,7 @@ class _TransformerLayer(Module):
     __constants__ = ["norm_first"]
     _norms: int
 
-    def __init__(
-        self, d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias, where
-    ):
+    def __init__(self, d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias, where):
         # Called after the attention modules are made: the order in which initial values are drawn.
         self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **where)
         self.dropout = Dropout(dropout)
@@ -118,9 +116,7 @@ class TransformerEncoderLayer(_TransformerLayer):
         self.self_attn = MultiheadAttention(
             d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **where
         )
-        super().__init__(
-            d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias, where
-        )
+        super().__init__(d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias, where)
 
     def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
         padding = _additive(src_key_padding_mask, "src_key_padding_mask", src_mask, "src_mask", src.dtype)
@@ -163,13 +159,9 @@ class TransformerDecoderLayer(_TransformerLayer):
         Module.__init__(self)
         where = {"device": device, "dtype": dtype}
         for name in ("self_attn", "multihead_attn"):
-            attention = MultiheadAttention(
-                d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **where
-            )
+            attention = MultiheadAttention(d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **where)
             setattr(self, name, attention)
-        super().__init__(
-            d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias, where
-        )
+        super().__init__(d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias, where)
 
     def forward(
         self,
@@ -344,9 +336,7 @@ class Transformer(Module):
             raise RuntimeError("the batch number of src and tgt must be equal")
         if src.size(-1) != self.d_model or tgt.size(-1) != self.d_model:
             raise RuntimeError("the feature number of src and tgt must be equal to d_model")
-        memory = self.encoder(
-            src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal
-        )
+        memory = self.encoder(src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal)
         return self.decoder(
             tgt,
             memory,

@@ -130,7 +130,9 @@ def pack_padded_sequence(input, lengths, batch_first=False, enforce_sorted=True)
         raise RuntimeError("Cannot pack empty tensors.")
     padded = input.transpose(0, 1) if batch_first else input
     if len(sizes) != padded.size(1):
-        raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got {len(sizes)} (batch_size={padded.size(1)})")
+        raise RuntimeError(
+            f"Expected `len(lengths)` to be equal to batch_size, but got {len(sizes)} (batch_size={padded.size(1)})"
+        )
     if any(a < b for a, b in zip(sizes, sizes[1:])):
         raise RuntimeError(
             "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
@@ -138,7 +140,9 @@ def pack_padded_sequence(input, lengths, batch_first=False, enforce_sorted=True)
             "do not need ONNX exportability."
         )
     if sizes[-1] <= 0:
-        raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0")
+        raise RuntimeError(
+            "Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0"
+        )
     if sizes[0] > padded.size(0):
         raise RuntimeError(f"Expected sequence lengths of at most {padded.size(0)}, but got {sizes[0]}")
     steps = _batch_sizes(sizes)

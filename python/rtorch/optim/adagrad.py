@@ -1,0 +1,71 @@
+"""Adagrad (Duchi et al. 2011)."""
+
+import rtorch
+
+from .optimizer import _PerParameter, check_implementation, check_options, decayed, new_step, number
+
+__all__ = ["Adagrad"]
+
+
+class Adagrad(_PerParameter):
+    """s = s + g^2, p = p - lr / (1 + (t - 1) lr_decay) * g / (sqrt(s) + eps).
+
+    >>> import rtorch
+    >>> optimizer = rtorch.optim.Adagrad(rtorch.nn.Linear(2, 1).parameters())
+    """
+
+    def __init__(
+        self,
+        params,
+        lr=1e-2,
+        lr_decay=0,
+        weight_decay=0,
+        initial_accumulator_value=0,
+        eps=1e-10,
+        foreach=None,
+        *,
+        maximize=False,
+        differentiable=False,
+        fused=None,
+    ):
+        check_options(
+            lr=lr,
+            lr_decay=lr_decay,
+            weight_decay=weight_decay,
+            initial_accumulator_value=initial_accumulator_value,
+            eps=eps,
+        )
+        defaults = {
+            "lr": lr,
+            "lr_decay": lr_decay,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "initial_accumulator_value": initial_accumulator_value,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
+        super().__init__(params, defaults)
+        check_implementation(defaults)
+        # Unlike the others it has its state from the start.
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.state[p].update(self._init_state(p, group))
+
+    def _init_state(self, p, group):
+        start = group["initial_accumulator_value"]
+        value = complex(start, start) if p.is_complex() else start
+        return {"step": new_step(), "sum": rtorch.full_like(p, value)}
+
+    def share_memory(self):
+        """Moves the state to shared memory."""
+        for state in self.state.values():
+            state["sum"].share_memory_()
+
+    def _update(self, p, grad, state, group):
+        state["step"] += 1
+        grad = decayed(p, grad, group)
+        rate = number(group["lr"]) / (1 + (state["step"].item() - 1) * group["lr_decay"])
+        state["sum"].addcmul_(grad, grad, value=1)
+        p.addcdiv_(grad, state["sum"].sqrt().add_(group["eps"]), value=-rate)

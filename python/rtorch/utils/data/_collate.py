@@ -1,0 +1,137 @@
+"""From samples to batches: `default_collate` stacks, `default_convert` only makes tensors."""
+
+import rtorch
+
+__all__ = ["collate", "default_collate", "default_collate_err_msg_format", "default_convert"]
+
+default_collate_err_msg_format = (
+    "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
+)
+# numpy kinds that have no tensor: strings, bytes, objects.
+_NO_TENSOR = "SUO"
+
+
+def _is_numpy(value):
+    """Whether it is an array or scalar of NumPy (which is not imported for the question)."""
+    return type(value).__module__ == "numpy" or type(value).__module__.startswith("numpy.")
+
+
+def _is_array(value):
+    return _is_numpy(value) and hasattr(value, "ndim") and type(value).__name__ in ("ndarray", "memmap")
+
+
+def _is_namedtuple(value):
+    return isinstance(value, tuple) and hasattr(value, "_fields")
+
+
+def _is_mapping(value):
+    return hasattr(value, "keys") and hasattr(value, "__getitem__")
+
+
+def _is_sequence(value):
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, (str, bytes))
+
+
+def _rebuilt_mapping(like, pairs):
+    """A mapping of the same type with other values; a plain dict where the type cannot be made."""
+    try:
+        if hasattr(like, "__setitem__"):
+            import copy
+
+            clone = copy.copy(like)
+            clone.update(pairs)
+            return clone
+        return type(like)(pairs)
+    except TypeError:
+        return dict(pairs)
+
+
+def _rebuilt_sequence(like, values):
+    try:
+        if hasattr(like, "__setitem__"):
+            import copy
+
+            clone = copy.copy(like)
+            for i, value in enumerate(values):
+                clone[i] = value
+            return clone
+        return type(like)(values)
+    except TypeError:
+        return values
+
+
+def default_convert(data):
+    """NumPy arrays in a structure of mappings and sequences become tensors; everything else stays."""
+    if isinstance(data, rtorch.Tensor):
+        return data
+    if _is_numpy(data):
+        if _is_array(data) and data.dtype.kind in _NO_TENSOR:
+            return data
+        return rtorch.as_tensor(data)
+    if _is_mapping(data):
+        return _rebuilt_mapping(data, {key: default_convert(data[key]) for key in data})
+    if _is_namedtuple(data):
+        return type(data)(*(default_convert(d) for d in data))
+    if isinstance(data, tuple):
+        return [default_convert(d) for d in data]
+    if _is_sequence(data):
+        return _rebuilt_sequence(data, [default_convert(d) for d in data])
+    return data
+
+
+def _collate_numpy(batch, first, collate_fn_map):
+    if _is_array(first):
+        if first.dtype.kind in _NO_TENSOR:
+            raise TypeError(default_collate_err_msg_format.format(first.dtype))
+        return collate([rtorch.as_tensor(b) for b in batch], collate_fn_map=collate_fn_map)
+    return rtorch.as_tensor(batch)
+
+
+def _collate_leaf(batch, first, collate_fn_map):
+    """Tensors, arrays, numbers and strings; NotImplemented for structures."""
+    if isinstance(first, rtorch.Tensor):
+        return rtorch.stack(batch, 0)
+    if _is_numpy(first):
+        return _collate_numpy(batch, first, collate_fn_map)
+    if isinstance(first, float):
+        return rtorch.tensor(batch, dtype=rtorch.float64)
+    if isinstance(first, int):
+        return rtorch.tensor(batch)
+    if isinstance(first, (str, bytes)):
+        return batch
+    return NotImplemented
+
+
+def collate(batch, *, collate_fn_map=None):
+    """Collates by structure; `collate_fn_map` maps types to functions(batch, collate_fn_map=...) for their values."""
+    first = batch[0]
+    for kind, function in (collate_fn_map or {}).items():
+        if type(first) is kind or isinstance(first, kind):
+            return function(batch, collate_fn_map=collate_fn_map)
+    leaf = _collate_leaf(batch, first, collate_fn_map)
+    if leaf is not NotImplemented:
+        return leaf
+
+    def inner(values):
+        return collate(values, collate_fn_map=collate_fn_map)
+
+    if _is_mapping(first):
+        return _rebuilt_mapping(first, {key: inner([d[key] for d in batch]) for key in first})
+    if _is_namedtuple(first):
+        return type(first)(*(inner(list(samples)) for samples in zip(*batch)))
+    if _is_sequence(first):
+        if any(len(sample) != len(first) for sample in batch):
+            raise RuntimeError("each element in list of batch should be of equal size")
+        columns = [inner(list(samples)) for samples in zip(*batch)]
+        return columns if isinstance(first, tuple) else _rebuilt_sequence(first, columns)
+    raise TypeError(default_collate_err_msg_format.format(type(first)))
+
+
+def default_collate(batch):
+    """Stacks a list of samples: tensors and arrays along a new first dimension, structures element by element.
+
+    >>> from rtorch.utils.data import default_collate
+    >>> default_collate([(1, 2.0), (3, 4.0)])
+    [tensor([1, 3]), tensor([2., 4.], dtype=torch.float64)]
+    """
+    return collate(batch)
