@@ -14,8 +14,10 @@ use crate::memory::{ALIGN, Buffer, Page, Pool};
 use crate::pipeline::{Layouts, Pipeline};
 use crate::queue::{IN_FLIGHT, Stream};
 
-/// Waits look for an interrupt this often.
-const SLICE: Duration = Duration::from_millis(50);
+/// A wait gives other threads a chance to record after this long ...
+const SLICE: Duration = Duration::from_millis(2);
+/// ... and looks for an interrupt after so many slices.
+const SLICES_PER_CHECK: u32 = 10;
 /// Transfers go through host-visible memory in pieces of this size.
 const PIECE: usize = 32 << 20;
 /// Uploaded bytes that may wait for a submission.
@@ -221,19 +223,27 @@ impl Device {
         }
     }
 
-    /// Waits for a submission in slices, asking for interrupts in between.
+    /// Waits for a submission in slices, asking for interrupts in between. Each slice holds the stream: wgpu asserts
+    /// that nobody submits or polls while it waits with a time limit.
     fn wait(&self, index: wgpu::SubmissionIndex) -> Result<()> {
+        let mut slices = 0;
         loop {
             let wait = wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout: Some(SLICE) };
-            match self.wgpu.poll(wait) {
+            let stream = self.stream.lock();
+            let polled = self.wgpu.poll(wait);
+            drop(stream);
+            match polled {
                 Ok(_) => return self.check(),
                 Err(wgpu::PollError::Timeout) => {}
                 Err(e) => return Err(Error::runtime(format!("wgpu: waiting for the device failed: {e}"))),
             }
-            self.check()?;
-            let hook = *INTERRUPT.lock();
-            if hook.is_some_and(|stop| stop()) {
-                return Err(Error::interrupted());
+            slices += 1;
+            if slices % SLICES_PER_CHECK == 0 {
+                self.check()?;
+                let hook = *INTERRUPT.lock();
+                if hook.is_some_and(|stop| stop()) {
+                    return Err(Error::interrupted());
+                }
             }
         }
     }
@@ -254,7 +264,8 @@ impl Device {
 
     /// Waits without raising: before memory is given back.
     pub(crate) fn synchronize_quietly(&self) {
-        if let Some(index) = self.stream.lock().submit(&self.queue) {
+        let mut stream = self.stream.lock();
+        if let Some(index) = stream.submit(&self.queue) {
             let _ = self.wgpu.poll(wgpu::PollType::Wait { submission_index: Some(index), timeout: None });
         }
     }

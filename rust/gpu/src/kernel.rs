@@ -121,7 +121,7 @@ impl<'d> Kernel<'d> {
                 "wgpu: an operand of shape {:?} spans {} MiB, more than one binding of this adapter ({} MiB). Split the \
                  tensor, or run this operator on the CPU",
                 a.layout.shape.as_slice(),
-                (hi - lo) as u64 * size >> 20,
+                ((hi - lo) as u64 * size) >> 20,
                 limit >> 20
             )));
         }

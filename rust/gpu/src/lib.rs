@@ -5,13 +5,18 @@ mod access;
 mod adapter;
 mod device;
 mod emit;
+mod gemm;
 mod kernel;
 mod map;
+mod matmul;
 mod memory;
 mod pipeline;
 mod prelude;
 mod queue;
+mod reduce;
+mod rows;
 mod run;
+mod work;
 
 pub use adapter::{AdapterInfo, Profile, adapters};
 pub use device::{Counters, Device, device, set_interrupt_hook};

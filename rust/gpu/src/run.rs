@@ -6,6 +6,8 @@ use rtorch_ir::{DType, Error, Prim, Result};
 
 use crate::device::Device;
 use crate::emit;
+use crate::matmul::Scale;
+use crate::reduce::Fold;
 use crate::{GpuArg, GpuSource};
 
 /// Where a primitive runs.
@@ -25,8 +27,10 @@ pub fn support(prim: &Prim, dtypes: &[DType]) -> Support {
         Prim::Reduce { .. }
         | Prim::Extreme { .. }
         | Prim::VarMean { .. }
-        | Prim::Scan { .. }
         | Prim::MatMul { .. }
+        | Prim::Softmax { .. }
+        | Prim::SoftmaxGrad { .. } => Support::Native,
+        Prim::Scan { .. }
         | Prim::Conv { .. }
         | Prim::ConvGradInput { .. }
         | Prim::ConvGradWeight { .. }
@@ -48,8 +52,6 @@ pub fn support(prim: &Prim, dtypes: &[DType]) -> Support {
         | Prim::Sort { .. }
         | Prim::TopK { .. }
         | Prim::Nonzero
-        | Prim::Softmax { .. }
-        | Prim::SoftmaxGrad { .. }
         | Prim::LayerNorm { .. }
         | Prim::LayerNormGrad { .. }
         | Prim::BatchNorm { .. }
@@ -66,8 +68,58 @@ impl Device {
         self.check()?;
         let dtypes: Vec<DType> = inputs.iter().map(|s| s.dtype()).chain(outs.iter().map(|o| o.dtype)).collect();
         if support(prim, &dtypes) == Support::Host {
-            return Err(Error::not_implemented(format!("{}: not on the wgpu device for {dtypes:?}", prim.name())));
+            return Err(host(prim, &dtypes));
         }
-        Ok(())
+        let (a, out) = (&inputs[0], &outs[0]);
+        match prim {
+            Prim::Reduce { op, axes, dtype, .. } => self.reduce(*op, axes, a, out, *dtype),
+            Prim::Extreme { largest, axis, .. } => {
+                let axes: &[usize] = if a.shape.is_empty() { &[] } else { &[*axis] };
+                self.fold_two(Fold::Extreme { largest: *largest }, axes, a, outs, 0.0)
+            }
+            Prim::VarMean { axes, correction, .. } => {
+                let mut p = a.program.clone();
+                p.outputs[0] = p.cast(p.outputs[0], DType::F32);
+                self.fold_two(Fold::Var, axes, &GpuSource { program: &p, ..*a }, outs, *correction)
+            }
+            Prim::MatMul { bias, alpha, beta } => {
+                self.matmul(Scale { bias: *bias, alpha: *alpha, beta: *beta }, inputs, out)
+            }
+            Prim::Softmax { axis, log } => self.softmax(a, *axis, *log, out),
+            Prim::SoftmaxGrad { axis, log } => self.softmax_grad(inputs, *axis, *log, out),
+            Prim::Scan { .. }
+            | Prim::Conv { .. }
+            | Prim::ConvGradInput { .. }
+            | Prim::ConvGradWeight { .. }
+            | Prim::MaxPool { .. }
+            | Prim::MaxPoolGrad { .. }
+            | Prim::AvgPool { .. }
+            | Prim::AvgPoolGrad { .. }
+            | Prim::AdaptiveAvgPool { .. }
+            | Prim::AdaptiveAvgPoolGrad { .. }
+            | Prim::AdaptiveMaxPool { .. }
+            | Prim::Gather { .. }
+            | Prim::Scatter { .. }
+            | Prim::IndexSelect { .. }
+            | Prim::IndexAdd { .. }
+            | Prim::Index { .. }
+            | Prim::IndexPut { .. }
+            | Prim::Cat { .. }
+            | Prim::ScatterView { .. }
+            | Prim::Sort { .. }
+            | Prim::TopK { .. }
+            | Prim::Nonzero
+            | Prim::LayerNorm { .. }
+            | Prim::LayerNormGrad { .. }
+            | Prim::BatchNorm { .. }
+            | Prim::BatchNormGrad { .. }
+            | Prim::Attention(_)
+            | Prim::AttentionGrad(_)
+            | Prim::Linalg(_) => Err(host(prim, &dtypes)),
+        }
     }
+}
+
+fn host(prim: &Prim, dtypes: &[DType]) -> Error {
+    Error::not_implemented(format!("{}: not on the wgpu device for {dtypes:?}", prim.name()))
 }

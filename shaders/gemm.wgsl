@@ -1,0 +1,78 @@
+// C = A B, tiled: a workgroup makes a BM x BN tile of C in registers (TM x TN each thread) from BK-deep slices of A and
+// B in workgroup memory. What A, B and C are (matrices, windows of images ...) is in the holes. The z dimension
+// counts batches times parts of K. Host side: rust/gpu/src/gemm.rs (matmul.rs, conv.rs).
+// Parameters: w[0] = (M, N, K, parts of K), w[1].x = values per part, w[1].y = first batch.
+
+//@begin io
+struct Params { w: array<vec4<u32>, 8> }
+@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(0) var<storage, read_write> b0: array<u32>;
+@group(0) @binding(1) var<storage, read_write> b1: array<u32>;
+@group(0) @binding(2) var<storage, read_write> b2: array<u32>;
+fn load_a(b: u32, m: u32, k: u32) -> f32 { return bitcast<f32>(b0[(b * P.w[0].x + m) * P.w[0].z + k]); }
+fn load_b(b: u32, k: u32, n: u32) -> f32 { return bitcast<f32>(b1[(b * P.w[0].z + k) * P.w[0].y + n]); }
+fn put(b: u32, part: u32, m: u32, n: u32, v: f32) { b2[(b * P.w[0].x + m) * P.w[0].y + n] = bitcast<u32>(v); }
+//@end
+//@begin tile
+const BM = 64u;
+const BN = 64u;
+const BK = 16u;
+const TM = 4u;
+const TN = 4u;
+const THREADS = 256u;
+const A_ROWS_FIRST = false; // consecutive threads read consecutive rows of A (else columns)
+const B_ROWS_FIRST = false;
+//@end
+
+var<workgroup> tile_a: array<f32, BK * (BM + 1u)>;
+var<workgroup> tile_b: array<f32, BK * (BN + 1u)>;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+  let parts = P.w[0].w;
+  let batch = P.w[1].y + group.z / parts;
+  let part = group.z % parts;
+  let m0 = group.y * BM;
+  let n0 = group.x * BN;
+  let tx = lid % (BN / TN);
+  let ty = lid / (BN / TN);
+  let k_end = min(P.w[0].z, (part + 1u) * P.w[1].x);
+  var sum: array<f32, TM * TN>;
+  for (var i = 0u; i < TM * TN; i = i + 1u) { sum[i] = 0.0; }
+  for (var k0 = part * P.w[1].x; k0 < k_end; k0 = k0 + BK) {
+    for (var i = lid; i < BM * BK; i = i + THREADS) {
+      let r = select(i / BK, i % BM, A_ROWS_FIRST);
+      let c = select(i % BK, i / BM, A_ROWS_FIRST);
+      var v = 0.0;
+      if (m0 + r < P.w[0].x && k0 + c < k_end) { v = load_a(batch, m0 + r, k0 + c); }
+      tile_a[c * (BM + 1u) + r] = v;
+    }
+    for (var i = lid; i < BN * BK; i = i + THREADS) {
+      let r = select(i / BN, i % BK, B_ROWS_FIRST);
+      let c = select(i % BN, i / BK, B_ROWS_FIRST);
+      var v = 0.0;
+      if (n0 + c < P.w[0].y && k0 + r < k_end) { v = load_b(batch, k0 + r, n0 + c); }
+      tile_b[r * (BN + 1u) + c] = v;
+    }
+    workgroupBarrier();
+    for (var k = 0u; k < BK; k = k + 1u) {
+      var a: array<f32, TM>;
+      var b: array<f32, TN>;
+      for (var i = 0u; i < TM; i = i + 1u) { a[i] = tile_a[k * (BM + 1u) + ty + i * (BM / TM)]; }
+      for (var j = 0u; j < TN; j = j + 1u) { b[j] = tile_b[k * (BN + 1u) + tx + j * (BN / TN)]; }
+      for (var i = 0u; i < TM; i = i + 1u) {
+        for (var j = 0u; j < TN; j = j + 1u) {
+          sum[i * TN + j] = sum[i * TN + j] + a[i] * b[j];
+        }
+      }
+    }
+    workgroupBarrier();
+  }
+  for (var i = 0u; i < TM; i = i + 1u) {
+    for (var j = 0u; j < TN; j = j + 1u) {
+      let m = m0 + ty + i * (BM / TM);
+      let n = n0 + tx + j * (BN / TN);
+      if (m < P.w[0].x && n < P.w[0].y) { put(batch, part, m, n, sum[i * TN + j]); }
+    }
+  }
+}
