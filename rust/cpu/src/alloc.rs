@@ -525,7 +525,7 @@ mod tests {
         for bytes in 1..=SMALL_MAX {
             let c = class_of(bytes);
             let have = class_bytes(c);
-            assert!(c < CLASSES && have >= bytes && have % ALIGN == 0, "{bytes}");
+            assert!(c < CLASSES && have >= bytes && have.is_multiple_of(ALIGN), "{bytes}");
             assert!(have <= bytes + ALIGN + bytes / STEPS, "{bytes} {have}");
             assert_eq!(class_of(have), c);
             assert!(c >= last);

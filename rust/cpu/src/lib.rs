@@ -7,6 +7,8 @@ mod element;
 mod gather;
 pub mod gemm;
 mod interp;
+mod interp_plan;
+mod interp_walk;
 mod matmul;
 pub mod nonzero;
 mod operand;

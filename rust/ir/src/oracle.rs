@@ -231,7 +231,8 @@ mod float_fns {
         cosh: libm::cosh;
         tanh: libm::tanh;
         asinh: libm::asinh;
-        acosh: libm::acosh;
+        // libm 0.2.16 answers a number for large negative arguments
+        acosh: |a| if a < 1.0 { f64::NAN } else { libm::acosh(a) };
         atanh: libm::atanh;
         sigmoid: |a| if a >= 0.0 { 1.0 / (1.0 + libm::exp(-a)) } else { libm::exp(a) / (1.0 + libm::exp(a)) };
         erf: libm::erf;

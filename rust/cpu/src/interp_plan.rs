@@ -1,0 +1,271 @@
+//! A program made ready for tiles: steps over numbered places (operands, constants, tile slots) with kernels chosen,
+//! conversions inserted and slots shared by liveness. Not here: where operands lie (`interp_walk`), the run
+//! (`interp`).
+
+use rtorch_ir::{CType, DType, Error, Inst, Program, Reg, Result};
+use smallvec::SmallVec;
+
+use crate::simd::convert::converter;
+use crate::simd::kernels::{Kernel, kernel};
+
+/// Elements of a tile: a few registers of 2 to 4 KB each stay in L1 (chain of 8 ops on 1M floats, Zen 5: tiles of 256
+/// to 1024 within 5 % of each other).
+pub const TILE: usize = 512;
+
+/// Number of a place. Leaves first, then outputs, then constants, then slots.
+pub type Place = u16;
+
+/// One call of a kernel.
+#[derive(Clone, Copy)]
+pub struct Step {
+    pub kernel: Kernel,
+    pub dst: Place,
+    pub src: [Place; 3],
+}
+
+/// What stands at the first places.
+#[derive(Clone, Copy)]
+pub enum Operand {
+    Leaf,
+    /// The logical number of the element.
+    Index,
+    Out,
+}
+
+#[derive(Clone, Copy)]
+pub struct Filled {
+    /// Bits of the element, at most 16 bytes.
+    pub bits: [u8; 16],
+    pub size: usize,
+}
+
+pub struct Plan {
+    /// Leaves of the program, then `Index` where it is used, then the outputs.
+    pub operands: SmallVec<[Operand; 8]>,
+    pub consts: SmallVec<[Filled; 4]>,
+    pub steps: SmallVec<[Step; 8]>,
+    /// Bytes of each slot's element.
+    pub slots: SmallVec<[usize; 8]>,
+}
+
+/// Where a value stands, and in which storage dtype.
+#[derive(Clone, Copy)]
+struct At {
+    place: Place,
+    dtype: DType,
+}
+
+struct Builder<'a> {
+    p: &'a Program,
+    out_base: usize,
+    const_base: usize,
+    operands: SmallVec<[Operand; 8]>,
+    consts: SmallVec<[Filled; 4]>,
+    /// Destinations and sources; places from `slot_base` on are still one per value.
+    steps: SmallVec<[Step; 8]>,
+    slot_base: usize,
+    /// Element size of each virtual slot.
+    virtual_slots: SmallVec<[usize; 16]>,
+    at: SmallVec<[Option<At>; 16]>,
+    computed: SmallVec<[Option<Place>; 16]>,
+}
+
+/// Bytes of a constant as the compute type of its dtype.
+pub fn const_bits(p: &Program, n: u16, dtype: DType) -> Filled {
+    let c = p.consts[n as usize];
+    let mut bits = [0u8; 16];
+    let mut put = |b: &[u8], at: usize| bits[at..at + b.len()].copy_from_slice(b);
+    let t = dtype.ctype();
+    match t {
+        CType::Bool => put(&[c.scalar.is_true() as u8], 0),
+        CType::I32 => put(&(c.as_i64() as i32).to_ne_bytes(), 0),
+        CType::I64 => put(&c.as_i64().to_ne_bytes(), 0),
+        CType::F32 => put(&(c.as_f64() as f32).to_ne_bytes(), 0),
+        CType::F64 => put(&c.as_f64().to_ne_bytes(), 0),
+        CType::C64 => {
+            put(&(c.as_f64() as f32).to_ne_bytes(), 0);
+            put(&(c.scalar.imag() as f32).to_ne_bytes(), 4);
+        }
+        CType::C128 => {
+            put(&c.as_f64().to_ne_bytes(), 0);
+            put(&c.scalar.imag().to_ne_bytes(), 8);
+        }
+    }
+    Filled { bits, size: t.size() }
+}
+
+/// Compiles `p`. `outs[i]` is the dtype that output `i` is stored as (converted to where it differs from the value's).
+pub fn compile(p: &Program, outs: &[DType]) -> Result<Plan> {
+    let mut operands: SmallVec<[Operand; 8]> = p.leaves.iter().map(|_| Operand::Leaf).collect();
+    if p.values.iter().any(|v| v.0 == Inst::Index) {
+        operands.push(Operand::Index);
+    }
+    let out_base = operands.len();
+    operands.extend(outs.iter().map(|_| Operand::Out));
+    let const_base = operands.len();
+    let consts: SmallVec<[Filled; 4]> = SmallVec::new();
+    let n_const = p.values.iter().filter(|v| matches!(v.0, Inst::Const(_))).count();
+    let mut b = Builder {
+        p,
+        out_base,
+        const_base,
+        operands,
+        consts,
+        steps: SmallVec::new(),
+        slot_base: const_base + n_const,
+        virtual_slots: SmallVec::new(),
+        at: smallvec::smallvec![None; p.values.len()],
+        computed: smallvec::smallvec![None; p.values.len()],
+    };
+    for i in 0..p.values.len() {
+        b.value(i as Reg, outs)?;
+    }
+    for (o, &r) in p.outputs.iter().enumerate() {
+        b.output(o, r, outs[o]);
+    }
+    Ok(b.finish())
+}
+
+impl Builder<'_> {
+    fn slot(&mut self, size: usize) -> Place {
+        self.virtual_slots.push(size);
+        (self.slot_base + self.virtual_slots.len() - 1) as Place
+    }
+    /// The output that a value can be computed into: it is stored as `dtype`, and nobody claimed it.
+    fn target(&mut self, r: Reg, dtype: DType, outs: &[DType]) -> Place {
+        match self.p.outputs.iter().zip(outs).position(|(&o, &d)| o == r && d == dtype) {
+            Some(o) => (self.out_base + o) as Place,
+            None => self.slot(dtype.size()),
+        }
+    }
+    fn step(&mut self, kernel: Kernel, dst: Place, src: [Place; 3]) {
+        self.steps.push(Step { kernel, dst, src });
+    }
+    fn convert(&mut self, from: At, to: DType, dst: Place) {
+        self.step(converter(from.dtype, to), dst, [from.place; 3]);
+    }
+    fn stands(&self, r: Reg) -> Result<At> {
+        self.at[r as usize].ok_or_else(|| Error::runtime("a program's value refers to a later one"))
+    }
+    /// The value in its compute type.
+    fn compute(&mut self, r: Reg) -> Result<Place> {
+        if let Some(place) = self.computed[r as usize] {
+            return Ok(place);
+        }
+        let at = self.stands(r)?;
+        let want = self.p.ctype(r).dtype();
+        let place = if at.dtype == want {
+            at.place
+        } else {
+            let dst = self.slot(want.size());
+            self.convert(at, want, dst);
+            dst
+        };
+        self.computed[r as usize] = Some(place);
+        Ok(place)
+    }
+    fn value(&mut self, r: Reg, outs: &[DType]) -> Result<()> {
+        let (inst, dtype) = self.p.values[r as usize];
+        let at = match inst {
+            Inst::Load(n) => At { place: n, dtype },
+            Inst::Const(n) => {
+                self.consts.push(const_bits(self.p, n, dtype));
+                At { place: (self.const_base + self.consts.len() - 1) as Place, dtype: dtype.ctype().dtype() }
+            }
+            Inst::Index => At { place: (self.out_base - 1) as Place, dtype: DType::I64 },
+            Inst::Cast(a) => {
+                // a value of a 16-bit or small integer dtype is kept as it is stored: that is the rounding
+                let from = self.stands(a)?;
+                let plain = dtype == dtype.ctype().dtype();
+                if from.dtype == dtype || (plain && self.p.ctype(a) == dtype.ctype() && from.dtype == self.p.dtype(a)) {
+                    // widening within a compute type is left to whoever needs it
+                    from
+                } else {
+                    let dst = self.target(r, dtype, outs);
+                    self.convert(from, dtype, dst);
+                    At { place: dst, dtype }
+                }
+            }
+            Inst::Op(op, a) => {
+                let arity = op.row().arity;
+                let mut src = [0; 3];
+                for i in 0..arity {
+                    src[i] = self.compute(a[i])?;
+                }
+                for i in arity..3 {
+                    src[i] = src[0];
+                }
+                let t = self.p.ctype(if op == rtorch_ir::ScalarOp::Where { a[1] } else { a[0] });
+                let k = kernel(op, t).ok_or_else(|| {
+                    Error::not_implemented(format!("\"{}\" not implemented for '{}'", op.name(), t.dtype().cpp_name()))
+                })?;
+                let dst = self.target(r, dtype, outs);
+                self.step(k, dst, src);
+                At { place: dst, dtype }
+            }
+        };
+        self.at[r as usize] = Some(at);
+        if at.dtype == self.p.ctype(r).dtype() {
+            self.computed[r as usize] = Some(at.place);
+        }
+        Ok(())
+    }
+    fn output(&mut self, o: usize, r: Reg, dtype: DType) {
+        let place = (self.out_base + o) as Place;
+        let Some(at) = self.at[r as usize] else { return };
+        if at.place != place {
+            // a constant of a small dtype still stands unrounded: by way of the value's own dtype
+            let own = self.p.dtype(r);
+            if at.dtype != own && own != dtype {
+                let mid = self.slot(own.size());
+                self.convert(at, own, mid);
+                self.convert(At { place: mid, dtype: own }, dtype, place);
+            } else {
+                self.convert(at, dtype, place);
+            }
+        }
+    }
+    /// Lets values share slots: a slot is free again after the last step that reads it.
+    fn finish(mut self) -> Plan {
+        let base = self.slot_base;
+        let mut last: SmallVec<[usize; 16]> = smallvec::smallvec![0; self.virtual_slots.len()];
+        for (i, s) in self.steps.iter().enumerate() {
+            for &p in s.src.iter().chain(std::iter::once(&s.dst)) {
+                if p as usize >= base {
+                    last[p as usize - base] = i;
+                }
+            }
+        }
+        let mut slots: SmallVec<[usize; 8]> = SmallVec::new();
+        let mut free: SmallVec<[usize; 8]> = SmallVec::new();
+        let mut real: SmallVec<[usize; 16]> = smallvec::smallvec![usize::MAX; self.virtual_slots.len()];
+        for i in 0..self.steps.len() {
+            let s = self.steps[i];
+            // the destination is taken before the sources are freed: kernels need them apart
+            if s.dst as usize >= base {
+                let v = s.dst as usize - base;
+                let size = self.virtual_slots[v];
+                real[v] = match free.iter().position(|&f| slots[f] == size) {
+                    Some(k) => free.swap_remove(k),
+                    None => {
+                        slots.push(size);
+                        slots.len() - 1
+                    }
+                };
+                self.steps[i].dst = (base + real[v]) as Place;
+            }
+            let mut done: SmallVec<[usize; 4]> = SmallVec::new();
+            for (k, &p) in s.src.iter().enumerate() {
+                if p as usize >= base {
+                    let v = p as usize - base;
+                    self.steps[i].src[k] = (base + real[v]) as Place;
+                    if last[v] == i && !done.contains(&real[v]) {
+                        done.push(real[v]);
+                    }
+                }
+            }
+            free.extend(done);
+        }
+        Plan { operands: self.operands, consts: self.consts, steps: self.steps, slots }
+    }
+}

@@ -1,0 +1,268 @@
+//! Where the elements of an operand lie, for a range of the iteration: as they are, or gathered into a tile and
+//! scattered back. Not here: what is computed with them (`interp_plan`, `interp`).
+
+use rtorch_ir::{DType, Layout};
+use smallvec::SmallVec;
+
+/// One dimension of a walk: elements, and bytes from one to the next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dim {
+    pub size: usize,
+    pub stride: isize,
+}
+
+pub type Dims = SmallVec<[Dim; 4]>;
+
+/// An operand's memory over the iteration space, dimensions merged as far as this operand alone allows.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    pub base: *mut u8,
+    /// Bytes of an element in memory.
+    pub size: usize,
+    pub dims: Dims,
+}
+
+// SAFETY: a description of memory; threads that use it touch disjoint elements of what is written.
+unsafe impl Send for Walk {}
+// SAFETY: as above.
+unsafe impl Sync for Walk {}
+
+/// What a range of an operand is.
+pub enum Piece {
+    /// Contiguous elements, here.
+    Direct(*mut u8),
+    /// Anything else: to be gathered.
+    Strided,
+}
+
+/// Merges neighbouring dimensions that one stride describes, and drops those of size 1.
+pub fn merge(dims: impl Iterator<Item = Dim>) -> Dims {
+    let mut out = Dims::new();
+    for d in dims {
+        if d.size == 1 {
+            continue;
+        }
+        match out.last_mut() {
+            Some(last) if last.stride == d.stride.wrapping_mul(d.size as isize) => {
+                *last = Dim { size: last.size * d.size, stride: d.stride };
+            }
+            Some(_) | None => out.push(d),
+        }
+    }
+    out
+}
+
+impl Walk {
+    /// `order`: the dimensions of `layout` in iteration order, outermost first.
+    pub fn new(ptr: *mut u8, dtype: DType, layout: &Layout, order: &[usize]) -> Walk {
+        let size = dtype.size();
+        let dims =
+            order.iter().map(|&d| Dim { size: layout.shape[d], stride: layout.strides[d].wrapping_mul(size as isize) });
+        Walk { base: ptr.wrapping_add(layout.offset * size), size, dims: merge(dims) }
+    }
+    /// Are all elements of the iteration one contiguous run?
+    #[inline]
+    pub fn is_linear(&self) -> bool {
+        match self.dims.as_slice() {
+            [] => true,
+            [d] => d.stride == self.size as isize,
+            [_, ..] => false,
+        }
+    }
+    /// One element everywhere?
+    pub fn is_constant(&self) -> bool {
+        self.dims.iter().all(|d| d.stride == 0)
+    }
+    /// Address of element `i` of the iteration, and the elements left in the innermost dimension from there on.
+    #[inline]
+    fn locate(&self, i: usize) -> (*mut u8, usize) {
+        match self.dims.as_slice() {
+            [] => (self.base, 1),
+            [d] => (self.base.wrapping_offset(i as isize * d.stride), d.size - i),
+            [outer, inner] => {
+                let (row, col) = (i / inner.size, i % inner.size);
+                let at = row as isize * outer.stride + col as isize * inner.stride;
+                (self.base.wrapping_offset(at), inner.size - col)
+            }
+            dims => {
+                let mut rest = i;
+                let mut at = 0isize;
+                let mut left = 0;
+                for (k, d) in dims.iter().enumerate().rev() {
+                    let c = rest % d.size;
+                    rest /= d.size;
+                    at += c as isize * d.stride;
+                    if k + 1 == dims.len() {
+                        left = d.size - c;
+                    }
+                }
+                (self.base.wrapping_offset(at), left)
+            }
+        }
+    }
+    /// Elements `start..start + n` of the iteration.
+    #[inline]
+    pub fn piece(&self, start: usize, n: usize) -> Piece {
+        let inner = match self.dims.last() {
+            Some(d) => d.stride,
+            None => self.size as isize,
+        };
+        if inner == self.size as isize {
+            let (p, left) = self.locate(start);
+            if left >= n || self.dims.is_empty() {
+                return Piece::Direct(p);
+            }
+        }
+        Piece::Strided
+    }
+    /// Calls `f(address, stride, done, count)` for every run of one stride within `start..start + n`.
+    #[inline]
+    fn runs(&self, start: usize, n: usize, mut f: impl FnMut(*mut u8, isize, usize, usize)) {
+        let stride = self.dims.last().map_or(0, |d| d.stride);
+        if self.dims.len() < 2 {
+            let (p, _) = self.locate(start);
+            return f(p, stride, 0, n);
+        }
+        let mut done = 0;
+        while done < n {
+            let (p, left) = self.locate(start + done);
+            let count = left.min(n - done);
+            f(p, stride, done, count);
+            done += count;
+        }
+    }
+    /// Copies the range's elements into contiguous memory.
+    ///
+    /// # Safety
+    /// The range lies in the iteration, the operand's memory is valid, `dst` holds `n` elements.
+    pub unsafe fn gather(&self, start: usize, n: usize, dst: *mut u8) {
+        let size = self.size;
+        self.runs(start, n, |src, stride, done, count| {
+            // SAFETY: a run of the operand; `done + count <= n`.
+            unsafe { copy_run(dst.add(done * size), size as isize, src, stride, count, size) }
+        });
+    }
+    /// Copies contiguous memory to the range's elements.
+    ///
+    /// # Safety
+    /// As `gather`, with `src` holding `n` elements.
+    pub unsafe fn scatter(&self, start: usize, n: usize, src: *const u8) {
+        let size = self.size;
+        self.runs(start, n, |dst, stride, done, count| {
+            // SAFETY: as in `gather`.
+            unsafe { copy_run(dst, stride, src.add(done * size), size as isize, count, size) }
+        });
+    }
+}
+
+impl Walk {
+    /// For a walk over logical numbers (strides count elements): those of the range.
+    ///
+    /// # Safety
+    /// `dst` holds `n` numbers.
+    pub unsafe fn numbers(&self, start: usize, n: usize, dst: *mut i64) {
+        self.runs(start, n, |first, step, done, count| {
+            for i in 0..count {
+                // SAFETY: `done + count <= n`.
+                unsafe { dst.add(done + i).write(first as isize as i64 + i as i64 * step as i64) };
+            }
+        });
+    }
+}
+
+/// Copies `n` elements of `size` bytes between strided places.
+///
+/// # Safety
+/// Both places are valid for their elements.
+unsafe fn copy_run(dst: *mut u8, ds: isize, src: *const u8, ss: isize, n: usize, size: usize) {
+    // SAFETY: the caller's promise; elements need no alignment beyond their own, which memory of tensors has.
+    unsafe {
+        if ds == size as isize && ss == size as isize {
+            return std::ptr::copy_nonoverlapping(src, dst, n * size);
+        }
+        match size {
+            1 => copy_typed::<u8>(dst, ds, src, ss, n),
+            2 => copy_typed::<u16>(dst, ds, src, ss, n),
+            4 => copy_typed::<u32>(dst, ds, src, ss, n),
+            8 => copy_typed::<u64>(dst, ds, src, ss, n),
+            _ => copy_typed::<[u64; 2]>(dst, ds, src, ss, n),
+        }
+    }
+}
+
+/// As `copy_run`, for elements of one type; memory of others may be unaligned.
+unsafe fn copy_typed<T: Copy>(dst: *mut u8, ds: isize, src: *const u8, ss: isize, n: usize) {
+    let size = size_of::<T>() as isize;
+    // SAFETY: the caller's promise.
+    unsafe {
+        if ss == 0 && ds == size {
+            let v = src.cast::<T>().read_unaligned();
+            for i in 0..n {
+                dst.cast::<T>().add(i).write_unaligned(v);
+            }
+        } else if ds == size {
+            for i in 0..n {
+                dst.cast::<T>().add(i).write_unaligned(src.offset(i as isize * ss).cast::<T>().read_unaligned());
+            }
+        } else {
+            for i in 0..n {
+                let v = src.offset(i as isize * ss).cast::<T>().read_unaligned();
+                dst.offset(i as isize * ds).cast::<T>().write_unaligned(v);
+            }
+        }
+    }
+}
+
+/// Copies a block of `rows` by `cols` elements whose rows are contiguous in the source's *columns*: element (r, c) lies
+/// at `src + r * size + c * stride`, and goes to `dst[r * cols + c]`.
+///
+/// # Safety
+/// The block lies in valid memory, `dst` holds `rows * cols` elements.
+pub unsafe fn transpose_block(dst: *mut u8, src: *const u8, stride: isize, rows: usize, cols: usize, size: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match size {
+            1 => transpose_typed::<u8>(dst, src, stride, rows, cols),
+            2 => transpose_typed::<u16>(dst, src, stride, rows, cols),
+            4 => transpose_typed::<u32>(dst, src, stride, rows, cols),
+            8 => transpose_typed::<u64>(dst, src, stride, rows, cols),
+            _ => transpose_typed::<[u64; 2]>(dst, src, stride, rows, cols),
+        }
+    }
+}
+
+unsafe fn transpose_typed<T: Copy>(dst: *mut u8, src: *const u8, stride: isize, rows: usize, cols: usize) {
+    const B: usize = 8;
+    let d = dst.cast::<T>();
+    // SAFETY: the caller's promise; all indices lie in the block.
+    unsafe {
+        let at = |r: usize, c: usize| src.offset(c as isize * stride).cast::<T>().add(r).read_unaligned();
+        let (full_r, full_c) = (rows / B * B, cols / B * B);
+        for c0 in (0..full_c).step_by(B) {
+            for r0 in (0..full_r).step_by(B) {
+                // eight columns are read whole, then written as eight rows: registers do the transposing
+                let mut t = [[at(r0, c0); B]; B];
+                for c in 0..B {
+                    for r in 0..B {
+                        t[c][r] = at(r0 + r, c0 + c);
+                    }
+                }
+                for r in 0..B {
+                    for c in 0..B {
+                        d.add((r0 + r) * cols + c0 + c).write_unaligned(t[c][r]);
+                    }
+                }
+            }
+            for r in full_r..rows {
+                for c in c0..c0 + B {
+                    d.add(r * cols + c).write_unaligned(at(r, c));
+                }
+            }
+        }
+        for c in full_c..cols {
+            for r in 0..rows {
+                d.add(r * cols + c).write_unaligned(at(r, c));
+            }
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Transcendental functions of one f64, branch-free so that loops over them vectorise: 1 to 2 ulp in f64, and more than
+//! enough for an f32 that goes through f64. Polynomials are minimax fits (Remez exchange in 50 digits); their errors
+//! are beside them. Not here: f32's own fast versions (`math_f32`), the slow scalar rest (`libm`).
+
+use super::lane::Isa;
+
+const LN2_HI: f64 = 6.931_471_803_691_238_164_9e-1;
+const LN2_LO: f64 = 1.908_214_929_270_587_700_02e-10;
+/// Adding it to a number below 2^51 rounds to an integer, which then stands in the low bits.
+const MAGIC: f64 = 6755399441055744.0;
+
+#[inline(always)]
+pub fn fma<I: Isa>(a: f64, b: f64, c: f64) -> f64 {
+    if I::FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// c[0] + c[1] x + ... by Horner's rule.
+#[inline(always)]
+pub fn poly<I: Isa, const N: usize>(x: f64, c: &[f64; N]) -> f64 {
+    let mut p = c[N - 1];
+    let mut i = N - 1;
+    while i > 0 {
+        i -= 1;
+        p = fma::<I>(p, x, c[i]);
+    }
+    p
+}
+
+/// x limited to [lo, hi]; NaN stays.
+#[inline(always)]
+fn clamp(x: f64, lo: f64, hi: f64) -> f64 {
+    let x = if x > hi { hi } else { x };
+    if x < lo { lo } else { x }
+}
+
+/// 2^k for k in [-2044, 2046] as two factors.
+#[inline(always)]
+fn pow2_halves(magic_sum: f64) -> (f64, f64) {
+    // logical shifts only: AVX2 has no arithmetic one on 64 bits
+    let k = magic_sum.to_bits().wrapping_sub(MAGIC.to_bits()).wrapping_add(4096);
+    let half = k >> 1;
+    let rest = k - half;
+    let scale = |k: u64| f64::from_bits(k.wrapping_add(1023).wrapping_sub(2048) << 52);
+    (scale(half), scale(rest))
+}
+
+/// (exp(r) - 1 - r) / r^2 for |r| <= ln(2)/2, 2^-70.5.
+const EXP_Q: [f64; 12] = [
+    0.5,
+    0.16666666666666666,
+    0.041666666666666706,
+    0.008333333333333269,
+    0.0013888888888865679,
+    0.0001984126984147471,
+    2.4801587360717154e-05,
+    2.755731893325646e-06,
+    2.7557243733022503e-07,
+    2.5052288860878446e-08,
+    2.0923913254889387e-09,
+    1.6029360413633072e-10,
+];
+
+/// x = n ln 2 + r: (n + MAGIC, expm1(r)).
+#[inline(always)]
+fn exp_parts<I: Isa>(x: f64) -> (f64, f64) {
+    let t = fma::<I>(x, std::f64::consts::LOG2_E, MAGIC);
+    let n = t - MAGIC;
+    let r = fma::<I>(-n, LN2_HI, x);
+    let r = fma::<I>(-n, LN2_LO, r);
+    (t, fma::<I>(r * r, poly::<I, 12>(r, &EXP_Q), r))
+}
+
+#[inline(always)]
+pub fn exp<I: Isa>(x: f64) -> f64 {
+    let (t, p) = exp_parts::<I>(clamp(x, -746.0, 710.0));
+    let (a, b) = pow2_halves(t);
+    (1.0 + p) * a * b
+}
+
+#[inline(always)]
+pub fn expm1<I: Isa>(x: f64) -> f64 {
+    let (t, p) = exp_parts::<I>(clamp(x, -60.0, 710.0));
+    let (a, b) = pow2_halves(t);
+    // (2^n - 1 + 2^n p) with half the scale, so that n = 1024 does not overflow too early
+    let h = a * (0.5 * b);
+    let y = 2.0 * fma::<I>(h, p, h - 0.5);
+    if x == 0.0 { x } else { y }
+}
+
+/// (2 atanh(s) / s - 2) / s^2 for z = s^2, |s| <= 0.172, 2^-65.7.
+const LOG_P: [f64; 8] = [
+    0.6666666666666666,
+    0.4000000000000633,
+    0.28571428569058493,
+    0.2222222265093914,
+    0.1818177533266132,
+    0.15387105371804222,
+    0.13249787232771518,
+    0.13254350540549184,
+];
+
+#[inline(always)]
+pub fn log<I: Isa>(x: f64) -> f64 {
+    const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
+    let tiny = x < f64::MIN_POSITIVE;
+    let scaled = if tiny { x * 18014398509481984.0 } else { x };
+    let ix = scaled.to_bits().wrapping_sub(SQRT_HALF);
+    // the exponent with a bias that keeps it positive, as a float without a 64-bit conversion
+    let e = f64::from_bits((ix.wrapping_add(1024 << 52) >> 52) | 0x4330_0000_0000_0000) - (4503599627370496.0 + 1024.0);
+    let e = if tiny { e - 54.0 } else { e };
+    let f = f64::from_bits((ix & 0x000f_ffff_ffff_ffff).wrapping_add(SQRT_HALF)) - 1.0;
+    let s = f / (2.0 + f);
+    let z = s * s;
+    let r = z * poly::<I, 8>(z, &LOG_P);
+    let hfsq = 0.5 * f * f;
+    let y = e * LN2_HI - ((hfsq - fma::<I>(s, hfsq + r, e * LN2_LO)) - f);
+    let y = if x == f64::INFINITY { x } else { y };
+    let y = if x == 0.0 { f64::NEG_INFINITY } else { y };
+    if x < 0.0 || x.is_nan() { f64::NAN } else { y }
+}
+
+#[inline(always)]
+pub fn log1p<I: Isa>(x: f64) -> f64 {
+    let u = 1.0 + x;
+    // what the sum lost, to first order
+    let c = if x > 1.0 { 1.0 - (u - x) } else { x - (u - 1.0) };
+    let y = log::<I>(u) + c / u;
+    let y = if u == 0.0 { f64::NEG_INFINITY } else { y };
+    if x == 0.0 || x == f64::INFINITY { x } else { y }
+}
+
+#[inline(always)]
+pub fn tanh<I: Isa>(x: f64) -> f64 {
+    let a = x.abs();
+    let t = expm1::<I>(2.0 * if a > 22.0 { 22.0 } else { a });
+    (t / (t + 2.0)).copysign(x)
+}
+
+#[inline(always)]
+pub fn sigmoid<I: Isa>(x: f64) -> f64 {
+    let z = exp::<I>(-x.abs());
+    (if x >= 0.0 { 1.0 } else { z }) / (1.0 + z)
+}
+
+#[inline(always)]
+pub fn sinh<I: Isa>(x: f64) -> f64 {
+    let a = x.abs();
+    let t = expm1::<I>(if a > 30.0 { 30.0 } else { a });
+    let small = 0.5 * (t + t / (t + 1.0));
+    let w = exp::<I>(0.5 * a);
+    let y = if a > 22.0 { (0.5 * w) * w } else { small };
+    (if x.is_nan() { x } else { y }).copysign(x)
+}
+
+#[inline(always)]
+pub fn cosh<I: Isa>(x: f64) -> f64 {
+    let a = x.abs();
+    let e = exp::<I>(if a > 30.0 { 30.0 } else { a });
+    let w = exp::<I>(0.5 * a);
+    let y = if a > 22.0 { (0.5 * w) * w } else { fma::<I>(0.5, e, 0.5 / e) };
+    if x.is_nan() { x } else { y }
+}
+
+// ---- trigonometry
+
+/// Angles beyond this go through the exact reduction (`sin_big` ...): here k pi/2 has at most 20 bits in k.
+pub const BIG_ANGLE: f64 = 1.6e6;
+const PIO2_1: f64 = 1.570_796_326_734_125_614_17;
+const PIO2_2: f64 = 6.077_100_506_303_965_976_6e-11;
+const PIO2_3: f64 = 2.022_266_248_795_950_631_54e-21;
+
+/// (sin(r)/r - 1) / r^2 in z = r^2, |r| <= pi/4, 2^-58 relative.
+const SIN_P: [f64; 6] = [
+    -0.16666666666666632,
+    0.008333333333322314,
+    -0.0001984126982972507,
+    2.7557313662018816e-06,
+    -2.5050753259379645e-08,
+    1.5896504687692686e-10,
+];
+/// (cos(r) - 1 + r^2/2) / r^4 in z = r^2, 2^-64.
+const COS_P: [f64; 6] = [
+    0.0416666666666666,
+    -0.001388888888887399,
+    2.4801587289394957e-05,
+    -2.7557314326039994e-07,
+    2.0875719559996484e-09,
+    -1.1359448747336517e-11,
+];
+
+/// x = k pi/2 + r with |r| <= pi/4: (k + MAGIC, r), for |x| <= `BIG_ANGLE`.
+#[inline(always)]
+pub fn reduce_angle<I: Isa>(x: f64) -> (f64, f64) {
+    let t = fma::<I>(x, std::f64::consts::FRAC_2_PI, MAGIC);
+    let k = t - MAGIC;
+    let r = fma::<I>(-k, PIO2_1, x);
+    let w = k * PIO2_2;
+    let y = r - w;
+    let lost = (r - y) - w;
+    (t, y + fma::<I>(-k, PIO2_3, lost))
+}
+
+#[inline(always)]
+pub fn sin_cos<I: Isa>(x: f64) -> (f64, f64) {
+    let (t, r) = reduce_angle::<I>(x);
+    let z = r * r;
+    let s = fma::<I>(r * z, poly::<I, 6>(z, &SIN_P), r);
+    let c = fma::<I>(z * z, poly::<I, 6>(z, &COS_P), fma::<I>(-0.5, z, 1.0));
+    let q = t.to_bits();
+    let (a, b) = if q & 1 == 0 { (s, c) } else { (c, s) };
+    let sin = f64::from_bits(a.to_bits() ^ ((q & 2) << 62));
+    let cos = f64::from_bits(b.to_bits() ^ (((q + 1) & 2) << 62));
+    (if x == 0.0 { x } else { sin }, cos)
+}
+
+/// (atan(x)/x - 1) / x^2 in z = x^2, |x| <= tan(pi/8), 2^-64.
+const ATAN_P: [f64; 12] = [
+    -0.33333333333333326,
+    0.19999999999997647,
+    -0.14285714285385173,
+    0.11111111087999648,
+    -0.09090908138056888,
+    0.07692282611481097,
+    -0.06666224572787194,
+    0.05877000304156124,
+    -0.05218265400618531,
+    0.04502981769457455,
+    -0.03346118346933484,
+    0.015181613850685368,
+];
+
+/// atan(n/d) for n, d >= 0, not both 0 and not both infinite.
+#[inline(always)]
+fn atan_ratio<I: Isa>(n: f64, d: f64) -> f64 {
+    use std::f64::consts::{FRAC_PI_2, FRAC_PI_4};
+    // tan(pi/8) and its inverse part the three cases
+    let middle = n > 0.4142135623730950488 * d;
+    let large = n > 2.4142135623730950488 * d;
+    let (num, den, base) = if middle { (n - d, n + d, FRAC_PI_4) } else { (n, d, 0.0) };
+    let (num, den, base) = if large { (-d, n, FRAC_PI_2) } else { (num, den, base) };
+    let y = num / den;
+    let z = y * y;
+    base + fma::<I>(y * z, poly::<I, 12>(z, &ATAN_P), y)
+}
+
+#[inline(always)]
+pub fn atan<I: Isa>(x: f64) -> f64 {
+    let a = x.abs();
+    atan_ratio::<I>(if a > 1e300 { 1e300 } else { a }, 1.0).copysign(x)
+}
+
+#[inline(always)]
+pub fn atan2<I: Isa>(y: f64, x: f64) -> f64 {
+    let (ay, ax) = (y.abs(), x.abs());
+    // infinities become large finite numbers of the right ratio, two zeros the angle 0
+    let both = ay == f64::INFINITY && ax == f64::INFINITY;
+    let n = if both {
+        1.0
+    } else if ay == f64::INFINITY {
+        1e300
+    } else {
+        ay
+    };
+    let d = if both {
+        1.0
+    } else if ax == f64::INFINITY {
+        1e300
+    } else {
+        ax
+    };
+    let n = if ax == f64::INFINITY && !both { 0.0 } else { n };
+    let d = if ay == f64::INFINITY && !both { 0.0 } else { d };
+    let d = if n == 0.0 && d == 0.0 { 1.0 } else { d };
+    let a = atan_ratio::<I>(n, d);
+    let a = if x.is_sign_negative() { std::f64::consts::PI - a } else { a };
+    let a = a.copysign(y);
+    if x.is_nan() || y.is_nan() { f64::NAN } else { a }
+}
+
+/// (asin(x)/x - 1) / x^2 in z = x^2 <= 0.25, 2^-63.8.
+const ASIN_P: [f64; 14] = [
+    0.1666666666666666,
+    0.0750000000000256,
+    0.04464285713965771,
+    0.030381944646356088,
+    0.022372151547913388,
+    0.017352946388334543,
+    0.013961859050507876,
+    0.011586110804681192,
+    0.009481078122743061,
+    0.01002372095004985,
+    0.0006352553193815463,
+    0.02492960850911187,
+    -0.026283276585019742,
+    0.0337212251920992,
+];
+
+/// asin of min(a, sqrt((1 - a) / 2)) for a = |x|, and whether a > 0.5.
+#[inline(always)]
+fn asin_core<I: Isa>(a: f64) -> (f64, bool) {
+    let large = a > 0.5;
+    let z = if large { 0.5 * (1.0 - a) } else { a * a };
+    let s = if large { z.sqrt() } else { a };
+    (fma::<I>(s * z, poly::<I, 14>(z, &ASIN_P), s), large)
+}
+
+#[inline(always)]
+pub fn asin<I: Isa>(x: f64) -> f64 {
+    let (c, large) = asin_core::<I>(x.abs());
+    (if large { fma::<I>(-2.0, c, std::f64::consts::FRAC_PI_2) } else { c }).copysign(x)
+}
+
+#[inline(always)]
+pub fn acos<I: Isa>(x: f64) -> f64 {
+    let (c, large) = asin_core::<I>(x.abs());
+    let far = if x > 0.0 { 2.0 * c } else { fma::<I>(-2.0, c, std::f64::consts::PI) };
+    if large { far } else { std::f64::consts::FRAC_PI_2 - c.copysign(x) }
+}
+
+/// For |x| below 1e150.
+#[inline(always)]
+pub fn asinh<I: Isa>(x: f64) -> f64 {
+    let a = x.abs();
+    let s = a * a;
+    let y = log1p::<I>(a + s / (1.0 + (s + 1.0).sqrt()));
+    (if a == f64::INFINITY { a } else { y }).copysign(x)
+}
+
+/// For x below 1e150.
+#[inline(always)]
+pub fn acosh<I: Isa>(x: f64) -> f64 {
+    let t = x - 1.0;
+    let y = log1p::<I>(t + (t * (t + 2.0)).sqrt());
+    if x < 1.0 { f64::NAN } else { y }
+}
+
+#[inline(always)]
+pub fn atanh<I: Isa>(x: f64) -> f64 {
+    let a = x.abs();
+    let y = 0.5 * log1p::<I>(2.0 * a / (1.0 - a));
+    (if a == 1.0 { f64::INFINITY } else { y }).copysign(x)
+}

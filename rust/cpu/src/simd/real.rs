@@ -1,0 +1,334 @@
+//! `Num` and `Real` for f32 and f64 lanes: PyTorch's rules for NaN and signs, and which function is computed where
+//! (`math_f32`, `math_f64`, or the scalar `libm` for the rare ones).
+
+use super::lane::{B, F32, F64, Isa, Lane, Num, Real};
+use super::{math_f32, math_f64};
+use rtorch_ir::oracle::special;
+
+macro_rules! num_float {
+    ($name:ident, $t:ty, $pow:expr) => {
+        impl<I: Isa> Num for $name<I> {
+            #[inline(always)]
+            fn add(self, b: Self) -> Self {
+                Self::get(self.0 + b.0)
+            }
+            #[inline(always)]
+            fn sub(self, b: Self) -> Self {
+                Self::get(self.0 - b.0)
+            }
+            #[inline(always)]
+            fn mul(self, b: Self) -> Self {
+                Self::get(self.0 * b.0)
+            }
+            /// Rounded to minus infinity as c10's div_floor does.
+            #[inline(always)]
+            fn floor_div(self, b: Self) -> Self {
+                let (a, b) = (self.0, b.0);
+                let m = a % b;
+                let d = (a - m) / b;
+                let d = if m != 0.0 && ((b < 0.0) != (m < 0.0)) { d - 1.0 } else { d };
+                let f = Self::get(d).floor().0;
+                let f = if d - f > 0.5 { f + 1.0 } else { f };
+                let f = if d == 0.0 { (0.0 as $t).copysign(a / b) } else { f };
+                Self::get(if b == 0.0 { a / b } else { f })
+            }
+            #[inline(always)]
+            fn trunc_div(self, b: Self) -> Self {
+                Self::get(self.0 / b.0).trunc()
+            }
+            #[inline(always)]
+            fn remainder(self, b: Self) -> Self {
+                let m = self.0 % b.0;
+                Self::get(if m != 0.0 && ((b.0 < 0.0) != (m < 0.0)) { m + b.0 } else { m })
+            }
+            #[inline(always)]
+            fn fmod(self, b: Self) -> Self {
+                Self::get(self.0 % b.0)
+            }
+            #[inline(always)]
+            fn neg(self) -> Self {
+                Self::get(-self.0)
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                Self::get(self.0.abs())
+            }
+            #[inline(always)]
+            fn sign(self) -> Self {
+                let up = if self.0 > 0.0 { 1.0 } else { 0.0 };
+                Self::get(if self.0 < 0.0 { -1.0 } else { up })
+            }
+            #[inline(always)]
+            fn maximum(self, b: Self) -> Self {
+                let y = if self.0 > b.0 { self.0 } else { b.0 };
+                Self::get(if self.0.is_nan() { self.0 } else { y })
+            }
+            #[inline(always)]
+            fn minimum(self, b: Self) -> Self {
+                let y = if self.0 < b.0 { self.0 } else { b.0 };
+                Self::get(if self.0.is_nan() { self.0 } else { y })
+            }
+            #[inline(always)]
+            fn fmax(self, b: Self) -> Self {
+                let y = if self.0 > b.0 { self.0 } else { b.0 };
+                Self::get(if b.0.is_nan() { self.0 } else { y })
+            }
+            #[inline(always)]
+            fn fmin(self, b: Self) -> Self {
+                let y = if self.0 < b.0 { self.0 } else { b.0 };
+                Self::get(if b.0.is_nan() { self.0 } else { y })
+            }
+            #[inline(always)]
+            fn pow(self, b: Self) -> Self {
+                Self::get($pow(self.0, b.0))
+            }
+            #[inline(always)]
+            fn eq(self, b: Self) -> B {
+                B(self.0 == b.0)
+            }
+            #[inline(always)]
+            fn ne(self, b: Self) -> B {
+                B(self.0 != b.0)
+            }
+            #[inline(always)]
+            fn lt(self, b: Self) -> B {
+                B(self.0 < b.0)
+            }
+            #[inline(always)]
+            fn le(self, b: Self) -> B {
+                B(self.0 <= b.0)
+            }
+        }
+    };
+}
+num_float!(F32, f32, math_f32::pow::<I>);
+num_float!(F64, f64, libm::pow);
+
+/// Rounding without rounding instructions: beyond `$whole` every float is an integer.
+macro_rules! rounding {
+    ($whole:literal) => {
+        #[inline(always)]
+        fn floor(self) -> Self {
+            if I::ROUND {
+                return Self::get(self.0.floor());
+            }
+            let r = self.round().0;
+            Self::get((if r > self.0 { r - 1.0 } else { r }).copysign(self.0))
+        }
+        #[inline(always)]
+        fn ceil(self) -> Self {
+            if I::ROUND {
+                return Self::get(self.0.ceil());
+            }
+            let r = self.round().0;
+            Self::get((if r < self.0 { r + 1.0 } else { r }).copysign(self.0))
+        }
+        #[inline(always)]
+        fn round(self) -> Self {
+            if I::ROUND {
+                return Self::get(self.0.round_ties_even());
+            }
+            let a = self.0.abs();
+            let r = (a + $whole) - $whole;
+            Self::get(if a < $whole { r.copysign(self.0) } else { self.0 })
+        }
+        #[inline(always)]
+        fn trunc(self) -> Self {
+            if I::ROUND {
+                return Self::get(self.0.trunc());
+            }
+            let a = self.0.abs();
+            let r = (a + $whole) - $whole;
+            let r = if r > a { r - 1.0 } else { r };
+            Self::get(if a < $whole { r.copysign(self.0) } else { self.0 })
+        }
+    };
+}
+
+macro_rules! calls {
+    ($($name:ident $f:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(self) -> Self {
+            Self::get($f(self.0))
+        }
+    )*};
+}
+
+macro_rules! common {
+    () => {
+        #[inline(always)]
+        fn div(self, b: Self) -> Self {
+            Self::get(self.0 / b.0)
+        }
+        #[inline(always)]
+        fn recip(self) -> Self {
+            Self::get(1.0 / self.0)
+        }
+        #[inline(always)]
+        fn sqrt(self) -> Self {
+            Self::get(self.0.sqrt())
+        }
+        #[inline(always)]
+        fn rsqrt(self) -> Self {
+            Self::get(1.0 / self.0.sqrt())
+        }
+        #[inline(always)]
+        fn copysign(self, b: Self) -> Self {
+            Self::get(self.0.copysign(b.0))
+        }
+        #[inline(always)]
+        fn nextafter(self, b: Self) -> Self {
+            let (a, b) = (self.0, b.0);
+            let away = (a < b) == (a > 0.0);
+            let bits = a.to_bits();
+            let step = if away { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
+            let y = Self::get(f_from_bits(step)).0;
+            let y = if a == 0.0 { Self::get(f_from_bits(1)).0.copysign(b) } else { y };
+            let y = if a == b { b } else { y };
+            Self::get(if a.is_nan() || b.is_nan() { a + b } else { y })
+        }
+        #[inline(always)]
+        fn isnan(self) -> B {
+            B(self.0.is_nan())
+        }
+        #[inline(always)]
+        fn isinf(self) -> B {
+            B(self.0.is_infinite())
+        }
+        #[inline(always)]
+        fn signbit(self) -> B {
+            B(self.0.is_sign_negative())
+        }
+    };
+}
+
+trait FromBits<U> {
+    fn of(bits: U) -> Self;
+}
+impl FromBits<u32> for f32 {
+    #[inline(always)]
+    fn of(bits: u32) -> f32 {
+        f32::from_bits(bits)
+    }
+}
+impl FromBits<u64> for f64 {
+    #[inline(always)]
+    fn of(bits: u64) -> f64 {
+        f64::from_bits(bits)
+    }
+}
+#[inline(always)]
+fn f_from_bits<U, F: FromBits<U>>(bits: U) -> F {
+    F::of(bits)
+}
+
+/// A function of f64 for an f32: rounded once.
+#[inline(always)]
+fn through(f: impl Fn(f64) -> f64, x: f32) -> f32 {
+    f(x as f64) as f32
+}
+
+fn lgamma(x: f64) -> f64 {
+    if x == f64::NEG_INFINITY { f64::INFINITY } else { libm::lgamma(x) }
+}
+
+impl<I: Isa> Real for F32<I> {
+    common!();
+    rounding!(8388608.0);
+    calls! {
+        exp math_f32::exp::<I>;
+        exp2 math_f32::exp2::<I>;
+        expm1 |x| through(math_f64::expm1::<I>, x);
+        log math_f32::log::<I>;
+        log2 |x| through(|x| math_f64::log::<I>(x) * std::f64::consts::LOG2_E, x);
+        log10 |x| through(|x| math_f64::log::<I>(x) * std::f64::consts::LOG10_E, x);
+        log1p |x| through(math_f64::log1p::<I>, x);
+        sin math_f32::sin_quarter::<I, 0>;
+        cos math_f32::sin_quarter::<I, 1>;
+        tan |x| through(|x| { let (s, c) = math_f64::sin_cos::<I>(x); s / c }, x);
+        asin |x| through(math_f64::asin::<I>, x);
+        acos |x| through(math_f64::acos::<I>, x);
+        atan |x| through(math_f64::atan::<I>, x);
+        sinh |x| through(math_f64::sinh::<I>, x);
+        cosh |x| through(math_f64::cosh::<I>, x);
+        tanh math_f32::tanh::<I>;
+        asinh |x| through(math_f64::asinh::<I>, x);
+        acosh |x| through(math_f64::acosh::<I>, x);
+        atanh |x| through(math_f64::atanh::<I>, x);
+        sigmoid math_f32::sigmoid::<I>;
+        erf math_f32::erf::<I>;
+        erfc |x| through(libm::erfc, x);
+        erfinv |x| through(special::erfinv, x);
+        lgamma |x| through(lgamma, x);
+        digamma |x| through(special::digamma, x);
+        trigamma |x| through(special::trigamma, x);
+        sin_big |x| through(libm::sin, x);
+        cos_big |x| through(libm::cos, x);
+        tan_big |x| through(libm::tan, x);
+    }
+    #[inline(always)]
+    fn atan2(self, b: Self) -> Self {
+        Self::get(math_f64::atan2::<I>(self.0 as f64, b.0 as f64) as f32)
+    }
+    #[inline(always)]
+    fn hypot(self, b: Self) -> Self {
+        let (x, y) = (self.0 as f64, b.0 as f64);
+        let h = (x * x + y * y).sqrt() as f32;
+        let infinite = self.0.is_infinite() || b.0.is_infinite();
+        Self::get(if infinite { f32::INFINITY } else { h })
+    }
+    #[inline(always)]
+    fn big_angle(self) -> bool {
+        let a = self.0.abs();
+        a > math_f64::BIG_ANGLE as f32 && a < f32::INFINITY
+    }
+}
+
+impl<I: Isa> Real for F64<I> {
+    common!();
+    rounding!(4503599627370496.0);
+    calls! {
+        exp math_f64::exp::<I>;
+        exp2 libm::exp2;
+        expm1 math_f64::expm1::<I>;
+        log math_f64::log::<I>;
+        log2 libm::log2;
+        log10 libm::log10;
+        log1p math_f64::log1p::<I>;
+        sin |x| math_f64::sin_cos::<I>(x).0;
+        cos |x| math_f64::sin_cos::<I>(x).1;
+        tan |x| { let (s, c) = math_f64::sin_cos::<I>(x); s / c };
+        asin math_f64::asin::<I>;
+        acos math_f64::acos::<I>;
+        atan math_f64::atan::<I>;
+        sinh math_f64::sinh::<I>;
+        cosh math_f64::cosh::<I>;
+        tanh math_f64::tanh::<I>;
+        asinh libm::asinh;
+        acosh |x| if x < 1.0 { f64::NAN } else { libm::acosh(x) };
+        atanh math_f64::atanh::<I>;
+        sigmoid math_f64::sigmoid::<I>;
+        erf libm::erf;
+        erfc libm::erfc;
+        erfinv special::erfinv;
+        lgamma lgamma;
+        digamma special::digamma;
+        trigamma special::trigamma;
+        sin_big libm::sin;
+        cos_big libm::cos;
+        tan_big libm::tan;
+    }
+    #[inline(always)]
+    fn atan2(self, b: Self) -> Self {
+        Self::get(math_f64::atan2::<I>(self.0, b.0))
+    }
+    #[inline(always)]
+    fn hypot(self, b: Self) -> Self {
+        Self::get(libm::hypot(self.0, b.0))
+    }
+    #[inline(always)]
+    fn big_angle(self) -> bool {
+        let a = self.0.abs();
+        a > math_f64::BIG_ANGLE && a < f64::INFINITY
+    }
+}
