@@ -1,0 +1,96 @@
+"""How a composition written in Python becomes an operator: `@op(...)` puts it into the tables that `rtorch/__init__`
+(functions) and `rtorch/_tensor.py` (methods) read. What must be fast or fuse is Rust (`rust/core/src/ops`) instead.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+
+import rtorch._C as _C
+
+FUNCTIONS: dict = {}
+METHODS: dict = {}
+
+_PLAIN = (_C.Tensor,)
+
+
+def _overloaded(args, kwargs):
+    """Arguments whose class overrides operators by `__torch_function__` (as PyTorch looks for them: one level deep)."""
+    found = []
+    for a in (*args, *kwargs.values()):
+        for x in a if type(a) in (list, tuple) else (a,):
+            t = type(x)
+            if t is _C.Tensor or not hasattr(t, "__torch_function__"):
+                continue
+            if getattr(t, "__torch_function__", None) is getattr(_C, "_disabled_torch_function_impl", None):
+                continue
+            if not _is_default(t) and t not in [type(f) for f in found]:
+                found.append(x)
+    return found
+
+
+def _is_default(t):
+    f = getattr(t.__torch_function__, "__func__", t.__torch_function__)
+    base = getattr(_C.Tensor, "__torch_function__", None)
+    return f is getattr(base, "__func__", base)
+
+
+def op(name=None, *, function=True, method=True, out=False, inplace=False, aliases=()):
+    """Registers a function under `name` (and `aliases`) as `rtorch.name` and `Tensor.name`.
+
+    out: adds the keyword `out=`; inplace: adds the method `name_`, which writes the result to its tensor.
+    """
+
+    def decorate(f):
+        public = name or f.__name__
+
+        @wraps(f)
+        def call(*args, **kwargs):
+            target = kwargs.pop("out", None) if out else None
+            if "input" in kwargs and not args:
+                args = (kwargs.pop("input"),)
+            elif "self" in kwargs and not args:
+                args = (kwargs.pop("self"),)
+            if "axis" in kwargs and "dim" not in kwargs:
+                kwargs["dim"] = kwargs.pop("axis")
+            if "keepdims" in kwargs and "keepdim" not in kwargs:
+                kwargs["keepdim"] = kwargs.pop("keepdims")
+            over = _overloaded(args, kwargs)
+            if over:
+                types = tuple(type(x) for x in over)
+                for x in over:
+                    r = x.__torch_function__(call, types, args, kwargs)
+                    if r is not NotImplemented:
+                        return r
+                raise TypeError(f"no implementation found for 'rtorch.{public}' on types that implement __torch_function__")
+            result = f(*args, **kwargs)
+            return result if target is None else _C._write_out(result, target)
+
+        call.__name__ = public
+        call.__qualname__ = public
+        for n in (public, *aliases):
+            if function:
+                FUNCTIONS[n] = call
+            if method:
+                METHODS[n] = call
+        if inplace:
+
+            def call_(self, *args, **kwargs):
+                return self.copy_(call(self, *args, **kwargs))
+
+            call_.__name__ = public + "_"
+            call_.__doc__ = f"In-place version of :meth:`{public}`."
+            for n in (public, *aliases):
+                METHODS[n + "_"] = call_
+        return call
+
+    return decorate
+
+
+def named(kind, fields):
+    """A named tuple like PyTorch's `torch.return_types.KIND`."""
+    from collections import namedtuple
+
+    t = namedtuple(kind, fields)
+    t.__module__ = "rtorch.return_types"
+    return t

@@ -1,0 +1,67 @@
+"""Pointwise operators that only combine others (fused by deferral; single rounding is not at stake)."""
+
+from __future__ import annotations
+
+import rtorch
+
+from ._register import named, op
+
+frexp_type = named("frexp", "mantissa exponent")
+
+
+@op()
+def isreal(input):
+    """True where the imaginary part is zero."""
+    return input.imag == 0 if input.is_complex() else rtorch.ones(input.shape, dtype=rtorch.bool, device=input.device)
+
+
+@op(method=False)
+def rsub(input, other, *, alpha=1):
+    """other - alpha * input."""
+    if isinstance(other, rtorch.Tensor):
+        return other - (input if alpha == 1 else input * alpha)
+    return -(input if alpha == 1 else input * alpha) + other
+
+
+@op(inplace=True)
+def mvlgamma(input, p):
+    """Multivariate log-gamma function."""
+    if p < 1:
+        raise RuntimeError(f"p has to be greater than or equal to 1, but got {p}")
+    if not input.is_floating_point():
+        input = input.to(rtorch.get_default_dtype())
+    shifts = rtorch.arange(0, p, dtype=input.dtype, device=input.device) * -0.5
+    return (input.unsqueeze(-1) + shifts).lgamma().sum(-1) + p * (p - 1) * 0.25 * 1.1447298858494002
+
+
+@op()
+def fill(input, value):
+    """A copy filled with a value."""
+    return input.clone().fill_(value)
+
+
+@op(method=True, function=True)
+def positive(input):
+    """The tensor itself; refused for bools."""
+    if input.dtype == rtorch.bool:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
+@op()
+def frexp(input):
+    """Mantissa in [0.5, 1) and exponent."""
+    if not input.is_floating_point():
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    x = input.detach()
+    finite = rtorch.isfinite(x) & (x != 0)
+    safe = rtorch.where(finite, x.abs(), rtorch.ones_like(x)).double()
+    e = safe.log2().floor() + 1
+    m = safe / rtorch.exp2(e)
+    high = m >= 1
+    m, e = rtorch.where(high, m / 2, m), rtorch.where(high, e + 1, e)
+    low = m < 0.5
+    m, e = rtorch.where(low, m * 2, m), rtorch.where(low, e - 1, e)
+    exponent = rtorch.where(finite, e, rtorch.zeros_like(e))
+    scale = rtorch.exp2(-exponent).to(input.dtype)
+    return frexp_type(rtorch.where(finite, input * scale, input), exponent.to(rtorch.int32))

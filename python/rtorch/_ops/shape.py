@@ -1,0 +1,604 @@
+"""Shapes by composition: stacking, splitting, moving, rolling and tiling."""
+
+from __future__ import annotations
+
+import rtorch
+import rtorch._C as _C
+
+from ._register import op
+
+
+def _list(tensors):
+    if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
+        return list(tensors[0])
+    return list(tensors)
+
+
+def _dim(dim, n):
+    m = max(n, 1)
+    if not -m <= dim < m:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-m}, {m - 1}], but got {dim})")
+    return dim % m
+
+
+def _many(f, tensors):
+    if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
+        return tuple(f(t) for t in tensors[0])
+    return tuple(f(t) for t in tensors) if len(tensors) > 1 else f(tensors[0])
+
+
+@op(method=False)
+def atleast_1d(*tensors):
+    """Tensors with at least one dimension."""
+    return _many(lambda t: t.reshape(1) if t.dim() == 0 else t, tensors)
+
+
+@op(method=False)
+def atleast_2d(*tensors):
+    """Tensors with at least two dimensions."""
+    return _many(lambda t: t.reshape(1, 1) if t.dim() == 0 else t.unsqueeze(0) if t.dim() == 1 else t, tensors)
+
+
+@op(method=False)
+def atleast_3d(*tensors):
+    """Tensors with at least three dimensions, new ones as NumPy places them."""
+
+    def f(t):
+        n = t.dim()
+        if n == 0:
+            return t.reshape(1, 1, 1)
+        return t.unsqueeze(0).unsqueeze(-1) if n == 1 else t.unsqueeze(-1) if n == 2 else t
+
+    return _many(f, tensors)
+
+
+def _nonempty(name, tensors):
+    if not tensors:
+        raise RuntimeError(f"{name} expects a non-empty TensorList")
+
+
+@op(method=False, out=True)
+def hstack(tensors):
+    """Joined along the second dimension (the first for vectors)."""
+    _nonempty("hstack", tensors)
+    ts = [atleast_1d(t) for t in tensors]
+    return rtorch.cat(ts, 0 if ts[0].dim() == 1 else 1)
+
+
+@op(method=False, out=True, aliases=("row_stack",))
+def vstack(tensors):
+    """Joined along the first dimension, vectors as rows."""
+    _nonempty("vstack", tensors)
+    return rtorch.cat([atleast_2d(t) for t in tensors], 0)
+
+
+@op(method=False, out=True)
+def dstack(tensors):
+    """Joined along the third dimension."""
+    _nonempty("dstack", tensors)
+    return rtorch.cat([atleast_3d(t) for t in tensors], 2)
+
+
+@op(method=False, out=True)
+def column_stack(tensors):
+    """Joined along the second dimension, vectors as columns."""
+    _nonempty("column_stack", tensors)
+    return rtorch.cat([t.reshape(t.numel(), 1) if t.dim() <= 1 else t for t in tensors], 1)
+
+
+@op(method=False)
+def block_diag(*tensors):
+    """Matrices on the diagonal of a larger one."""
+    ms = []
+    for i, t in enumerate(_list(tensors) if tensors else []):
+        if t.dim() > 2:
+            raise RuntimeError(f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {t.dim()} dimensions")
+        ms.append(atleast_2d(t))
+    if not ms:
+        return rtorch.empty(1, 0)
+    dtype = ms[0].dtype
+    for m in ms[1:]:
+        dtype = rtorch.promote_types(dtype, m.dtype)
+    width = sum(m.size(1) for m in ms)
+    rows, at = [], 0
+    for m in ms:
+        left = m.new_zeros(m.size(0), at, dtype=dtype)
+        right = m.new_zeros(m.size(0), width - at - m.size(1), dtype=dtype)
+        rows.append(rtorch.cat([left, m.to(dtype), right], 1))
+        at += m.size(1)
+    return rtorch.cat(rows, 0)
+
+
+@op(method=False)
+def broadcast_tensors(*tensors):
+    """Tensors expanded to their common shape."""
+    ts = _list(tensors)
+    shape = rtorch.broadcast_shapes(*[t.shape for t in ts])
+    return tuple(t.expand(shape) for t in ts)
+
+
+@op(method=False)
+def broadcast_shapes(*shapes):
+    """The shape that shapes broadcast to."""
+    full = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
+    out = [1] * max((len(s) for s in full), default=0)
+    for s in full:
+        for i, n in enumerate(reversed(s), 1):
+            if n < 0:
+                raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): ({n})")
+            if n == 1 or n == out[-i]:
+                continue
+            if out[-i] != 1:
+                raise RuntimeError("Shape mismatch: objects cannot be broadcast to a single shape")
+            out[-i] = n
+    return rtorch.Size(out)
+
+
+@op()
+def broadcast_to(input, size):
+    """Expanded to a size."""
+    return input.expand(size)
+
+
+@op(method=False)
+def cartesian_prod(*tensors):
+    """All combinations of the elements of vectors, one a row."""
+    ts = _list(tensors)
+    for t in ts:
+        if t.dim() != 1:
+            raise RuntimeError(f"Expect a 1D vector, but got shape {list(t.shape)}")
+    if len(ts) == 1:
+        return ts[0]
+    return rtorch.stack([g.flatten() for g in rtorch.meshgrid(*ts, indexing="ij")], 1)
+
+
+@op(method=False)
+def combinations(input, r=2, with_replacement=False):
+    """All r-element subsets of a vector's elements, one a row."""
+    import itertools
+
+    if input.dim() != 1:
+        raise RuntimeError(f"Expect a 1D vector, but got shape {list(input.shape)}")
+    if r < 0:
+        raise RuntimeError(f"Expect a non-negative number, but got {r}")
+    if r == 0:
+        return input.new_empty(0)
+    pick = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    rows = list(pick(range(input.numel()), r))
+    index = rtorch.tensor(rows, dtype=rtorch.int64, device=input.device).reshape(len(rows), r)
+    return input[index.flatten()].reshape(len(rows), r)
+
+
+@op(method=False)
+def meshgrid(*tensors, indexing=None):
+    """Grids of coordinates of vectors."""
+    ts = _list(tensors)
+    if not ts:
+        raise RuntimeError("meshgrid expects a non-empty TensorList")
+    for t in ts:
+        if t.dim() > 1:
+            raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {t}")
+    if indexing not in (None, "ij", "xy"):
+        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
+    swap = indexing == "xy" and len(ts) >= 2
+    if swap:
+        ts[0], ts[1] = ts[1], ts[0]
+    n = len(ts)
+    shape = [t.numel() for t in ts]
+    grids = [t.reshape([-1 if i == j else 1 for j in range(n)]).expand(shape) for i, t in enumerate(ts)]
+    if swap:
+        grids = [g.transpose(0, 1) for g in grids]
+        grids[0], grids[1] = grids[1], grids[0]
+    return tuple(grids)
+
+
+@op(aliases=("moveaxis",))
+def movedim(input, source, destination):
+    """Dimensions moved to new places."""
+    n = input.dim()
+    src = [source] if isinstance(source, int) else list(source)
+    dst = [destination] if isinstance(destination, int) else list(destination)
+    if len(src) != len(dst):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({src} dims) should contain the same number of dims as "
+            f"destination ({dst} dims)"
+        )
+    src, dst = [_dim(d, n) for d in src], [_dim(d, n) for d in dst]
+    if len(set(src)) < len(src) or len(set(dst)) < len(dst):
+        raise RuntimeError(f"movedim: repeated dim in `source` or `destination` ({src}, {dst})")
+    if n == 0:
+        return input.view_as(input)
+    order = [None] * n
+    for s, d in zip(src, dst):
+        order[d] = s
+    rest = iter([d for d in range(n) if d not in src])
+    return input.permute([next(rest) if o is None else o for o in order])
+
+
+@op(aliases=("swapaxes", "swapdims"))
+def swapdims(input, dim0, dim1):
+    """Two dimensions exchanged."""
+    return input.transpose(dim0, dim1)
+
+
+@op()
+def tensor_split(input, indices_or_sections, dim=0):
+    """Split in sections of about equal size, or before each index."""
+    if input.dim() == 0:
+        raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
+    dim = _dim(dim, input.dim())
+    size = input.size(dim)
+    cuts = indices_or_sections
+    if isinstance(cuts, rtorch.Tensor):
+        if cuts.dtype != rtorch.int64:
+            raise RuntimeError(f"tensor_split expected tensor_indices_or_sections to have dtype of long, but got {cuts.dtype}")
+        cuts = cuts.tolist()
+    if isinstance(cuts, int):
+        if cuts <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
+        base, more = divmod(size, cuts)
+        bounds, at = [], 0
+        for i in range(cuts):
+            bounds.append((at, at + base + (i < more)))
+            at = bounds[-1][1]
+    else:
+        points = [0, *cuts, size]
+        bounds = list(zip(points[:-1], points[1:]))
+    index = (slice(None),) * dim
+    return tuple(input[(*index, slice(a, b))] for a, b in bounds)
+
+
+def _split_named(name, input, how, dim, least):
+    if input.dim() < least:
+        raise RuntimeError(
+            f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {input.dim()} dimensions!"
+        )
+    if isinstance(how, int):
+        if how == 0 or input.size(dim) % how:
+            raise RuntimeError(
+                f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {input.size(dim)} is "
+                f"not divisible by the split_size {how}!"
+            )
+    return tensor_split(input, how, dim)
+
+
+@op()
+def hsplit(input, indices_or_sections):
+    """Split along the second dimension (the first of a vector)."""
+    return _split_named("hsplit", input, indices_or_sections, 0 if input.dim() == 1 else 1, 1)
+
+
+@op()
+def vsplit(input, indices_or_sections):
+    """Split along the first dimension."""
+    return _split_named("vsplit", input, indices_or_sections, 0, 2)
+
+
+@op()
+def dsplit(input, indices_or_sections):
+    """Split along the third dimension."""
+    return _split_named("dsplit", input, indices_or_sections, 2, 3)
+
+
+@op()
+def roll(input, shifts, dims=None):
+    """Elements shifted along dims, those that fall off re-entering at the other end."""
+    shifts = [shifts] if isinstance(shifts, int) else list(shifts)
+    if dims is None or (isinstance(dims, (list, tuple)) and not dims):
+        if len(shifts) != 1:
+            raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:0")
+        return roll(input.reshape(-1), shifts, (0,)).reshape(input.shape)
+    dims = [dims] if isinstance(dims, int) else list(dims)
+    if len(shifts) != len(dims):
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
+    out = input
+    for s, d in zip(shifts, dims):
+        if input.dim() == 0:
+            raise IndexError(f"Dimension specified as {d} but tensor has no dimensions")
+        n = input.size(d)
+        if n == 0:
+            continue
+        k = s % n
+        if k:
+            out = rtorch.cat([out.narrow(d, n - k, k), out.narrow(d, 0, n - k)], d)
+    return out.clone() if out is input else out
+
+
+@op()
+def rot90(input, k=1, dims=(0, 1)):
+    """Rotated by k quarter turns in the plane of two dims."""
+    dims = list(dims)
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    n = input.dim()
+    if n < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {n}")
+    a, b = _dim(dims[0], n), _dim(dims[1], n)
+    if a == b:
+        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}")
+    k %= 4
+    if k == 0:
+        return input.clone()
+    if k == 2:
+        return input.flip([a, b])
+    if k == 1:
+        return input.flip([b]).transpose(a, b).contiguous()
+    return input.flip([a]).transpose(a, b).contiguous()
+
+
+@op()
+def fliplr(input):
+    """Reversed along the second dimension."""
+    if input.dim() < 2:
+        raise RuntimeError("Input must be >= 2-d.")
+    return input.flip([1])
+
+
+@op()
+def flipud(input):
+    """Reversed along the first dimension."""
+    if input.dim() < 1:
+        raise RuntimeError("Input must be >= 1-d.")
+    return input.flip([0])
+
+
+@op(function=False)
+def repeat(input, *sizes):
+    """Copies of the tensor beside each other."""
+    if len(sizes) == 1 and not isinstance(sizes[0], int):
+        sizes = tuple(sizes[0])
+    n = input.dim()
+    if len(sizes) < n:
+        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+    for s in sizes:
+        if s < 0:
+            raise RuntimeError(f"Trying to create tensor with negative dimension {s}: {list(sizes)}")
+    full = (1,) * (len(sizes) - n) + tuple(input.shape)
+    wide = [x for r, s in zip(sizes, full) for x in (r, s)]
+    shape = [x for s in full for x in (1, s)]
+    return input.reshape(shape).expand(wide).clone(memory_format=rtorch.contiguous_format).reshape(
+        [r * s for r, s in zip(sizes, full)]
+    )
+
+
+@op()
+def tile(input, *dims):
+    """`repeat`, with missing leading counts as 1."""
+    if len(dims) == 1 and not isinstance(dims[0], int):
+        dims = tuple(dims[0])
+    return repeat(input, (1,) * (input.dim() - len(dims)) + tuple(dims))
+
+
+@op()
+def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
+    """Each element (or slice along `dim`) repeated in place."""
+    if repeats is None:
+        counts = input
+        if counts.dim() != 1:
+            raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
+        return _repeated(counts)
+    if dim is None:
+        input, dim = input.reshape(-1), 0
+    elif input.dim() == 0:
+        _dim(dim, 0)
+        input, dim = input.reshape(1), 0
+    dim = _dim(dim, input.dim())
+    if isinstance(repeats, rtorch.Tensor) and repeats.numel() == 1 and repeats.dim() <= 1:
+        repeats = int(repeats)
+    if isinstance(repeats, int):
+        if repeats < 0:
+            raise RuntimeError("Repeats must be non-negative")
+        shape = list(input.shape)
+        wide = shape[: dim + 1] + [repeats] + shape[dim + 1 :]
+        return input.unsqueeze(dim + 1).expand(wide).clone(memory_format=rtorch.contiguous_format).flatten(dim, dim + 1)
+    counts = repeats if isinstance(repeats, rtorch.Tensor) else rtorch.tensor(repeats, device=input.device)
+    if counts.dim() > 1:
+        raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
+    if counts.numel() != input.size(dim):
+        raise RuntimeError(
+            f"repeats must have the same size as input along dim, but got repeats.size(0) = {counts.numel()} and "
+            f"input.size({dim}) = {input.size(dim)}"
+        )
+    return input.index_select(dim, _repeated(counts.to(input.device)))
+
+
+def _repeated(counts):
+    """Position i counts[i] times."""
+    if counts.dtype not in (rtorch.int32, rtorch.int64):
+        raise RuntimeError("repeats has to be Long or Int tensor")
+    if counts.numel() == 0:
+        return rtorch.empty(0, dtype=counts.dtype, device=counts.device)
+    if bool((counts < 0).any()):
+        raise RuntimeError("repeats can not be negative")
+    ends = counts.cumsum(0)
+    total = int(ends[-1])
+    where = rtorch.arange(total, device=counts.device)
+    return rtorch.searchsorted(ends.to(rtorch.int64), where, right=True).to(counts.dtype)
+
+
+@op()
+def unflatten(input, dim, sizes):
+    """One dimension as several."""
+    if not sizes:
+        raise RuntimeError("unflatten: sizes must be non-empty")
+    d = _dim(dim, input.dim())
+    sizes = list(sizes)
+    known = 1
+    for s in sizes:
+        known *= s if s != -1 else 1
+    n = input.size(d)
+    if -1 in sizes:
+        if known == 0 or n % known:
+            raise RuntimeError(f"unflatten: Provided sizes {sizes} don't multiply up to the size of dim {d} ({n}) in the input tensor")
+        sizes[sizes.index(-1)] = n // known
+    elif known != n:
+        raise RuntimeError(f"unflatten: Provided sizes {sizes} don't multiply up to the size of dim {d} ({n}) in the input tensor")
+    shape = list(input.shape)
+    return input.reshape(shape[:d] + sizes + shape[d + 1 :])
+
+
+@op()
+def ravel(input):
+    """One dimension, row-major."""
+    return input.contiguous().reshape(-1)
+
+
+@op(aliases=("concat", "concatenate"), method=False, name="concat", out=True)
+def concat(tensors, dim=0):
+    """`cat` under another name."""
+    return rtorch.cat(tensors, dim)
+
+
+@op(out=True)
+def diag(input, diagonal=0):
+    """The diagonal of a matrix, or a matrix with a vector on its diagonal."""
+    if input.dim() == 1:
+        return rtorch.diag_embed(input, diagonal)
+    if input.dim() != 2:
+        raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.dim()}D")
+    return input.diagonal(diagonal).clone()
+
+
+@op()
+def diagflat(input, offset=0):
+    """A matrix with the flattened input on its diagonal."""
+    return rtorch.diag_embed(input.reshape(-1), offset)
+
+
+@op()
+def diag_embed(input, offset=0, dim1=-2, dim2=-1):
+    """The last dimension on a diagonal of two new ones."""
+    n = input.dim() + 1
+    a, b = _dim(dim1, n), _dim(dim2, n)
+    if a == b:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    k = abs(offset)
+    size = input.size(-1) + k
+    out = rtorch.zeros(*input.shape[:-1], size, size, dtype=input.dtype, device=input.device)
+    rest = [d for d in range(n) if d not in (a, b)]
+    target = out.diagonal(offset, -2, -1)
+    target.copy_(input)
+    order = [0] * n
+    for i, d in enumerate([*rest, a, b]):
+        order[d] = i
+    return out.permute(order)
+
+
+def _copied(name):
+    def f(input, *args, **kwargs):
+        r = getattr(input, name)(*args, **kwargs)
+        if isinstance(r, (list, tuple)):
+            return tuple(t.clone(memory_format=rtorch.contiguous_format) for t in r)
+        return r.clone(memory_format=rtorch.contiguous_format)
+
+    f.__doc__ = f"A copy of what `{name}` shows."
+    f.__name__ = name + "_copy"
+    return op(name + "_copy", method=name == "narrow", out=True)(f)
+
+
+for _name in ("expand", "permute", "view", "as_strided", "diagonal", "squeeze", "unsqueeze", "t", "transpose", "narrow",
+              "unfold", "unbind", "split", "split_with_sizes", "select", "slice", "detach"):
+    _copied(_name)
+
+
+@op(method=False)
+def alias_copy(input):
+    """A copy."""
+    return input.clone()
+
+
+def _scattered(input, src, view):
+    out = input.clone(memory_format=rtorch.preserve_format)
+    target = view(out)
+    if tuple(target.shape) != tuple(src.shape):
+        raise RuntimeError(
+            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(target.shape)}"
+        )
+    target.copy_(src)
+    return out
+
+
+@op()
+def diagonal_scatter(input, src, offset=0, dim1=0, dim2=1):
+    """A copy with `src` on a diagonal."""
+    return _scattered(input, src, lambda t: t.diagonal(offset, dim1, dim2))
+
+
+@op()
+def select_scatter(input, src, dim, index):
+    """A copy with `src` at one index of a dim."""
+    return _scattered(input, src, lambda t: t.select(dim, index))
+
+
+@op()
+def slice_scatter(input, src, dim=0, start=None, end=None, step=1):
+    """A copy with `src` in a slice of a dim."""
+    d = _dim(dim, input.dim())
+    index = (slice(None),) * d + (slice(start, end, step),)
+    return _scattered(input, src, lambda t: t[index])
+
+
+@op()
+def as_strided_scatter(input, src, size, stride, storage_offset=None):
+    """A copy with `src` in a window of the storage."""
+    return _scattered(input.contiguous(), src, lambda t: t.as_strided(size, stride, storage_offset))
+
+
+@op()
+def split_with_sizes(input, split_sizes, dim=0):
+    """Pieces of the given sizes."""
+    return input.split(list(split_sizes), dim)
+
+
+for _name, _of in (("unsafe_split", "split"), ("unsafe_chunk", "chunk"), ("unsafe_split_with_sizes", "split")):
+
+    def _unsafe(input, *args, _of=_of, **kwargs):
+        return getattr(input, _of)(*args, **kwargs)
+
+    _unsafe.__doc__ = f"`{_of}`, whose pieces are not tracked as views."
+    op(_name)(_unsafe)
+
+
+@op(function=False)
+def expand_as(input, other):
+    """Expanded to another tensor's shape."""
+    return input.expand(other.shape)
+
+
+@op(function=False)
+def reshape_as(input, other):
+    """Reshaped to another tensor's shape."""
+    return input.reshape(other.shape)
+
+
+@op(function=False)
+def view_as(input, other):
+    """Viewed in another tensor's shape."""
+    return input.view(other.shape)
+
+
+@op(function=False)
+def sum_to_size(input, *size):
+    """Summed to a shape that broadcasts to this one."""
+    if len(size) == 1 and not isinstance(size[0], int):
+        size = tuple(size[0])
+    shape = tuple(input.shape)
+    lead = len(shape) - len(size)
+    fits = lead >= 0 and all(s in (1, f) for s, f in zip(size, shape[lead:]))
+    if not fits:
+        raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(shape)}}}.")
+    dims = [d for d in range(len(shape)) if d < lead or (size[d - lead] == 1 and shape[d] != 1)]
+    out = input.sum(dims, True) if dims else input
+    return out.reshape(size)
+
+
+@op(method=False)
+def empty_permuted(size, physical_layout, **kwargs):
+    """Uninitialised memory whose dims lie in the given physical order."""
+    size, order = list(size), list(physical_layout)
+    if sorted(order) != list(range(len(size))):
+        raise RuntimeError("Number of dimensions in size does not match the length of the physical_layout, or dims repeat")
+    inverse = [0] * len(order)
+    for i, d in enumerate(order):
+        inverse[d] = i
+    return _C.empty([size[d] for d in order], **kwargs).permute(inverse)
