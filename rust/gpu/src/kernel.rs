@@ -134,6 +134,25 @@ impl<'d> Kernel<'d> {
         Ok(Operand { slot: self.slots.len() - 1, access, dtype: a.dtype })
     }
 
+    /// Binds all of an operand's memory, with the place of elements given by another layout over the same memory
+    /// (places that depend on data stay inside the operand).
+    pub fn operand_at(&mut self, a: &GpuArg, layout: &Layout, groups: &[&[usize]]) -> Result<Operand> {
+        self.operand_at_with(a, layout, groups, false)
+    }
+    pub fn operand_at_with(
+        &mut self,
+        a: &GpuArg,
+        layout: &Layout,
+        groups: &[&[usize]],
+        atomic: bool,
+    ) -> Result<Operand> {
+        let mut o = self.operand(a, &[], atomic)?;
+        let offset = o.access.offset.wrapping_add(layout.offset as u32).wrapping_sub(a.layout.offset as u32);
+        o.access = Access::new(layout, offset, groups);
+        o.access.fill(&mut self.build);
+        Ok(o)
+    }
+
     /// Binds the flag that bad indices set.
     pub fn flag(&mut self) -> usize {
         let page = self.dev.flag_page();

@@ -5,6 +5,7 @@ mod access;
 mod adapter;
 mod device;
 mod emit;
+mod gather;
 mod gemm;
 mod kernel;
 mod map;
@@ -16,6 +17,8 @@ mod queue;
 mod reduce;
 mod rows;
 mod run;
+mod scatter;
+mod stores;
 mod work;
 
 pub use adapter::{AdapterInfo, Profile, adapters};

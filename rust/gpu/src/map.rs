@@ -1,37 +1,18 @@
 //! Pointwise programs: one printed kernel per program, operand classes and way of storing. Tensors larger than one
 //! binding are run in windows. Not here: programs as text (`emit.rs`), launching (`kernel.rs`).
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use rtorch_ir::{DType, Error, Layout, Program, Result, Scalar};
 use smallvec::SmallVec;
 
-use crate::access::{Access, word};
+use crate::access::Access;
 use crate::device::Device;
 use crate::emit;
-use crate::kernel::{Id, Kernel, Names, Operand, broadcast, fits, grid, open_main, uses_index};
+use crate::kernel::{Id, Kernel, Names, Operand, broadcast, fits, grid, uses_index};
 use crate::memory::Buffer;
+use crate::stores::{self, Out, frame, step};
 use crate::{GpuArg, GpuSource};
-
-/// How an output is written.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Put {
-    /// Each element has words of its own.
-    Words,
-    /// Packed elements in a row: a thread writes whole words.
-    Run,
-    /// Packed elements anywhere: bits are set in words that threads share.
-    Bits,
-    /// Added to what is there (elements may coincide).
-    Add,
-}
-
-/// An output with the layout that the kernel's iteration gives it.
-struct Out {
-    operand: Operand,
-    put: Put,
-}
 
 impl Device {
     /// Runs a pointwise program over `shape`: `outs[i]` gets output `i`. Layouts are broadcast to the shape; an output
@@ -150,21 +131,16 @@ impl Device {
         for (a, l) in leaves.iter().zip(layouts) {
             ins.push(k.operand(&GpuArg { layout: l, ..*a }, groups, false)?);
         }
-        let mut results: SmallVec<[Out; 2]> = SmallVec::new();
-        for (a, l) in outs.iter().zip(&layouts[leaves.len()..]) {
-            let put = way(a, l, add);
-            let operand = k.operand(&GpuArg { layout: l, ..*a }, groups, matches!(put, Put::Bits | Put::Add))?;
-            k.key(put as u32);
-            results.push(Out { operand, put });
-        }
+        let targets: SmallVec<[GpuArg; 2]> =
+            outs.iter().zip(&layouts[leaves.len()..]).map(|(a, l)| GpuArg { layout: l, ..*a }).collect();
+        let results = stores::bind(&mut k, &targets, add)?;
         let index = layouts.get(leaves.len() + outs.len()).map(|l| {
             let mut a = Access::new(l, l.offset as u32, groups);
             a.fill(&mut k.build);
             a
         });
-        let step = results.iter().map(Out::step).max().unwrap_or(1);
-        let threads = (n as u64).div_ceil(step as u64);
-        k.launch(grid(threads), |names| print(program, consts, &ins, &results, index.as_ref(), step, names))
+        let threads = (n as u64).div_ceil(step(&results) as u64);
+        k.launch(grid(threads), |names| print(program, consts, &ins, &results, index.as_ref(), names))
     }
 }
 
@@ -178,34 +154,12 @@ fn reorder(layouts: &mut [Layout], first_out: usize) {
     }
 }
 
-fn way(a: &GpuArg, l: &Layout, add: bool) -> Put {
-    if add {
-        return Put::Add;
-    }
-    match emit::packed_bits(a.dtype) {
-        None => Put::Words,
-        Some(_) if l.is_contiguous() && (l.offset * a.dtype.size()).is_multiple_of(4) => Put::Run,
-        Some(_) => Put::Bits,
-    }
-}
-
-impl Out {
-    /// Elements of a thread, so that it writes whole words.
-    fn step(&self) -> usize {
-        match self.put {
-            Put::Run => 4 / self.operand.dtype.size(),
-            Put::Words | Put::Bits | Put::Add => 1,
-        }
-    }
-}
-
 fn print(
     program: &Program,
     consts: usize,
     ins: &[Operand],
     outs: &[Out],
     index: Option<&Access>,
-    step: usize,
     names: &Names,
 ) -> String {
     let mut element = String::new();
@@ -217,55 +171,5 @@ fn print(
     }
     let load = |n: usize| emit::load(&names.of(ins[n].slot), ins[n].dtype, &format!("a{n}"));
     let (text, values) = emit::program(program, "v", consts, load, "rt_i64_of_u32(index)");
-    element += &text;
-    let (mut before, mut after) = (String::new(), String::new());
-    for (i, (out, v)) in outs.iter().zip(&values).enumerate() {
-        let (b, d) = (names.of(out.operand.slot), out.operand.dtype);
-        match out.put {
-            Put::Run => {
-                let per = 4 / d.size();
-                let bits = 32 / per;
-                for w in 0..step / per {
-                    let _ = writeln!(before, "var r{i}_{w} = 0u;");
-                    let put = format!("r{i}_{w} = r{i}_{w} | ({} << ((k % {per}u) * {bits}u));", emit::packed(d, v));
-                    if step == per {
-                        let _ = writeln!(element, "{put}");
-                    } else {
-                        let _ = writeln!(element, "if (k / {per}u == {w}u) {{ {put} }}");
-                    }
-                    after += &out.operand.access.print(&format!("o{i}_{w}"), &["first"]);
-                    let at = format!("(o{i}_{w} / {per}u + {w}u)");
-                    // the last word may end in elements that are somebody else's
-                    let _ = writeln!(
-                        after,
-                        "{{ let have = min(count, {}u); if (have >= {}u) {{ {b}[{at}] = r{i}_{w}; }} else if (have > \
-                         {}u) {{ let mask = (1u << ((have - {}u) * {bits}u)) - 1u; {b}[{at}] = ({b}[{at}] & ~mask) | \
-                         (r{i}_{w} & mask); }} }}",
-                        (w + 1) * per,
-                        (w + 1) * per,
-                        w * per,
-                        w * per
-                    );
-                }
-            }
-            Put::Words | Put::Bits | Put::Add => {
-                let at = format!("o{i}");
-                element += &out.operand.access.print(&at, &["i"]);
-                element += &match out.put {
-                    Put::Bits => emit::store_shared(&b, d, &at, v),
-                    Put::Add => emit::store_add(&b, d, &at, v),
-                    Put::Words | Put::Run => emit::store(&b, d, &at, v),
-                };
-            }
-        }
-    }
-    let n = word(0);
-    if step == 1 {
-        return format!("{}if (t >= {n}) {{ return; }}\nlet i = t;\n{element}}}\n", open_main());
-    }
-    format!(
-        "{}let first = t * {step}u;\nif (first >= {n}) {{ return; }}\nlet count = min({n} - first, {step}u);\n{before}\
-         for (var k = 0u; k < count; k = k + 1u) {{\nlet i = first + k;\n{element}}}\n{after}}}\n",
-        open_main()
-    )
+    frame(outs, &(element + &text), &values, names)
 }

@@ -29,18 +29,6 @@ pub fn support(prim: &Prim, dtypes: &[DType]) -> Support {
         | Prim::VarMean { .. }
         | Prim::MatMul { .. }
         | Prim::Softmax { .. }
-        | Prim::SoftmaxGrad { .. } => Support::Native,
-        Prim::Scan { .. }
-        | Prim::Conv { .. }
-        | Prim::ConvGradInput { .. }
-        | Prim::ConvGradWeight { .. }
-        | Prim::MaxPool { .. }
-        | Prim::MaxPoolGrad { .. }
-        | Prim::AvgPool { .. }
-        | Prim::AvgPoolGrad { .. }
-        | Prim::AdaptiveAvgPool { .. }
-        | Prim::AdaptiveAvgPoolGrad { .. }
-        | Prim::AdaptiveMaxPool { .. }
         | Prim::Gather { .. }
         | Prim::Scatter { .. }
         | Prim::IndexSelect { .. }
@@ -49,6 +37,18 @@ pub fn support(prim: &Prim, dtypes: &[DType]) -> Support {
         | Prim::IndexPut { .. }
         | Prim::Cat { .. }
         | Prim::ScatterView { .. }
+        | Prim::MaxPoolGrad { .. }
+        | Prim::SoftmaxGrad { .. } => Support::Native,
+        Prim::Scan { .. }
+        | Prim::Conv { .. }
+        | Prim::ConvGradInput { .. }
+        | Prim::ConvGradWeight { .. }
+        | Prim::MaxPool { .. }
+        | Prim::AvgPool { .. }
+        | Prim::AvgPoolGrad { .. }
+        | Prim::AdaptiveAvgPool { .. }
+        | Prim::AdaptiveAvgPoolGrad { .. }
+        | Prim::AdaptiveMaxPool { .. }
         | Prim::Sort { .. }
         | Prim::TopK { .. }
         | Prim::Nonzero
@@ -87,25 +87,25 @@ impl Device {
             }
             Prim::Softmax { axis, log } => self.softmax(a, *axis, *log, out),
             Prim::SoftmaxGrad { axis, log } => self.softmax_grad(inputs, *axis, *log, out),
+            Prim::Gather { axis } => self.gather(*axis, inputs, out),
+            Prim::IndexSelect { axis } => self.index(*axis, inputs, out),
+            Prim::Index { .. } => self.index(0, inputs, out),
+            Prim::Scatter { axis, op } => self.scatter(*axis, *op, inputs, out),
+            Prim::IndexAdd { axis, op } => self.index_add(*axis, *op, inputs, out),
+            Prim::IndexPut { accumulate, .. } => self.index_put(*accumulate, inputs, out),
+            Prim::Cat { axis } => self.cat(*axis, inputs, out),
+            Prim::ScatterView { view, .. } => self.scatter_view(a, view, out),
+            Prim::MaxPoolGrad { input } => self.plane_add(inputs, input, out),
             Prim::Scan { .. }
             | Prim::Conv { .. }
             | Prim::ConvGradInput { .. }
             | Prim::ConvGradWeight { .. }
             | Prim::MaxPool { .. }
-            | Prim::MaxPoolGrad { .. }
             | Prim::AvgPool { .. }
             | Prim::AvgPoolGrad { .. }
             | Prim::AdaptiveAvgPool { .. }
             | Prim::AdaptiveAvgPoolGrad { .. }
             | Prim::AdaptiveMaxPool { .. }
-            | Prim::Gather { .. }
-            | Prim::Scatter { .. }
-            | Prim::IndexSelect { .. }
-            | Prim::IndexAdd { .. }
-            | Prim::Index { .. }
-            | Prim::IndexPut { .. }
-            | Prim::Cat { .. }
-            | Prim::ScatterView { .. }
             | Prim::Sort { .. }
             | Prim::TopK { .. }
             | Prim::Nonzero
