@@ -9,14 +9,17 @@ pub mod gemm;
 mod interp;
 mod interp_plan;
 mod interp_walk;
+mod lines;
 mod matmul;
 pub mod nonzero;
+mod norm;
 mod operand;
 pub mod random;
 mod run;
 mod scan;
 mod scatter;
 pub mod simd;
+mod softmax;
 mod sort;
 #[cfg(test)]
 mod testing;

@@ -22,6 +22,14 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         // every sort is stable
         Prim::Sort { axis, descending, stable: _ } => crate::sort::sort(*axis, *descending, inputs, outs),
         Prim::TopK { k, axis, largest, sorted: _ } => crate::sort::topk(*k, *axis, *largest, inputs, outs),
+        Prim::Softmax { axis, log } => crate::softmax::softmax(*axis, *log, inputs, outs),
+        Prim::SoftmaxGrad { axis, log } => crate::softmax::softmax_grad(*axis, *log, inputs, outs),
+        Prim::LayerNorm { dims, eps, weight, bias, rms } => {
+            crate::norm::layer_norm(*dims, *eps, (*weight, *bias), *rms, inputs, outs)
+        }
+        Prim::LayerNormGrad { dims, weight, rms } => crate::norm::layer_norm_grad(*dims, *weight, *rms, inputs, outs),
+        Prim::BatchNorm { eps, weight, bias } => crate::norm::batch_norm(*eps, (*weight, *bias), inputs, outs),
+        Prim::BatchNormGrad { eps, weight } => crate::norm::batch_norm_grad(*eps, *weight, inputs, outs),
         Prim::Nonzero => crate::nonzero::nonzero(inputs, outs),
         Prim::Reduce { .. }
         | Prim::Extreme { .. }
@@ -36,12 +44,6 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         | Prim::AdaptiveAvgPool { .. }
         | Prim::AdaptiveAvgPoolGrad { .. }
         | Prim::AdaptiveMaxPool { .. }
-        | Prim::Softmax { .. }
-        | Prim::SoftmaxGrad { .. }
-        | Prim::LayerNorm { .. }
-        | Prim::LayerNormGrad { .. }
-        | Prim::BatchNorm { .. }
-        | Prim::BatchNormGrad { .. }
         | Prim::Attention(_)
         | Prim::AttentionGrad(_)
         | Prim::Linalg(_) => {
