@@ -1,0 +1,185 @@
+"""Functions whose composition has a corner: values by hand, second implementations, refusals."""
+
+import math
+
+import pytest
+
+import rtorch
+from rtorch.nn import functional as F
+
+
+def close(a, b, tolerance=1e-5):
+    b = b if isinstance(b, rtorch.Tensor) else rtorch.tensor(b)
+    return a.shape == b.shape and bool((a - b).abs().max() <= tolerance * max(1.0, float(b.abs().max())))
+
+
+def test_activations_by_hand():
+    x = rtorch.tensor([-2.0, -0.25, 0.0, 0.25, 4.0])
+    assert F.relu6(x * 2).tolist() == [0.0, 0.0, 0.0, 0.5, 6.0]
+    assert F.hardtanh(x).tolist() == [-1.0, -0.25, 0.0, 0.25, 1.0]
+    assert F.hardshrink(x).tolist() == [-2.0, 0.0, 0.0, 0.0, 4.0]
+    assert F.softshrink(x).tolist() == [-1.5, 0.0, 0.0, 0.0, 3.5]
+    assert F.threshold(x, 0.1, 20.0).tolist() == [20.0, 20.0, 20.0, 0.25, 4.0]
+    assert close(F.celu(x, 2.0), [2 * math.expm1(-1.0), 2 * math.expm1(-0.125), 0.0, 0.25, 4.0])
+    assert close(F.softsign(x), [-2 / 3, -0.2, 0.0, 0.2, 0.8])
+    assert close(F.logsigmoid(rtorch.tensor([-100.0, 0.0, 100.0])), [-100.0, -math.log(2.0), 0.0])
+    assert close(F.glu(rtorch.tensor([1.0, 2.0, 0.0, 0.0])), [0.5, 1.0])
+
+
+def test_exponential_units_have_finite_gradients_far_out():
+    for f in (F.celu, F.selu, F.elu):
+        x = rtorch.tensor([-1e4, 1e4], requires_grad=True)
+        f(x).sum().backward()
+        assert bool(x.grad.isfinite().all()), f.__name__
+
+
+def test_activations_in_place():
+    for f in (F.relu, F.elu, F.selu, F.celu, F.silu, F.mish, F.hardtanh, F.hardswish, F.leaky_relu):
+        x = rtorch.tensor([-1.0, 2.0])
+        want = f(x.clone())
+        assert f(x, inplace=True) is x and close(x, want), f.__name__
+
+
+def test_losses_by_hand():
+    a, b = rtorch.tensor([0.2, 3.0]), rtorch.zeros(2)
+    assert close(F.smooth_l1_loss(a, b, reduction="none"), [0.02, 2.5])
+    assert close(F.huber_loss(a, b, delta=2.0, reduction="none"), [0.02, 4.0])
+    assert close(F.mse_loss(a, b, weight=rtorch.tensor([1.0, 3.0])), (0.04 + 27.0) / 4)
+    p, t = rtorch.tensor([0.2, 0.9]), rtorch.tensor([0.0, 1.0])
+    want = -(math.log(0.8) + math.log(0.9)) / 2
+    assert close(F.binary_cross_entropy(p, t), want)
+    assert close(F.binary_cross_entropy_with_logits((p / (1 - p)).log(), t), want)
+    assert F.binary_cross_entropy(rtorch.zeros(1), rtorch.ones(1)).item() == 100.0
+    with pytest.raises(RuntimeError, match="between 0 and 1"):
+        F.binary_cross_entropy(rtorch.tensor([2.0]), rtorch.ones(1))
+    with pytest.raises(ValueError, match="is not a valid value for reduction"):
+        F.mse_loss(a, b, reduction="median")
+
+
+def test_ctc_counts_every_alignment():
+    """Two steps, three classes: the paths of target [1] are 1-, -1 and 11."""
+    log_probs = rtorch.log_softmax(rtorch.randn(2, 1, 3), -1)
+    p = log_probs.exp()
+    total = p[0, 0, 1] * p[1, 0, 0] + p[0, 0, 0] * p[1, 0, 1] + p[0, 0, 1] * p[1, 0, 1]
+    loss = F.ctc_loss(log_probs, rtorch.tensor([[1]]), [2], [1], reduction="none")
+    assert close(loss, (-total.log()).reshape(1))
+
+
+def test_ctc_gradient_is_that_of_the_logits():
+    logits = rtorch.randn(3, 1, 3, dtype=rtorch.float64, requires_grad=True)
+
+    def loss(x):
+        return F.ctc_loss(rtorch.log_softmax(x, -1), rtorch.tensor([[1, 2]]), [3], [2], reduction="sum")
+
+    loss(logits).backward()
+    eps = 1e-6
+    for c in range(3):
+        step = rtorch.zeros_like(logits)
+        step[1, 0, c] = eps
+        with rtorch.no_grad():
+            slope = (loss(logits + step) - loss(logits - step)) / (2 * eps)
+        assert abs(float(slope) - float(logits.grad[1, 0, c])) < 1e-6
+
+
+def test_margin_losses():
+    x = rtorch.tensor([[0.1, 0.2, 0.4, 0.8]])
+    assert close(F.multilabel_margin_loss(x, rtorch.tensor([[3, 0, -1, 1]])), 0.85)
+    assert close(F.multi_margin_loss(x, rtorch.tensor([3])), (0.3 + 0.4 + 0.6) / 4)
+    with pytest.raises(RuntimeError, match="expected scalar type Long"):
+        F.multilabel_margin_loss(rtorch.ones(1, 3), rtorch.ones(1, 3))
+
+
+@pytest.mark.parametrize("corners", [False, True])
+def test_linear_resize_keeps_a_ramp(corners):
+    ramp = rtorch.arange(5.0).reshape(1, 1, 5)
+    out = F.interpolate(ramp, size=9, mode="linear", align_corners=corners)[0, 0]
+    steps = out[1:] - out[:-1]
+    inner = steps if corners else steps[1:-1]
+    assert close(inner, rtorch.full_like(inner, 0.5 if corners else 5 / 9))
+
+
+def test_resize_modes_and_refusals():
+    x = rtorch.arange(16.0).reshape(1, 1, 4, 4)
+    assert F.interpolate(x, scale_factor=0.5).flatten().tolist() == [0.0, 2.0, 8.0, 10.0]
+    assert F.interpolate(x, size=(2, 2), mode="area").flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+    for mode in ("bilinear", "bicubic"):
+        out = F.interpolate(x, size=(2, 2), mode=mode, antialias=True)
+        assert close(out.mean(), x.mean(), 1e-4)
+    with pytest.raises(ValueError, match="align_corners option"):
+        F.interpolate(x, size=2, align_corners=True)
+    with pytest.raises(ValueError, match="either size or scale_factor"):
+        F.interpolate(x)
+
+
+def test_grid_sample_by_the_identity():
+    x = rtorch.randn(2, 3, 4, 5)
+    theta = rtorch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]).expand(2, 2, 3)
+    for corners in (False, True):
+        grid = F.affine_grid(theta, (2, 3, 4, 5), align_corners=corners)
+        for mode in ("bilinear", "nearest", "bicubic"):
+            assert close(F.grid_sample(x, grid, mode=mode, align_corners=corners), x, 1e-4)
+
+
+def test_fold_undoes_unfold():
+    x = rtorch.randn(2, 3, 6, 7)
+    columns = F.unfold(x, 3, dilation=1, padding=1, stride=2)
+    counts = F.fold(F.unfold(rtorch.ones_like(x), 3, padding=1, stride=2), (6, 7), 3, padding=1, stride=2)
+    assert columns.shape == (2, 27, 12)
+    assert close(F.fold(columns, (6, 7), 3, padding=1, stride=2), x * counts)
+
+
+def test_unpooling_puts_maxima_back():
+    x = rtorch.tensor([[[1.0, 3.0, 2.0, 4.0]]])
+    values, where = F.max_pool1d(x, 2, return_indices=True)
+    assert F.max_unpool1d(values, where, 2).tolist() == [[[0.0, 3.0, 0.0, 4.0]]]
+    assert F.max_unpool1d(values, where, 2, output_size=[5]).shape == (1, 1, 5)
+    with pytest.raises(ValueError, match="invalid output_size"):
+        F.max_unpool1d(values, where, 2, output_size=[9])
+
+
+def test_embedding_bag_equals_embedding():
+    rtorch.manual_seed(0)
+    table, index = rtorch.randn(6, 3), rtorch.tensor([[0, 1], [3, 3]])
+    rows = F.embedding(index, table)
+    assert close(F.embedding_bag(index, table), rows.mean(1))
+    assert close(F.embedding_bag(index, table, mode="sum"), rows.sum(1))
+    assert close(F.embedding_bag(index, table, mode="max"), rows.max(1)[0])
+    offsets = rtorch.tensor([0, 0, 3])
+    bags = F.embedding_bag(index.flatten(), table, offsets, mode="sum")
+    assert bags[0].tolist() == [0.0, 0.0, 0.0] and close(bags[2], table[3])
+    with pytest.raises(ValueError, match="offsets has to be a 1D Tensor"):
+        F.embedding_bag(index.flatten(), table)
+
+
+def test_embedding_renormalises():
+    table = rtorch.full((2, 4), 3.0)
+    F.embedding(rtorch.tensor([1]), table, max_norm=1.0)
+    assert table[0].tolist() == [3.0] * 4 and close(table[1].norm(), 1.0, 1e-4)
+
+
+def test_distances():
+    a, b = rtorch.tensor([[3.0, 4.0]]), rtorch.tensor([[0.0, 0.0]])
+    assert close(F.pairwise_distance(a, b), [5.0], 1e-4)
+    assert close(F.pdist(rtorch.tensor([[0.0], [1.0], [3.0]])), [1.0, 3.0, 2.0])
+    assert close(F.cosine_similarity(a, a * 2), [1.0]) and F.cosine_similarity(a, b).tolist() == [0.0]
+    assert close(F.normalize(a), [[0.6, 0.8]])
+
+
+def test_dropout_variants_by_seed():
+    rtorch.manual_seed(3)
+    y = F.dropout2d(rtorch.ones(1, 6, 2, 2), 0.5)
+    assert y[0, :, 0, 0].tolist() == [2.0, 2.0, 0.0, 2.0, 0.0, 0.0]
+    rtorch.manual_seed(1)
+    want = [-0.14884261786937714, -0.27964359521865845, 2.0, -0.2874020040035248]
+    assert close(F.rrelu(rtorch.tensor([-1.0, -1.0, 2.0, -1.0]), 0.1, 0.9, training=True), want)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        F.dropout(rtorch.ones(1), 1.5)
+    assert F.alpha_dropout(rtorch.ones(2), 0.4, training=False).tolist() == [1.0, 1.0]
+
+
+def test_shuffles():
+    x = rtorch.arange(8.0).reshape(1, 4, 1, 2)
+    y = F.pixel_shuffle(x, 2)
+    assert y.tolist() == [[[[0.0, 2.0, 1.0, 3.0], [4.0, 6.0, 5.0, 7.0]]]]
+    assert rtorch.equal(F.pixel_unshuffle(y, 2), x)
+    assert F.channel_shuffle(x, 2)[0, :, 0, 0].tolist() == [0.0, 4.0, 2.0, 6.0]

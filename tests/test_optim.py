@@ -1,0 +1,267 @@
+"""Optimizers and schedules: the fused pass against its meaning, groups, state, hooks, refusals."""
+
+import copy
+import math
+
+import pytest
+
+import rtorch
+from rtorch import optim
+from rtorch.optim import lr_scheduler
+
+FUSED = [
+    (optim.SGD, {}),
+    (optim.SGD, {"momentum": 0.9, "weight_decay": 0.1}),
+    (optim.SGD, {"momentum": 0.9, "nesterov": True}),
+    (optim.SGD, {"momentum": 0.9, "dampening": 0.5, "maximize": True}),
+    (optim.Adam, {}),
+    (optim.Adam, {"amsgrad": True, "weight_decay": 0.1}),
+    (optim.Adam, {"maximize": True, "betas": (0.5, 0.6), "eps": 0.1}),
+    (optim.AdamW, {"weight_decay": 0.2}),
+]
+OTHERS = ["Adamax", "NAdam", "RAdam", "Adagrad", "Adadelta", "RMSprop", "Rprop", "ASGD", "Adafactor"]
+
+
+def train(make, steps=5, dtype=rtorch.float32):
+    """The parameters and the optimizer after some steps on a fixed problem."""
+    a = rtorch.linspace(-1.0, 2.0, 12).reshape(3, 4).to(dtype).requires_grad_()
+    b = rtorch.linspace(0.5, 1.5, 4).to(dtype).requires_grad_()
+    optimizer = make([a, b])
+    for _ in range(steps):
+        optimizer.zero_grad()
+        ((a * 2 + b) ** 2).sum().backward()
+        optimizer.step()
+    return [a.detach(), b.detach()], optimizer
+
+
+def close(a, b, tolerance=1e-5):
+    return bool((a - b).abs().max() <= tolerance * max(1.0, float(b.abs().max())))
+
+
+@pytest.mark.parametrize(("kind", "options"), FUSED)
+@pytest.mark.parametrize("dtype", [rtorch.float32, rtorch.float64])
+def test_fused_pass_equals_its_meaning(kind, options, dtype):
+    fast, fast_optimizer = train(lambda p: kind(p, lr=0.01, **options), dtype=dtype)
+    slow, slow_optimizer = train(lambda p: kind(p, lr=0.01, foreach=False, **options), dtype=dtype)
+    assert all(close(x, y) for x, y in zip(fast, slow))
+    fast_state, slow_state = (o.state_dict()["state"] for o in (fast_optimizer, slow_optimizer))
+    assert fast_state.keys() == slow_state.keys()
+    for key, own in fast_state.items():
+        assert own.keys() == slow_state[key].keys()
+        assert all(close(own[name], slow_state[key][name]) for name in own)
+
+
+@pytest.mark.parametrize("name", [*OTHERS, "SGD", "Adam", "AdamW"])
+def test_losses_fall(name):
+    kind = getattr(optim, name)
+    options = {"lr": 0.05} if name not in ("Adadelta", "Rprop") else {}
+    w = rtorch.tensor([3.0, -2.0], requires_grad=True)
+    optimizer = kind([w], **options)
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = (w * w).sum()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", [*OTHERS, "SGD", "Adam", "AdamW"])
+def test_state_continues_in_another_optimizer(name):
+    kind = getattr(optim, name)
+
+    def run(split):
+        w = rtorch.tensor([[1.0, -2.0], [0.5, 4.0]], requires_grad=True)
+        optimizer = kind([w])
+        for i in range(4):
+            if i == 2 and split:
+                saved = copy.deepcopy(optimizer.state_dict())
+                optimizer = kind([w], lr=9.0)
+                optimizer.load_state_dict(saved)
+            optimizer.zero_grad()
+            (w**2).sum().backward()
+            optimizer.step()
+        return w.detach()
+
+    assert rtorch.equal(run(False), run(True))
+
+
+def test_lbfgs_and_muon():
+    w = rtorch.tensor([5.0, -3.0], requires_grad=True)
+    optimizer = optim.LBFGS([w], line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = ((w - rtorch.tensor([1.0, 2.0])) ** 2).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 41.0
+    assert close(w.detach(), rtorch.tensor([1.0, 2.0]), 1e-3)
+    with pytest.raises(ValueError, match="2D parameters"):
+        optim.Muon([rtorch.ones(3, requires_grad=True)])
+
+
+def test_groups_and_defaults():
+    a, b = rtorch.ones(1, requires_grad=True), rtorch.ones(1, requires_grad=True)
+    optimizer = optim.SGD([{"params": [a]}, {"params": b, "lr": 1.0}], lr=0.1)
+    (a + 2 * b).sum().backward()
+    optimizer.step()
+    assert close(a.detach(), rtorch.tensor([0.9])) and b.item() == -1.0
+    with pytest.raises(ValueError, match="more than one parameter group"):
+        optimizer.add_param_group({"params": [a]})
+    named = optim.SGD(rtorch.nn.Linear(1, 1).named_parameters(), lr=0.1)
+    assert named.state_dict()["param_groups"][0]["param_names"] == ["weight", "bias"]
+
+
+def test_what_the_base_refuses():
+    w = rtorch.ones(1, requires_grad=True)
+    with pytest.raises(ValueError, match="empty parameter list"):
+        optim.SGD([])
+    with pytest.raises(TypeError, match="iterable of Tensors or dicts"):
+        optim.SGD(w)
+    with pytest.raises(TypeError, match="can only optimize Tensors"):
+        optim.SGD([3.0])
+    with pytest.raises(ValueError, match="non-leaf"):
+        optim.SGD([w * 2])
+    with pytest.raises(TypeError, match="ordered collections"):
+        optim.SGD([{"params": {w}}])
+    with pytest.raises(ValueError, match="Invalid learning rate: -1"):
+        optim.Adam([w], lr=-1)
+    with pytest.raises(ValueError, match="Invalid beta parameter at index 1: 1.5"):
+        optim.AdamW([w], betas=(0.9, 1.5))
+    two = optim.SGD([w, rtorch.ones(1, requires_grad=True)])
+    with pytest.raises(ValueError, match="doesn't match the size of optimizer's group"):
+        two.load_state_dict(optim.SGD([w]).state_dict())
+
+
+def test_hooks_and_closure():
+    w, log = rtorch.tensor([3.0], requires_grad=True), []
+    optimizer = optim.SGD([w], lr=0.1)
+    pre = optimizer.register_step_pre_hook(lambda o, args, kwargs: log.append("pre"))
+    optimizer.register_step_post_hook(lambda o, args, kwargs: log.append("post"))
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (w**2).sum()
+        loss.backward()
+        return loss
+
+    with rtorch.no_grad():
+        assert optimizer.step(closure).item() == 9.0
+    pre.remove()
+    optimizer.step()
+    assert log == ["pre", "post", "post"] and not (w.grad_fn or w.requires_grad is False)
+
+
+def test_repr_and_zero_grad():
+    w = rtorch.ones(1, requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.1)
+    assert repr(optimizer).startswith("SGD (\nParameter Group 0\n    dampening: 0\n")
+    w.sum().backward()
+    optimizer.zero_grad(set_to_none=False)
+    assert w.grad.tolist() == [0.0]
+    optimizer.zero_grad()
+    assert w.grad is None
+
+
+def rates(make, steps, **options):
+    w = rtorch.ones(1, requires_grad=True)
+    optimizer = optim.SGD([w], lr=1.0, momentum=0.9)
+    schedule = make(optimizer, **options)
+    found = [schedule.get_last_lr()[0]]
+    for _ in range(steps):
+        optimizer.step()
+        schedule.step()
+        found.append(schedule.get_last_lr()[0])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "rate"),
+    [
+        (lr_scheduler.StepLR, {"step_size": 2, "gamma": 0.5}, lambda e: 0.5 ** (e // 2)),
+        (lr_scheduler.MultiStepLR, {"milestones": [2, 5], "gamma": 0.1}, lambda e: 0.1 ** ((e >= 2) + (e >= 5))),
+        (lr_scheduler.ExponentialLR, {"gamma": 0.9}, lambda e: 0.9**e),
+        (lr_scheduler.ConstantLR, {"factor": 0.5, "total_iters": 3}, lambda e: 0.5 if e < 3 else 1.0),
+        (lr_scheduler.LinearLR, {"start_factor": 0.5, "total_iters": 4}, lambda e: 0.5 + 0.5 * min(e, 4) / 4),
+        (lr_scheduler.PolynomialLR, {"total_iters": 4, "power": 2.0}, lambda e: (1 - min(e, 4) / 4) ** 2),
+        (lr_scheduler.CosineAnnealingLR, {"T_max": 4}, lambda e: (1 + math.cos(math.pi * e / 4)) / 2),
+        (lr_scheduler.CosineAnnealingWarmRestarts, {"T_0": 3}, lambda e: (1 + math.cos(math.pi * (e % 3) / 3)) / 2),
+        (lr_scheduler.LambdaLR, {"lr_lambda": lambda e: 1 / (e + 1)}, lambda e: 1 / (e + 1)),
+        (lr_scheduler.MultiplicativeLR, {"lr_lambda": lambda e: 0.8}, lambda e: 0.8**e),
+    ],
+)
+def test_schedules_follow_their_formula(make, options, rate):
+    found = rates(make, 8, **options)
+    assert found == pytest.approx([rate(e) for e in range(9)], abs=1e-9)
+
+
+def test_cyclic_schedules_move_the_momentum():
+    w = rtorch.ones(1, requires_grad=True)
+    optimizer = optim.SGD([w], lr=1.0, momentum=0.9)
+    schedule = lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=8)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1 / 25)
+    assert optimizer.param_groups[0]["momentum"] == pytest.approx(0.95)
+    top = 0.0
+    for _ in range(7):
+        optimizer.step()
+        schedule.step()
+        top = max(top, schedule.get_last_lr()[0])
+    assert top > 0.9 and schedule.get_last_lr()[0] == pytest.approx(1 / 25 / 1e4)
+    triangle = rates(lr_scheduler.CyclicLR, 4, base_lr=0.1, max_lr=1.0, step_size_up=2)
+    assert triangle == pytest.approx([0.1, 0.55, 1.0, 0.55, 0.1])
+    with pytest.raises(ValueError, match="must support momentum"):
+        lr_scheduler.OneCycleLR(optim.Adagrad([w]), 0.1, total_steps=3)
+
+
+def test_combined_schedules():
+    w = rtorch.ones(1, requires_grad=True)
+    optimizer = optim.SGD([w], lr=1.0)
+    parts = [lr_scheduler.ConstantLR(optimizer, 0.1, 3), lr_scheduler.ExponentialLR(optimizer, 0.9)]
+    schedule = lr_scheduler.SequentialLR(optimizer, parts, milestones=[3])
+    found = [schedule.get_last_lr()[0]]
+    for _ in range(5):
+        optimizer.step()
+        schedule.step()
+        found.append(schedule.get_last_lr()[0])
+    assert found == pytest.approx([0.1, 0.1, 0.1, 1.0, 0.9, 0.81])
+    other = optim.SGD([w], lr=1.0)
+    with pytest.raises(ValueError, match="same optimizer"):
+        lr_scheduler.ChainedScheduler([parts[0], lr_scheduler.ExponentialLR(other, 0.9)])
+
+
+def test_plateau():
+    optimizer = optim.SGD([rtorch.ones(1, requires_grad=True)], lr=1.0)
+    schedule = lr_scheduler.ReduceLROnPlateau(optimizer, patience=2, factor=0.5)
+    found = []
+    for metric in (1.0, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.5, 0.6):
+        schedule.step(metric)
+        found.append(optimizer.param_groups[0]["lr"])
+    assert found == [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
+
+
+def test_a_tensor_rate_stays_the_same_tensor():
+    lr = rtorch.tensor(1.0)
+    w = rtorch.ones(1, requires_grad=True)
+    optimizer = optim.SGD([w], lr=lr)
+    schedule = lr_scheduler.ExponentialLR(optimizer, 0.5)
+    w.sum().backward()
+    optimizer.step()
+    schedule.step()
+    assert optimizer.param_groups[0]["lr"] is lr and lr.item() == 0.5 and w.item() == 0.0
+
+
+def test_weight_averages():
+    from rtorch.optim import swa_utils
+
+    model = rtorch.nn.Linear(1, 1, bias=False)
+    equal = swa_utils.AveragedModel(model)
+    moving = swa_utils.AveragedModel(model, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(0.9))
+    for value in (1.0, 2.0, 3.0):
+        with rtorch.no_grad():
+            model.weight.fill_(value)
+        equal.update_parameters(model)
+        moving.update_parameters(model)
+    assert equal.module.weight.item() == pytest.approx(2.0) and moving.module.weight.item() == pytest.approx(1.29)
