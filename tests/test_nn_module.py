@@ -54,7 +54,7 @@ def test_assignment_decides_what_a_member_is():
     del m.child
     assert list(m.children()) == []
     with pytest.raises(AttributeError, match="'Module' object has no attribute 'child'"):
-        m.child
+        print(m.child)
 
 
 def test_members_need_init_first():
@@ -266,7 +266,7 @@ def test_lazy_modules_take_their_shape_from_the_input():
     m = nn.LazyLinear(2)
     assert m.has_uninitialized_params() and isinstance(m.weight, nn.UninitializedParameter)
     with pytest.raises(RuntimeError, match="uninitialized parameter"):
-        m.weight.shape
+        print(m.weight.shape)
     assert m(rtorch.ones(3, 4)).shape == (3, 2)
     assert type(m) is nn.Linear and m.in_features == 4 and type(m.weight) is nn.Parameter
     conv = nn.LazyConv2d(4, 3, padding=1)

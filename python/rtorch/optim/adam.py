@@ -8,6 +8,22 @@ from .optimizer import _PerParameter, check_implementation, check_options, decay
 __all__ = ["Adam"]
 
 
+def moments(p, grad, state, group):
+    """Counts the step, applies the weight decay, and takes the gradient into both moments.
+
+    What Adam, NAdam and RAdam begin with. Returns the step's number and the gradient as decayed.
+    """
+    beta1, beta2 = number(group["betas"][0]), number(group["betas"][1])
+    state["step"] += 1
+    if not group["decoupled_weight_decay"]:
+        grad = decayed(p, grad, group)
+    elif group["weight_decay"]:
+        p.mul_(1 - number(group["lr"]) * group["weight_decay"])
+    state["exp_avg"].lerp_(grad, 1 - beta1)
+    state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+    return state["step"].item(), grad
+
+
 class Adam(_PerParameter):
     """m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, p = p - lr * m' / (sqrt(v') + eps), m' and v' bias-corrected.
 
@@ -111,20 +127,11 @@ class Adam(_PerParameter):
 
     def _update(self, p, grad, state, group):
         beta1, beta2 = number(group["betas"][0]), number(group["betas"][1])
-        lr, exp_avg, exp_avg_sq = number(group["lr"]), state["exp_avg"], state["exp_avg_sq"]
-        state["step"] += 1
-        step = state["step"].item()
-        if group["decoupled_weight_decay"]:
-            if group["weight_decay"]:
-                p.mul_(1 - lr * group["weight_decay"])
-        else:
-            grad = decayed(p, grad, group)
-        exp_avg.lerp_(grad, 1 - beta1)
-        exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        square = exp_avg_sq
+        lr = number(group["lr"])
+        step, _ = moments(p, grad, state, group)
+        square = state["exp_avg_sq"]
         if group["amsgrad"]:
             square = state["max_exp_avg_sq"]
-            square.copy_(rtorch.maximum(square, exp_avg_sq))
-        scale = (1 - beta2**step) ** 0.5
-        denominator = (square.sqrt() / scale).add_(group["eps"])
-        p.addcdiv_(exp_avg, denominator, value=-lr / (1 - beta1**step))
+            square.copy_(rtorch.maximum(square, state["exp_avg_sq"]))
+        denominator = (square.sqrt() / (1 - beta2**step) ** 0.5).add_(group["eps"])
+        p.addcdiv_(state["exp_avg"], denominator, value=-lr / (1 - beta1**step))

@@ -2,7 +2,8 @@
 
 import rtorch
 
-from .optimizer import _PerParameter, check_options, decayed, new_step, number
+from .adam import moments
+from .optimizer import _PerParameter, check_options, new_step, number
 
 __all__ = ["NAdam"]
 
@@ -54,19 +55,11 @@ class NAdam(_PerParameter):
 
     def _update(self, p, grad, state, group):
         beta1, beta2 = group["betas"]
-        lr, exp_avg, exp_avg_sq = number(group["lr"]), state["exp_avg"], state["exp_avg_sq"]
-        state["step"] += 1
-        step = state["step"].item()
-        if group["decoupled_weight_decay"]:
-            if group["weight_decay"]:
-                p.mul_(1 - lr * group["weight_decay"])
-        else:
-            grad = decayed(p, grad, group)
+        lr = number(group["lr"])
+        step, grad = moments(p, grad, state, group)
         mu, mu_next = (beta1 * (1.0 - 0.5 * 0.96 ** (t * group["momentum_decay"])) for t in (step, step + 1))
         state["mu_product"] *= mu
         product = state["mu_product"].item()
-        exp_avg.lerp_(grad, 1 - beta1)
-        exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        denominator = (exp_avg_sq / (1 - beta2**step)).sqrt_().add_(group["eps"])
+        denominator = (state["exp_avg_sq"] / (1 - beta2**step)).sqrt_().add_(group["eps"])
         p.addcdiv_(grad, denominator, value=-lr * (1.0 - mu) / (1.0 - product))
-        p.addcdiv_(exp_avg, denominator, value=-lr * mu_next / (1.0 - product * mu_next))
+        p.addcdiv_(state["exp_avg"], denominator, value=-lr * mu_next / (1.0 - product * mu_next))

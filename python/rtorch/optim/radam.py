@@ -2,7 +2,8 @@
 
 import rtorch
 
-from .optimizer import _PerParameter, check_options, decayed, new_step, number
+from .adam import moments
+from .optimizer import _PerParameter, check_options, new_step, number
 
 __all__ = ["RAdam"]
 
@@ -47,22 +48,13 @@ class RAdam(_PerParameter):
 
     def _update(self, p, grad, state, group):
         beta1, beta2 = group["betas"]
-        lr, exp_avg, exp_avg_sq = number(group["lr"]), state["exp_avg"], state["exp_avg_sq"]
-        state["step"] += 1
-        step = state["step"].item()
-        if group["decoupled_weight_decay"]:
-            if group["weight_decay"]:
-                p.mul_(1 - lr * group["weight_decay"])
-        else:
-            grad = decayed(p, grad, group)
-        exp_avg.lerp_(grad, 1 - beta1)
-        exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        step, _ = moments(p, grad, state, group)
         correction2 = 1 - beta2**step
-        update = exp_avg / (1 - beta1**step)
+        update = state["exp_avg"] / (1 - beta1**step)
         # The length of the simple moving average that approximates the second moment, at most and now.
         longest = 2 / (1 - beta2) - 1
         length = longest - 2 * step * beta2**step / correction2
         if length > 5.0:
             rectification = ((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)) ** 0.5
-            update = update * (correction2**0.5 / (exp_avg_sq.sqrt() + group["eps"])) * rectification
-        p.add_(update, alpha=-lr)
+            update = update * (correction2**0.5 / (state["exp_avg_sq"].sqrt() + group["eps"])) * rectification
+        p.add_(update, alpha=-number(group["lr"]))

@@ -17,15 +17,15 @@ class _EmbeddingBase(Module):
         self,
         num_embeddings,
         embedding_dim,
-        padding_idx,
-        max_norm,
-        norm_type,
-        scale_grad_by_freq,
-        sparse,
-        _weight,
-        _freeze,
-        device,
-        dtype,
+        padding_idx=None,
+        max_norm=None,
+        norm_type=2.0,
+        scale_grad_by_freq=False,
+        sparse=False,
+        _weight=None,
+        _freeze=False,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         self.num_embeddings = num_embeddings
@@ -87,34 +87,6 @@ class Embedding(_EmbeddingBase):
         "scale_grad_by_freq",
         "sparse",
     ]
-
-    def __init__(
-        self,
-        num_embeddings,
-        embedding_dim,
-        padding_idx=None,
-        max_norm=None,
-        norm_type=2.0,
-        scale_grad_by_freq=False,
-        sparse=False,
-        _weight=None,
-        _freeze=False,
-        device=None,
-        dtype=None,
-    ):
-        super().__init__(
-            num_embeddings,
-            embedding_dim,
-            padding_idx,
-            max_norm,
-            norm_type,
-            scale_grad_by_freq,
-            sparse,
-            _weight,
-            _freeze,
-            device,
-            dtype,
-        )
 
     def forward(self, input):
         return F.embedding(
@@ -210,9 +182,8 @@ class EmbeddingBag(_EmbeddingBase):
             scale_grad_by_freq,
             sparse,
             _weight,
-            False,
-            device,
-            dtype,
+            device=device,
+            dtype=dtype,
         )
         self.mode = mode
         self.include_last_offset = include_last_offset

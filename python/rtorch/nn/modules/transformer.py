@@ -55,20 +55,40 @@ def _activation(activation):
 
 
 class _TransformerLayer(Module):
-    """What encoder and decoder layers share: the feed-forward block, norms and dropouts, and how blocks are added."""
+    """What encoder and decoder layers share: the attentions named in `_attentions`, the feed-forward block, as many
+    norms and dropouts as there are blocks, and how blocks are added.
+    """
 
     __constants__ = ["norm_first"]
-    _norms: int
+    _attentions: tuple
 
-    def __init__(self, d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias, where):
-        # Called after the attention modules are made: the order in which initial values are drawn.
+    def __init__(
+        self,
+        d_model,
+        nhead,
+        dim_feedforward=2048,
+        dropout=0.1,
+        activation=F.relu,
+        layer_norm_eps=1e-5,
+        batch_first=False,
+        norm_first=False,
+        bias=True,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        where = {"device": device, "dtype": dtype}
+        for name in self._attentions:
+            attention = MultiheadAttention(d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **where)
+            setattr(self, name, attention)
         self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **where)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **where)
         self.norm_first = norm_first
-        for i in range(1, self._norms + 1):
+        blocks = range(1, len(self._attentions) + 2)
+        for i in blocks:
             setattr(self, f"norm{i}", LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **where))
-        for i in range(1, self._norms + 1):
+        for i in blocks:
             setattr(self, f"dropout{i}", Dropout(dropout))
         self.activation = _activation(activation)
 
@@ -95,28 +115,7 @@ class TransformerEncoderLayer(_TransformerLayer):
     torch.Size([10, 3, 8])
     """
 
-    _norms = 2
-
-    def __init__(
-        self,
-        d_model,
-        nhead,
-        dim_feedforward=2048,
-        dropout=0.1,
-        activation=F.relu,
-        layer_norm_eps=1e-5,
-        batch_first=False,
-        norm_first=False,
-        bias=True,
-        device=None,
-        dtype=None,
-    ):
-        Module.__init__(self)
-        where = {"device": device, "dtype": dtype}
-        self.self_attn = MultiheadAttention(
-            d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **where
-        )
-        super().__init__(d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias, where)
+    _attentions = ("self_attn",)
 
     def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
         padding = _additive(src_key_padding_mask, "src_key_padding_mask", src_mask, "src_mask", src.dtype)
@@ -140,28 +139,7 @@ class TransformerDecoderLayer(_TransformerLayer):
     torch.Size([5, 3, 8])
     """
 
-    _norms = 3
-
-    def __init__(
-        self,
-        d_model,
-        nhead,
-        dim_feedforward=2048,
-        dropout=0.1,
-        activation=F.relu,
-        layer_norm_eps=1e-5,
-        batch_first=False,
-        norm_first=False,
-        bias=True,
-        device=None,
-        dtype=None,
-    ):
-        Module.__init__(self)
-        where = {"device": device, "dtype": dtype}
-        for name in ("self_attn", "multihead_attn"):
-            attention = MultiheadAttention(d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **where)
-            setattr(self, name, attention)
-        super().__init__(d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias, where)
+    _attentions = ("self_attn", "multihead_attn")
 
     def forward(
         self,
