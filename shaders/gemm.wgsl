@@ -1,7 +1,7 @@
 // C = A B, tiled: a workgroup makes a BM x BN tile of C in registers (TM x TN each thread) from BK-deep slices of A and
-// B in workgroup memory. What A, B and C are (matrices, windows of images ...) is in the holes. The z dimension
-// counts batches times parts of K. Host side: rust/gpu/src/gemm.rs (matmul.rs, conv.rs).
-// Parameters: w[0] = (M, N, K, parts of K), w[1].x = values per part, w[1].y = first batch.
+// B in workgroup memory. What A, B and C are (matrices, windows of images ...) is in the holes. Workgroups count
+// tiles along N, then M, then parts of K, then batches. Host side: rust/gpu/src/gemm.rs (matmul.rs, conv.rs).
+// Parameters: w[0] = (M, N, K, parts of K), w[1] = (values per part, tiles along N, tiles along M, all tiles).
 
 //@begin io
 struct Params { w: array<vec4<u32>, 8> }
@@ -29,11 +29,13 @@ var<workgroup> tile_b: array<f32, BK * (BN + 1u)>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
-  let parts = P.w[0].w;
-  let batch = P.w[1].y + group.z / parts;
-  let part = group.z % parts;
-  let m0 = group.y * BM;
-  let n0 = group.x * BN;
+  let tile = group.x + group.y * 32768u;
+  if (tile >= P.w[1].w) { return; }
+  let n0 = (tile % P.w[1].y) * BN;
+  let rest = tile / P.w[1].y;
+  let m0 = (rest % P.w[1].z) * BM;
+  let part = (rest / P.w[1].z) % P.w[0].w;
+  let batch = rest / (P.w[1].z * P.w[0].w);
   let tx = lid % (BN / TN);
   let ty = lid / (BN / TN);
   let k_end = min(P.w[0].z, (part + 1u) * P.w[1].x);

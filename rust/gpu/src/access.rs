@@ -86,6 +86,7 @@ impl Access {
         let mut sum = word(self.word);
         let mut w = self.word + 1;
         for (g, counter) in self.groups.iter().zip(counters) {
+            let counter = format!("({counter})");
             match Access::class(g) {
                 0 => {}
                 UNIT => {
@@ -98,7 +99,7 @@ impl Access {
                 n => {
                     // words: stride of the outermost, then (size, stride) of each inner dim
                     let tag = w;
-                    let mut rest = counter.to_string();
+                    let mut rest = counter;
                     for j in (1..n).rev() {
                         let (size, stride) = (word(w + 2 * j - 1), word(w + 2 * j));
                         let next = format!("{name}_{tag}_{j}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rtorch_ir::{DType, Result};
 
 use crate::device::Device;
-use crate::kernel::{Kernel, Names, splice};
+use crate::kernel::{Kernel, Names, fold, splice};
 use crate::work::Work;
 use crate::{GpuArg, GpuSource};
 
@@ -14,8 +14,6 @@ const TEMPLATE: &str = include_str!("../../../shaders/gemm.wgsl");
 /// K is cut when the tiles of C are fewer than this and K is at least this deep per part.
 const FEW_TILES: usize = 32;
 const PART: usize = 512;
-/// Batches of one dispatch (the z dimension of the grid).
-const MAX_Z: usize = 32768;
 
 /// Tile sizes; see the template.
 #[derive(Clone, Copy)]
@@ -63,13 +61,18 @@ impl Sizes {
     }
 }
 
-/// The parameter words every product starts with.
-pub(crate) fn head_words(s: &Sizes, parts: usize) -> [u32; 8] {
-    [s.m as u32, s.n as u32, s.k as u32, parts as u32, s.k.div_ceil(parts) as u32, 0, 0, 0]
+impl Sizes {
+    /// The parameter words every product starts with.
+    pub fn words(&self, parts: usize, software: bool) -> [u32; 8] {
+        let t = self.tile(software);
+        let (nt, mt) = (self.n.div_ceil(t.bn as usize), self.m.div_ceil(t.bm as usize));
+        let all = nt * mt * self.batch * parts;
+        [self.m, self.n, self.k, parts, self.k.div_ceil(parts), nt, mt, all].map(|v| v as u32)
+    }
 }
 
 impl Device {
-    /// Launches a product whose kernel already has `head_words` as its first parameters; `text` prints `load_a`,
+    /// Launches a product whose kernel already has `Sizes::words` as its first parameters; `text` prints `load_a`,
     /// `load_b` and `put`.
     pub(crate) fn gemm(
         self: &Arc<Self>,
@@ -82,11 +85,7 @@ impl Device {
         let code = (s.a_rows_first as u32) << 1 | s.b_rows_first as u32;
         k.key(t.bm << 24 | t.bn << 16 | t.tm << 8 | code);
         let threads = (t.bm / t.tm) * (t.bn / t.tn);
-        let groups = [
-            (s.n as u64).div_ceil(t.bn as u64) as u32,
-            (s.m as u64).div_ceil(t.bm as u64) as u32,
-            (s.batch * parts) as u32,
-        ];
+        let groups = fold((s.tiles(t) * parts) as u64);
         k.launch(groups, |names| {
             let Tile { bm, bn, bk, tm, tn } = t;
             let tile = format!(
@@ -98,8 +97,7 @@ impl Device {
         })
     }
 
-    /// Runs `launch(batches, first batch, partial results)` over batches that fit a grid, then adds up parts of K:
-    /// partial results are [parts, results...], `out` is where their sum goes.
+    /// Adds up partial results [parts, results...] into `out`.
     pub(crate) fn sum_parts(self: &Arc<Self>, partial: &Work, out: &GpuArg) -> Result<()> {
         let program = rtorch_ir::Program::copy(DType::F32, DType::F32);
         let leaves = [partial.arg()];
@@ -107,10 +105,4 @@ impl Device {
         let axes = rtorch_ir::prim::Axes::from_slice(&[0]);
         self.reduce(rtorch_ir::prim::ReduceOp::Sum, &axes, &source, out, DType::F32)
     }
-}
-
-/// Ranges of batches, each small enough for the grid's z dimension.
-pub(crate) fn batches(batch: usize, parts: usize) -> impl Iterator<Item = (usize, usize)> {
-    let step = (MAX_Z / parts).max(1);
-    (0..batch).step_by(step).map(move |b| (b, step.min(batch - b)))
 }

@@ -30,6 +30,7 @@ pub(crate) enum Id {
     MatMulAny,
     Conv,
     Element,
+    Pool,
     Scatter,
     Scan,
     Sort,

@@ -3,6 +3,7 @@
 
 mod access;
 mod adapter;
+mod conv;
 mod device;
 mod emit;
 mod gather;
@@ -12,6 +13,7 @@ mod map;
 mod matmul;
 mod memory;
 mod pipeline;
+mod pool;
 mod prelude;
 mod queue;
 mod reduce;

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::access::word;
 use crate::device::Device;
 use crate::emit::{convert, suffix, type_name};
-use crate::gemm::{Sizes, batches, head_words};
+use crate::gemm::Sizes;
 use crate::kernel::{Id, Kernel, Names, Operand, Src, grid, splice};
 use crate::work::Work;
 use crate::{GpuArg, GpuSource};
@@ -69,33 +69,27 @@ impl Device {
         }
         let (bd, md, nd) = matrix_groups(nd);
         let groups: &[&[usize]] = &[&bd, &md, &nd];
-        for (first, count) in batches(batch, parts) {
-            let mut kernel = Kernel::new(self, Id::MatMul);
-            let mut head = head_words(&sizes, parts);
-            head[5] = first as u32;
-            kernel.words(&head);
-            let (alpha, beta) =
-                (kernel.word((scale.alpha as f32).to_bits()), kernel.word((scale.beta as f32).to_bits()));
-            kernel.key((scale.bias as u32) << 1 | (parts > 1) as u32);
-            let sa = kernel.source(a, groups)?;
-            let sb = kernel.source(b, groups)?;
-            let sc = if scale.bias { Some(kernel.source(&inputs[2], groups)?) } else { None };
-            // partial results have one dim more, counted by `part`
-            let target = match &partial {
-                Some(p) => {
-                    let (bd, md, nd) = matrix_groups(p.layout.ndim());
-                    kernel.operand(&p.arg(), &[&bd[1..], &md, &nd, &[0]], false)?
-                }
-                None => kernel.operand(&work.arg(), groups, false)?,
-            };
-            let some = Sizes { batch: count, ..sizes };
-            self.gemm(kernel, &some, parts, |names| {
-                let mut io = as_f32(&sa, names, "load_a", ["b", "m", "k"]);
-                io += &as_f32(&sb, names, "load_b", ["b", "k", "n"]);
-                io += &put_function(names, &target, sc.as_ref(), alpha, beta);
-                io
-            })?;
-        }
+        let mut kernel = Kernel::new(self, Id::MatMul);
+        kernel.words(&sizes.words(parts, self.profile.software));
+        let (alpha, beta) = (kernel.word((scale.alpha as f32).to_bits()), kernel.word((scale.beta as f32).to_bits()));
+        kernel.key((scale.bias as u32) << 1 | (parts > 1) as u32);
+        let sa = kernel.source(a, groups)?;
+        let sb = kernel.source(b, groups)?;
+        let sc = if scale.bias { Some(kernel.source(&inputs[2], groups)?) } else { None };
+        // partial results have one dim more, counted by `part`
+        let target = match &partial {
+            Some(p) => {
+                let (bd, md, nd) = matrix_groups(p.layout.ndim());
+                kernel.operand(&p.arg(), &[&bd[1..], &md, &nd, &[0]], false)?
+            }
+            None => kernel.operand(&work.arg(), groups, false)?,
+        };
+        self.gemm(kernel, &sizes, parts, |names| {
+            let mut io = as_f32(&sa, names, "load_a", ["b", "m", "k"]);
+            io += &as_f32(&sb, names, "load_b", ["b", "k", "n"]);
+            io += &put_function(names, &target, sc.as_ref(), alpha, beta);
+            io
+        })?;
         if let Some(p) = partial {
             self.sum_parts(&p, &work.arg())?;
         }

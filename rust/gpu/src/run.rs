@@ -38,17 +38,17 @@ pub fn support(prim: &Prim, dtypes: &[DType]) -> Support {
         | Prim::Cat { .. }
         | Prim::ScatterView { .. }
         | Prim::MaxPoolGrad { .. }
-        | Prim::SoftmaxGrad { .. } => Support::Native,
-        Prim::Scan { .. }
-        | Prim::Conv { .. }
-        | Prim::ConvGradInput { .. }
-        | Prim::ConvGradWeight { .. }
         | Prim::MaxPool { .. }
         | Prim::AvgPool { .. }
         | Prim::AvgPoolGrad { .. }
         | Prim::AdaptiveAvgPool { .. }
         | Prim::AdaptiveAvgPoolGrad { .. }
         | Prim::AdaptiveMaxPool { .. }
+        | Prim::SoftmaxGrad { .. } => Support::Native,
+        Prim::Conv { .. } | Prim::ConvGradInput { .. } | Prim::ConvGradWeight { .. } => {
+            if dtypes.iter().all(|d| d.is_float()) { Support::Native } else { Support::Host }
+        }
+        Prim::Scan { .. }
         | Prim::Sort { .. }
         | Prim::TopK { .. }
         | Prim::Nonzero
@@ -96,16 +96,16 @@ impl Device {
             Prim::Cat { axis } => self.cat(*axis, inputs, out),
             Prim::ScatterView { view, .. } => self.scatter_view(a, view, out),
             Prim::MaxPoolGrad { input } => self.plane_add(inputs, input, out),
+            Prim::Conv { params, .. } => self.conv(params, inputs, out),
+            Prim::ConvGradInput { params, .. } => self.conv_grad_input(params, inputs, out),
+            Prim::ConvGradWeight { params, .. } => self.conv_grad_weight(params, inputs, out),
+            Prim::MaxPool { params } => self.max_pool(params, a, outs),
+            Prim::AvgPool { params } => self.avg_pool(params, a, outs),
+            Prim::AvgPoolGrad { params, input } => self.avg_pool_grad(params, input, a, outs),
+            Prim::AdaptiveAvgPool { out } => self.adaptive_pool(false, out, a, outs),
+            Prim::AdaptiveMaxPool { out } => self.adaptive_pool(true, out, a, outs),
+            Prim::AdaptiveAvgPoolGrad { input } => self.adaptive_avg_pool_grad(input, a, outs),
             Prim::Scan { .. }
-            | Prim::Conv { .. }
-            | Prim::ConvGradInput { .. }
-            | Prim::ConvGradWeight { .. }
-            | Prim::MaxPool { .. }
-            | Prim::AvgPool { .. }
-            | Prim::AvgPoolGrad { .. }
-            | Prim::AdaptiveAvgPool { .. }
-            | Prim::AdaptiveAvgPoolGrad { .. }
-            | Prim::AdaptiveMaxPool { .. }
             | Prim::Sort { .. }
             | Prim::TopK { .. }
             | Prim::Nonzero
