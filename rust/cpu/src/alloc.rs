@@ -384,7 +384,7 @@ impl Buffer {
     #[inline]
     pub fn uninit(bytes: usize) -> Result<Buffer> {
         if bytes == 0 {
-            return Ok(Buffer { ptr: NonNull::<Aligned>::dangling().cast(), len: 0, cap: 0, owner: None });
+            return Ok(Buffer::empty());
         }
         if bytes > SMALL_MAX {
             return Ok(big(bytes)?.0);
@@ -401,6 +401,11 @@ impl Buffer {
         };
         count(cap);
         Ok(Buffer { ptr, len: bytes, cap, owner: None })
+    }
+
+    /// No memory at all.
+    pub fn empty() -> Buffer {
+        Buffer { ptr: NonNull::<Aligned>::dangling().cast(), len: 0, cap: 0, owner: None }
     }
 
     /// Memory of zeros.

@@ -45,7 +45,7 @@ pub fn map(program: &Program, shape: &[usize], leaves: &[Arg], outs: &[Arg]) -> 
     let dtypes: SmallVec<[DType; 2]> = outs.iter().map(|o| o.dtype).collect();
     let plan = compile(program, &dtypes)?;
     let order = iteration_order(shape, outs);
-    let exec = Exec::new(&plan, shape, leaves, outs, &order);
+    let exec = Exec::new(plan, shape, leaves, outs, &order);
     let grain = GRAIN / (program.cost() as usize).clamp(1, 64);
     match exec.blocked(shape, leaves, &order) {
         Some(blocks) if n >= BLOCK_FROM => exec.run_blocks(&blocks, grain),
@@ -155,8 +155,8 @@ enum Source {
 }
 
 /// A plan over operands in memory, iterated in some order of the dimensions; elements are numbered in that order.
-pub struct Exec<'a> {
-    plan: &'a Plan,
+pub struct Exec {
+    plan: Plan,
     sources: SmallVec<[Source; 8]>,
     /// Operands that must go through a tile although they are contiguous: an output overwrites them.
     staged: SmallVec<[bool; 8]>,
@@ -170,7 +170,7 @@ pub struct Exec<'a> {
 
 /// A thread's own state: scratch memory and where each place is now.
 pub struct Tiles<'a> {
-    exec: &'a Exec<'a>,
+    exec: &'a Exec,
     _scratch: Buffer,
     base: *mut u8,
     at: SmallVec<[*mut u8; 32]>,
@@ -197,8 +197,8 @@ fn overlap(a: &Arg, b: &Arg) -> bool {
     a0 < b1 && b0 < a1
 }
 
-impl<'a> Exec<'a> {
-    pub fn new(plan: &'a Plan, shape: &[usize], leaves: &[Arg], outs: &[Arg], order: &[usize]) -> Exec<'a> {
+impl Exec {
+    pub fn new(plan: Plan, shape: &[usize], leaves: &[Arg], outs: &[Arg], order: &[usize]) -> Exec {
         let mut sources: SmallVec<[Source; 8]> = SmallVec::new();
         let mut staged: SmallVec<[bool; 8]> = SmallVec::new();
         for l in leaves {
@@ -219,7 +219,7 @@ impl<'a> Exec<'a> {
         Exec::with(plan, sources, staged, outs_from)
     }
 
-    fn with(plan: &'a Plan, sources: SmallVec<[Source; 8]>, staged: SmallVec<[bool; 8]>, outs_from: usize) -> Exec<'a> {
+    fn with(plan: Plan, sources: SmallVec<[Source; 8]>, staged: SmallVec<[bool; 8]>, outs_from: usize) -> Exec {
         // nothing but contiguous memory: no tile limits the run
         let direct = sources.iter().zip(&staged).all(|(s, &st)| !st && matches!(s, Source::Memory(w) if w.is_linear()));
         let tile = if direct && plan.slots.is_empty() && plan.consts.is_empty() { RUN } else { TILE };
@@ -238,6 +238,15 @@ impl<'a> Exec<'a> {
         plan.consts.iter().for_each(|c| take(c.size));
         plan.slots.iter().for_each(|&s| take(s));
         Exec { plan, sources, staged, offsets, scratch, tile, outs_from }
+    }
+
+    /// Number of the first output's place.
+    pub fn first_out(&self) -> usize {
+        self.outs_from
+    }
+    /// Most elements of a tile.
+    pub fn tile_len(&self) -> usize {
+        self.tile
     }
 
     /// Runs the whole iteration of `n` elements.
@@ -355,7 +364,7 @@ impl<'a> Exec<'a> {
 
 impl<'a> Tiles<'a> {
     /// `most`: the most elements that a tile of this thread will have (constants are written that often).
-    pub fn new(exec: &'a Exec<'a>, most: usize) -> Result<Tiles<'a>> {
+    pub fn new(exec: &'a Exec, most: usize) -> Result<Tiles<'a>> {
         let scratch = Buffer::uninit(exec.scratch)?;
         let base = scratch.as_ptr();
         let at: SmallVec<[*mut u8; 32]> = exec.offsets.iter().map(|&o| base.wrapping_add(o)).collect();
@@ -388,7 +397,7 @@ impl<'a> Tiles<'a> {
     }
 
     /// One tile; `given` places are where the caller put them.
-    fn tile(&mut self, start: usize, n: usize, given: impl Iterator<Item = (usize, *mut u8)>) {
+    pub fn tile(&mut self, start: usize, n: usize, given: impl Iterator<Item = (usize, *mut u8)>) {
         let exec = self.exec;
         let mut skip = 0u64;
         for (i, p) in given {

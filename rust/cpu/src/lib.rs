@@ -15,6 +15,7 @@ pub mod nonzero;
 mod norm;
 mod operand;
 pub mod random;
+pub mod reader;
 mod run;
 mod scan;
 mod scatter;
