@@ -1,0 +1,349 @@
+"""Products and matrix functions by composition over matmul and the core's decompositions."""
+
+from __future__ import annotations
+
+import math
+
+import rtorch
+
+from ._register import op
+from .shape import _dim
+
+
+@op(out=True, aliases=("ger",))
+def outer(input, vec2):
+    """Outer product of two vectors."""
+    if input.dim() != 1 or vec2.dim() != 1:
+        raise RuntimeError(f"outer: Expected 1-D argument self, but got {max(input.dim(), vec2.dim())}-D")
+    return input.unsqueeze(1) * vec2.unsqueeze(0)
+
+
+@op(out=True)
+def inner(input, other):
+    """Inner product over the last dimensions."""
+    if input.dim() == 0 or other.dim() == 0:
+        return input * other
+    if input.size(-1) != other.size(-1):
+        raise RuntimeError(
+            f"inner() the last dimension must match on both input tensors but got shapes {list(input.shape)} and {list(other.shape)}"
+        )
+    return tensordot(input, other, ([-1], [-1]))
+
+
+@op(method=False)
+def tensordot(a, b, dims=2, out=None):
+    """Products summed over pairs of dims."""
+    if isinstance(dims, rtorch.Tensor):
+        dims = int(dims) if dims.numel() == 1 else dims.tolist()
+    if isinstance(dims, int):
+        if dims < 0:
+            raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
+        if dims > min(a.dim(), b.dim()):
+            raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
+        da, db = list(range(a.dim() - dims, a.dim())), list(range(dims))
+    else:
+        da, db = ([d] if isinstance(d, int) else list(d) for d in dims)
+        da, db = [_dim(d, a.dim()) for d in da], [_dim(d, b.dim()) for d in db]
+    if len(da) != len(db):
+        raise RuntimeError("both dimension lists should have same length")
+    for i, j in zip(da, db):
+        if a.size(i) != b.size(j) and 1 not in (a.size(i), b.size(j)):
+            raise RuntimeError(f"contracted dimensions need to match, but first has size {a.size(i)} in dim {i} and second has size {b.size(j)} in dim {j}")
+        if a.size(i) != b.size(j):
+            a = a.sum(i, keepdim=True) if b.size(j) == 1 else a
+            b = b.sum(j, keepdim=True) if a.size(i) == 1 else b
+    fa = [d for d in range(a.dim()) if d not in da]
+    fb = [d for d in range(b.dim()) if d not in db]
+    k = math.prod(a.size(d) for d in da)
+    left = a.permute(fa + da).reshape(math.prod(a.size(d) for d in fa), k)
+    right = b.permute(db + fb).reshape(k, math.prod(b.size(d) for d in fb))
+    r = (left @ right).reshape([a.size(d) for d in fa] + [b.size(d) for d in fb])
+    return r if out is None else rtorch._C._write_out(r, out)
+
+
+@op(out=True)
+def kron(input, other):
+    """Kronecker product."""
+    n = max(input.dim(), other.dim())
+    a = input.reshape((1,) * (n - input.dim()) + tuple(input.shape))
+    b = other.reshape((1,) * (n - other.dim()) + tuple(other.shape))
+    wide_a = [x for s in a.shape for x in (s, 1)]
+    wide_b = [x for s in b.shape for x in (1, s)]
+    return (a.reshape(wide_a) * b.reshape(wide_b)).reshape([s * t for s, t in zip(a.shape, b.shape)])
+
+
+@op(out=True)
+def vdot(input, other):
+    """Dot product, the first vector conjugated."""
+    return rtorch.dot(input.conj(), other)
+
+
+@op(out=True, inplace=True)
+def addr(input, vec1, vec2, *, beta=1, alpha=1):
+    """beta * input + alpha * outer(vec1, vec2)."""
+    if vec1.dim() != 1 or vec2.dim() != 1:
+        raise RuntimeError(f"addr: Expected 1-D argument vec1 and vec2, but got {vec1.dim()}-D and {vec2.dim()}-D")
+    return _scaled(input, beta, outer(vec1, vec2), alpha)
+
+
+def _scaled(input, beta, product, alpha):
+    """beta * input + alpha * product; input's NaN do not count when beta is 0."""
+    if alpha != 1:
+        product = product * alpha
+    if beta == 0:
+        return product
+    return (input if beta == 1 else input * beta) + product
+
+
+@op(out=True, inplace=True)
+def addmv(input, mat, vec, *, beta=1, alpha=1):
+    """beta * input + alpha * mat @ vec."""
+    if mat.dim() != 2 or vec.dim() != 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got {input.dim()}, {mat.dim()}, {vec.dim()}")
+    return _scaled(input, beta, mat.mv(vec), alpha)
+
+
+@op(out=True, inplace=True)
+def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
+    """beta * input + alpha * the sum of a batch of products."""
+    return _scaled(input, beta, rtorch.bmm(batch1, batch2).sum(0), alpha)
+
+
+@op()
+def trace(input):
+    """Sum of the diagonal of a matrix."""
+    if input.dim() != 2:
+        raise RuntimeError("trace: expected a matrix, but got tensor with dim " + str(input.dim()))
+    return input.diagonal().sum()
+
+
+@op(out=True)
+def cross(input, other, dim=None):
+    """Vector product along a dim of size 3."""
+    if dim is None:
+        shape = input.shape
+        found = [i for i, s in enumerate(shape) if s == 3]
+        if not found:
+            raise RuntimeError("no dimension of size 3 in input")
+        dim = found[0]
+    return linalg_cross(input, other, dim=dim)
+
+
+def linalg_cross(input, other, *, dim=-1):
+    """Vector product along a dim of size 3."""
+    if input.dim() != other.dim():
+        raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
+    d = _dim(dim, input.dim())
+    if input.size(d) != 3 or other.size(d) != 3:
+        raise RuntimeError(
+            f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.size(d)} and {other.size(d)}"
+        )
+    a, b = rtorch.broadcast_tensors(input, other)
+    a1, a2, a3 = a.unbind(d)
+    b1, b2, b3 = b.unbind(d)
+    return rtorch.stack([a2 * b3 - a3 * b2, a3 * b1 - a1 * b3, a1 * b2 - a2 * b1], d)
+
+
+@op(method=False)
+def chain_matmul(*matrices, out=None):
+    """Product of matrices in the cheapest order."""
+    r = multi_dot(list(matrices))
+    return r if out is None else rtorch._C._write_out(r, out)
+
+
+def multi_dot(tensors, *, out=None):
+    """Product of matrices (the ends may be vectors) in the cheapest order, by dynamic programming."""
+    n = len(tensors)
+    if n < 2:
+        raise RuntimeError("multi_dot(): expected at least 2 tensors but got " + str(n))
+    ts = list(tensors)
+    first, last = ts[0].dim() == 1, ts[-1].dim() == 1
+    if first:
+        ts[0] = ts[0].unsqueeze(0)
+    if last:
+        ts[-1] = ts[-1].unsqueeze(1)
+    for i, t in enumerate(ts):
+        if t.dim() != 2:
+            raise RuntimeError(f"multi_dot(): tensor {i} must be 2D but got {t.dim()}D")
+    sizes = [ts[0].size(0)] + [t.size(1) for t in ts]
+    for i in range(n - 1):
+        if ts[i].size(1) != ts[i + 1].size(0):
+            raise RuntimeError(f"multi_dot(): tensors {i} and {i + 1} with shapes {list(ts[i].shape)} and {list(ts[i + 1].shape)} cannot be multiplied")
+    cost = [[0] * n for _ in range(n)]
+    cut = [[0] * n for _ in range(n)]
+    for width in range(1, n):
+        for i in range(n - width):
+            j = i + width
+            cost[i][j], cut[i][j] = min(
+                (cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)
+            )
+
+    def product(i, j):
+        return ts[i] if i == j else product(i, cut[i][j]) @ product(cut[i][j] + 1, j)
+
+    r = product(0, n - 1)
+    if first:
+        r = r.squeeze(0)
+    if last:
+        r = r.squeeze(-1)
+    return r if out is None else rtorch._C._write_out(r, out)
+
+
+@op(name="matrix_power", out=True)
+def matrix_power(input, n):
+    """Integer power of square matrices by repeated squaring."""
+    if input.dim() < 2 or input.size(-1) != input.size(-2):
+        raise RuntimeError("linalg.matrix_power: A must be batches of square matrices, but they are "
+                           f"{input.size(-2) if input.dim() > 1 else 0} by {input.size(-1) if input.dim() else 0} matrices")
+    if n == 0:
+        return rtorch.eye(input.size(-1), dtype=input.dtype, device=input.device).expand(input.shape).clone()
+    if n < 0:
+        input, n = rtorch.linalg.inv(input), -n
+    result = None
+    while n:
+        if n & 1:
+            result = input if result is None else result @ input
+        n >>= 1
+        if n:
+            input = input @ input
+    return result.clone() if result is input else result
+
+
+@op(method=False)
+def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
+    """Distances between all pairs of rows."""
+    if x1.size(-1) != x2.size(-1):
+        raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1.size(-1)} X2: {x2.size(-1)}")
+    if p < 0:
+        raise RuntimeError("cdist only supports non-negative p values")
+    if compute_mode not in ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist"):
+        raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
+    d = x1.unsqueeze(-2) - x2.unsqueeze(-3)
+    if x1.size(-1) == 0:
+        return d.sum(-1)
+    return rtorch.linalg.vector_norm(d, p, -1)
+
+
+def _letters(equation):
+    """Subscripts of each operand and of the output; `...` stays one token."""
+    eq = equation.replace(" ", "")
+    left, arrow, right = eq.partition("->")
+    split = lambda s: [c for part in s.split("...") for c in (*part, "...")][:-1] if "..." in s else list(s)
+    ins = [split(s) for s in left.split(",")]
+    for s in ins:
+        for c in s:
+            if c != "..." and not c.isalpha():
+                raise RuntimeError(f"einsum(): invalid subscript given, subscripts must be in [a-zA-Z] (got '{c}')")
+    return ins, split(right) if arrow else None
+
+
+@op(method=False)
+def einsum(equation, *operands):
+    """Einstein summation; operands are contracted pairwise, the cheapest product first."""
+    if not isinstance(equation, str):  # the sublist form: operand, subscripts, ..., output
+        args = [equation, *operands]
+        tensors, subs = args[0:-1:2] if len(args) % 2 else args[0::2], args[1::2]
+        to = lambda s: "".join("..." if x is Ellipsis else chr(65 + x if x < 26 else 71 + x) for x in s)
+        text = ",".join(to(s) for s in subs[: len(tensors)])
+        if len(args) % 2:
+            text += "->" + to(args[-1])
+        return einsum(text, *tensors)
+    ts = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    if not ts:
+        raise RuntimeError("einsum(): must provide at least one operand")
+    ins, out = _letters(equation)
+    if len(ins) != len(ts):
+        raise RuntimeError(f"einsum(): {'fewer' if len(ts) > len(ins) else 'more'} operands were provided than specified in the equation")
+    wide = max((t.dim() - len(s) + 1 for s, t in zip(ins, ts) if "..." in s), default=0)
+    dots = [f".{i}" for i in range(max(wide, 0))]
+    parts, sizes = [], {}
+    for k, (s, t) in enumerate(zip(ins, ts)):
+        n = t.dim() - len(s) + 1 if "..." in s else 0
+        named = [x for c in s for x in (dots[len(dots) - n :] if c == "..." else [c])]
+        if len(named) != t.dim():
+            raise RuntimeError(
+                f"einsum(): the number of subscripts in the equation ({len(s)}) does not match the number of dimensions ({t.dim()}) "
+                f"for operand {k} and no ellipsis was given"
+            )
+        names = []
+        for c in named:  # a repeated letter is a diagonal
+            if c in names:
+                i, j = names.index(c), len(names)
+                t = t.diagonal(0, i, j).movedim(-1, i)
+            else:
+                names.append(c)
+        for c, size in zip(names, t.shape):
+            old = sizes.get(c, 1)
+            if size != old and size != 1 and old != 1:
+                raise RuntimeError(
+                    f"einsum(): operands do not broadcast with remapped shapes [original->remapped]: subscript {c} has size {size} "
+                    f"for operand {k} which does not broadcast with previously seen size {old}"
+                )
+            sizes[c] = max(size, old) if 0 not in (size, old) else 0
+        parts.append((names, t))
+    if out is None:
+        flat = [c for s in ins for c in s if c != "..."]
+        out_names = dots + sorted(c for c in set(flat) if flat.count(c) == 1)
+    else:
+        out_names = [x for c in out for x in (dots if c == "..." else [c])]
+        for c in out_names:
+            if out_names.count(c) > 1:
+                raise RuntimeError(f"einsum(): output subscript {c} appears more than once in the output")
+            if c not in sizes:
+                raise RuntimeError(f"einsum(): output subscript {c} does not appear in the equation for any input operand")
+    while len(parts) > 1:
+        keep = lambda rest: set(out_names).union(*(set(p[0]) for p in rest))
+
+        def work(pair):
+            i, j = pair
+            return math.prod(sizes[c] for c in set(parts[i][0]) | set(parts[j][0]))
+
+        pairs = [(i, j) for i in range(len(parts)) for j in range(i + 1, len(parts))]
+        i, j = min(pairs, key=work)
+        rest = [p for k, p in enumerate(parts) if k not in (i, j)]
+        parts = [*rest[:i], _contract(parts[i], parts[j], keep(rest), sizes), *rest[i:]]
+    names, t = parts[0]
+    for c in [c for c in names if c not in out_names]:
+        t = t.sum(names.index(c))
+        names = [x for x in names if x != c]
+    for c in out_names:
+        if c not in names:
+            t, names = t.unsqueeze(-1), [*names, c]
+    t = t.permute([names.index(c) for c in out_names])
+    return t.expand([sizes[c] for c in out_names]) if list(t.shape) != [sizes[c] for c in out_names] else t
+
+
+def _contract(a, b, keep, sizes):
+    """Two operands as one batched matrix product over batch, left, right and summed subscripts."""
+    (na, ta), (nb, tb) = a, b
+    for names, t, other in ((na, ta, nb), (nb, tb, na)):
+        for c in [c for c in names if c not in keep and c not in other]:
+            t = t.sum(names.index(c))
+            names = [x for x in names if x != c]
+        if other is nb:
+            na, ta = names, t
+        else:
+            nb, tb = names, t
+    both = [c for c in na if c in nb]
+    summed = [c for c in both if c not in keep]
+    batch = [c for c in both if c in keep]
+    left, right = [c for c in na if c not in both], [c for c in nb if c not in both]
+
+    def arrange(t, names, order, shape):
+        t = t.permute([names.index(c) for c in order])
+        return t.expand([sizes[c] if c in both else n for c, n in zip(order, t.shape)]).reshape(shape)
+
+    size = lambda cs: math.prod(sizes[c] for c in cs)
+    if not summed:
+        grow = lambda t, names, order: t.permute([names.index(c) for c in order if c in names]).reshape(
+            [t.size(names.index(c)) if c in names else 1 for c in order]
+        )
+        order = batch + left + right
+        return order, grow(ta, na, order) * grow(tb, nb, order)
+    lsizes = [ta.size(na.index(c)) for c in left]
+    rsizes = [tb.size(nb.index(c)) for c in right]
+    x = arrange(ta, na, batch + left + summed, [size(batch), math.prod(lsizes), size(summed)])
+    y = arrange(tb, nb, batch + summed + right, [size(batch), size(summed), math.prod(rsizes)])
+    dtype = rtorch.promote_types(x.dtype, y.dtype)
+    r = rtorch.bmm(x.to(dtype), y.to(dtype))
+    return batch + left + right, r.reshape([sizes[c] for c in batch] + lsizes + rsizes)
