@@ -3,6 +3,7 @@
 
 pub mod alloc;
 mod assemble;
+mod conv;
 mod element;
 mod gather;
 pub mod gemm;

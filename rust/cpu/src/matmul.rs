@@ -1,13 +1,12 @@
 //! `Prim::MatMul` over tensors: dtypes, batches, alpha, beta and bias, prologues and epilogues.
 //! The products themselves are in `gemm`; integers have a plain loop here.
 
-use rtorch_ir::program::Inst;
 use rtorch_ir::{CType, DType, Error, Layout, Result};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::gemm::tasks::for_each;
-use crate::gemm::{Blend, Gemm, Product, Target, View, blend};
-use crate::operand::{Operand, Output, finish};
+use crate::gemm::{Blend, Gemm, Product, Target, View};
+use crate::operand::{Batched, Operand, Output, Tail, finish};
 use crate::{Arg, Epilogue, Source, threads};
 
 /// Multiply-adds that a task of a batch should have at least.
@@ -19,8 +18,8 @@ pub fn matmul(alpha: f64, beta: f64, inputs: &[Source], epilogue: Option<&Epilog
     let bias = inputs.get(2).filter(|_| beta != 0.0);
     let scale = Scale { alpha, beta, bias };
     match dtype.ctype() {
-        CType::F32 => float::<f32>(DType::F32, &scale, inputs, epilogue, outs[0]),
-        CType::F64 => float::<f64>(DType::F64, &scale, inputs, epilogue, outs[0]),
+        CType::F32 => float::<f32>(&scale, inputs, epilogue, outs[0]),
+        CType::F64 => float::<f64>(&scale, inputs, epilogue, outs[0]),
         CType::I32 => integer::<i32>(DType::I32, &scale, inputs, epilogue, outs[0]),
         CType::I64 => integer::<i64>(DType::I64, &scale, inputs, epilogue, outs[0]),
         CType::Bool | CType::C64 | CType::C128 => {
@@ -35,32 +34,8 @@ struct Scale<'a> {
     bias: Option<&'a Source<'a>>,
 }
 
-/// [batch, m, n] of a layout: the batch dimensions as one list, the last two apart.
-struct Batched {
-    batch: Layout,
-    rs: isize,
-    cs: isize,
-}
-
-impl Batched {
-    fn new(l: &Layout) -> Batched {
-        let n = l.ndim();
-        let batch = Layout::new(&l.shape[..n - 2], &l.strides[..n - 2], 0);
-        Batched { batch, rs: l.strides[n - 2], cs: l.strides[n - 1] }
-    }
-    /// Elements from the start to matrix `i`.
-    fn offset(&self, mut i: usize) -> isize {
-        let mut at = 0;
-        for (&s, &st) in self.batch.shape.iter().zip(&self.batch.strides).rev() {
-            at += (i % s) as isize * st;
-            i /= s;
-        }
-        at
-    }
-}
-
-/// Layouts of a, b, c (result) and others of the result's shape. Where b is the same for the whole batch, the batch
-/// joins the rows if all strides allow it: one large product instead of many small ones.
+/// Where b is the same for the whole batch, the batch joins the rows if the strides of a and of the others (which have
+/// the result's shape) allow it: one large product instead of many small ones.
 fn fold(a: &mut Layout, b: &mut Layout, rest: &mut [&mut Layout]) {
     let n = a.ndim();
     if n == 2 || b.shape[..n - 2].iter().zip(&b.strides).any(|(&s, &st)| s != 1 && st != 0) {
@@ -77,27 +52,23 @@ fn fold(a: &mut Layout, b: &mut Layout, rest: &mut [&mut Layout]) {
     }
 }
 
-fn float<T: Gemm>(dtype: DType, scale: &Scale, inputs: &[Source], epilogue: Option<&Epilogue>, out: Arg) -> Result<()> {
-    let result = inputs[0].dtype();
+fn float<T: Gemm>(scale: &Scale, inputs: &[Source], epilogue: Option<&Epilogue>, out: Arg) -> Result<()> {
+    let (dtype, result) = (T::DTYPE, inputs[0].dtype());
     let (mut a, mut b) = (Operand::strided(&inputs[0], dtype)?, Operand::strided(&inputs[1], dtype)?);
     let mut bias = scale.bias.map(|s| Operand::strided(s, dtype)).transpose()?;
     let n = out.layout.ndim();
     let unit = |d: usize| out.layout.shape[d] == 1 || out.layout.strides[d] == 1;
     // the result's own memory serves where it has the compute dtype and rows or columns without gaps
     let direct = out.dtype == dtype && result == dtype && (unit(n - 1) || unit(n - 2));
-    let numbered = epilogue.is_some_and(|e| e.program.values.iter().any(|v| v.0 == Inst::Index));
-    let early = epilogue.filter(|_| direct && !numbered);
     let scratch = if direct { None } else { Some(Output::dense(out, dtype)?) };
     let base = scratch.as_ref().map_or(out.base(), |s| s.as_ptr());
     let mut c = if direct { out.layout.clone() } else { Layout::contiguous(&out.layout.shape) };
     c.offset = 0;
-    let mut leaves: SmallVec<[Layout; 4]> =
-        early.map_or(SmallVec::new(), |e| e.leaves.iter().map(|l| l.layout.clone()).collect());
-    let mut rest: SmallVec<[&mut Layout; 8]> = leaves.iter_mut().collect();
-    rest.push(&mut c);
+    let mut rest: SmallVec<[&mut Layout; 2]> = smallvec![&mut c];
     rest.extend(bias.as_mut().map(|b| &mut b.layout));
     fold(&mut a.layout, &mut b.layout, &mut rest);
     drop(rest);
+    let tail = epilogue.filter(|_| direct).and_then(|e| Tail::new(e, out, &c));
     let job = Job::<T> {
         a: (a.as_ptr(), Batched::new(&a.layout)),
         b: (b.as_ptr(), Batched::new(&b.layout)),
@@ -107,12 +78,12 @@ fn float<T: Gemm>(dtype: DType, scale: &Scale, inputs: &[Source], epilogue: Opti
         k: a.layout.shape[a.layout.ndim() - 1],
         alpha: T::from_f64(scale.alpha),
         beta: T::from_f64(scale.beta),
-        epilogue: early.map(|e| (e, leaves.as_slice(), out)),
+        tail: tail.as_ref(),
     };
     job.run()?;
     match (scratch, epilogue) {
         (Some(s), e) => s.store_with(result, e),
-        (None, Some(e)) if numbered => finish(e, out, out),
+        (None, Some(e)) if tail.is_none() => finish(e, out, out),
         (None, _) => Ok(()),
     }
 }
@@ -128,8 +99,7 @@ struct Job<'a, T> {
     k: usize,
     alpha: T,
     beta: T,
-    /// With the leaves' layouts as folded, and the result.
-    epilogue: Option<(&'a Epilogue<'a>, &'a [Layout], Arg<'a>)>,
+    tail: Option<&'a Tail<'a>>,
 }
 
 // SAFETY: tasks write disjoint parts of C; the rest is only read.
@@ -173,46 +143,19 @@ impl<T: Gemm> Job<'_, T> {
         let bias = self.bias.as_ref().map(|(p, b)| view(*p, b)).map(|v| if swap { v.t() } else { v });
         let finish = |rows: [usize; 2], cols: [usize; 2]| -> Result<()> {
             if !plain {
-                let blend_at = Blend { c: c.at(0, 0).cast_mut(), ld, alpha: self.alpha, beta: self.beta, bias };
+                let (alpha, beta) = (self.alpha, self.beta);
+                let blend = Blend { rows, cols, c: c.at(0, 0).cast_mut(), ld, alpha, beta, bias };
                 // SAFETY: the region belongs to the task that finished it; the bias covers the result.
-                unsafe { blend(&blend_at, rows, cols) };
+                unsafe { T::run(&blend) };
             }
-            if let Some((e, layouts, out)) = self.epilogue {
-                let (rows, cols) = if swap { (cols, rows) } else { (rows, cols) };
-                self.epilogue(e, layouts, out, i, rows, cols)?;
-            }
-            Ok(())
+            let (rows, cols) = if swap { (cols, rows) } else { (rows, cols) };
+            self.tail.map_or(Ok(()), |t| t.run(i, rows, cols))
         };
         let finish: Option<&(dyn Fn([usize; 2], [usize; 2]) -> Result<()> + Sync)> =
-            if plain && self.epilogue.is_none() { None } else { Some(&finish) };
-        let product = Product { m, n, k: self.k, a, b, c: Target { p: c.p.cast_mut(), ld, finish } };
+            if plain && self.tail.is_none() { None } else { Some(&finish) };
+        let product = Product { m, n, k: self.k, a, b, c: Target { p: c.p.cast_mut(), ld, add: false, finish } };
         // SAFETY: the layouts cover the shapes; this matrix of C is only written here.
         unsafe { product.run() }
-    }
-
-    /// The epilogue on a region of matrix `i`, in place.
-    fn epilogue(
-        &self,
-        e: &Epilogue,
-        layouts: &[Layout],
-        out: Arg,
-        i: usize,
-        rows: [usize; 2],
-        cols: [usize; 2],
-    ) -> Result<()> {
-        let shape = [rows[1] - rows[0], cols[1] - cols[0]];
-        let window = |b: &Batched, offset: usize| {
-            let at = b.offset(i) + rows[0] as isize * b.rs + cols[0] as isize * b.cs;
-            Layout::new(&shape, &[b.rs, b.cs], (offset as isize + at) as usize)
-        };
-        let c = window(&self.c.1, out.layout.offset);
-        let windows: SmallVec<[Layout; 4]> = layouts.iter().map(|l| window(&Batched::new(l), l.offset)).collect();
-        let to = Arg { layout: &c, ..out };
-        let mut leaves: SmallVec<[Arg; 8]> = smallvec::smallvec![to];
-        for (l, layout) in e.leaves.iter().zip(&windows) {
-            leaves.push(Arg { ptr: l.ptr, dtype: l.dtype, layout });
-        }
-        crate::map(e.program, &shape, &leaves, &[to])
     }
 }
 

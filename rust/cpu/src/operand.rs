@@ -2,7 +2,9 @@
 //! suits already is used where it lies; the rest passes through scratch memory and the tile interpreter.
 //! Users: `matmul`, `conv`, `pool`, `attention`.
 
+use rtorch_ir::program::Inst;
 use rtorch_ir::{DType, Layout, Program, Result};
+use smallvec::{SmallVec, smallvec};
 
 use crate::{Arg, Buffer, Epilogue, Source, map};
 
@@ -85,6 +87,10 @@ impl<'a> Output<'a> {
     pub fn as_ptr<T>(&self) -> *mut T {
         self.p.cast()
     }
+    /// Is it written to the result's own memory?
+    pub fn is_in_place(&self) -> bool {
+        self.scratch.is_none()
+    }
     /// Brings what was written to where it belongs.
     pub fn store(self) -> Result<()> {
         if self.scratch.is_none() {
@@ -109,7 +115,76 @@ impl<'a> Output<'a> {
 
 /// Runs an epilogue from a stored result to where it belongs (which may be the same memory).
 pub fn finish(e: &Epilogue, result: Arg, to: Arg) -> Result<()> {
-    let mut leaves: smallvec::SmallVec<[Arg; 8]> = smallvec::smallvec![result];
+    let mut leaves: SmallVec<[Arg; 8]> = smallvec![result];
     leaves.extend(e.leaves.iter().copied());
     map(e.program, &to.layout.shape, &leaves, &[to])
+}
+
+/// [batch, m, n] of a layout: the batch dimensions as one list, the last two apart.
+pub struct Batched {
+    batch: Layout,
+    pub rs: isize,
+    pub cs: isize,
+}
+
+impl Batched {
+    pub fn new(l: &Layout) -> Batched {
+        let n = l.ndim();
+        let batch = Layout::new(&l.shape[..n - 2], &l.strides[..n - 2], 0);
+        Batched { batch, rs: l.strides[n - 2], cs: l.strides[n - 1] }
+    }
+    /// Elements from the start to matrix `i`.
+    pub fn offset(&self, mut i: usize) -> isize {
+        let mut at = 0;
+        for (&s, &st) in self.batch.shape.iter().zip(&self.batch.strides).rev() {
+            at += (i % s) as isize * st;
+            i /= s;
+        }
+        at
+    }
+}
+
+/// An epilogue that runs on regions of a result in place, while they are in cache.
+pub struct Tail<'a> {
+    epilogue: &'a Epilogue<'a>,
+    out: Arg<'a>,
+    /// The result, then the other leaves, each as [batch, m, n] with the offset in its storage.
+    windows: SmallVec<[(Batched, usize); 4]>,
+}
+
+impl<'a> Tail<'a> {
+    /// Of a result that is seen as `like`'s shape; None where that does not fit the layouts, or the program needs to
+    /// know where an element is, or changes the dtype: then it runs once at the end (`finish`).
+    pub fn new(epilogue: &'a Epilogue<'a>, out: Arg<'a>, like: &Layout) -> Option<Tail<'a>> {
+        let program = epilogue.program;
+        let numbered = program.values.iter().any(|v| v.0 == Inst::Index);
+        if numbered || program.leaves[0] != out.dtype || program.dtype(program.outputs[0]) != out.dtype {
+            return None;
+        }
+        let layouts = std::iter::once(out.layout).chain(epilogue.leaves.iter().map(|l| l.layout));
+        let windows = layouts.map(|l| {
+            let offset = l.offset;
+            l.reshape(&like.shape).map(|l| (Batched::new(&l), offset))
+        });
+        Some(Tail { epilogue, out, windows: windows.collect::<Option<_>>()? })
+    }
+
+    /// On rows and columns of matrix `i`.
+    pub fn run(&self, i: usize, rows: [usize; 2], cols: [usize; 2]) -> Result<()> {
+        let shape = [rows[1] - rows[0], cols[1] - cols[0]];
+        let layouts: SmallVec<[Layout; 4]> = self
+            .windows
+            .iter()
+            .map(|(b, offset)| {
+                let at = b.offset(i) + rows[0] as isize * b.rs + cols[0] as isize * b.cs;
+                Layout::new(&shape, &[b.rs, b.cs], (*offset as isize + at) as usize)
+            })
+            .collect();
+        let to = Arg { layout: &layouts[0], ..self.out };
+        let mut leaves: SmallVec<[Arg; 8]> = smallvec![to];
+        for (l, layout) in self.epilogue.leaves.iter().zip(&layouts[1..]) {
+            leaves.push(Arg { ptr: l.ptr, dtype: l.dtype, layout });
+        }
+        map(self.epilogue.program, &shape, &leaves, &[to])
+    }
 }

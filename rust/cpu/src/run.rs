@@ -10,6 +10,9 @@ use crate::{Arg, Epilogue, Source};
 pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[Arg]) -> Result<()> {
     match prim {
         Prim::MatMul { alpha, beta, .. } => crate::matmul::matmul(*alpha, *beta, inputs, epilogue, outs),
+        Prim::Conv { params, .. } => crate::conv::conv(params, inputs, epilogue, outs),
+        Prim::ConvGradInput { params, .. } => crate::conv::conv_grad_input(params, inputs, outs),
+        Prim::ConvGradWeight { params, .. } => crate::conv::conv_grad_weight(params, inputs, outs),
         Prim::Gather { axis } => crate::gather::gather(*axis, inputs, outs),
         Prim::Scatter { axis, op } => crate::scatter::scatter(*axis, *op, inputs, outs),
         Prim::IndexSelect { axis } => crate::gather::index_select(*axis, inputs, outs),
@@ -34,9 +37,6 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         Prim::Reduce { .. }
         | Prim::Extreme { .. }
         | Prim::VarMean { .. }
-        | Prim::Conv { .. }
-        | Prim::ConvGradInput { .. }
-        | Prim::ConvGradWeight { .. }
         | Prim::MaxPool { .. }
         | Prim::MaxPoolGrad { .. }
         | Prim::AvgPool { .. }

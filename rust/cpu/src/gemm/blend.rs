@@ -2,10 +2,13 @@
 //! Programs that follow (epilogues) are the tile interpreter's.
 
 use super::View;
+use super::kernel::Body;
 use super::lanes::{Lanes, Real};
 
-/// C's rows are `ld` apart; the bias has any strides (0 where it is broadcast).
+/// The region `rows` x `cols`. C's rows are `ld` apart; the bias has any strides (0 where it is broadcast).
 pub struct Blend<T> {
+    pub rows: [usize; 2],
+    pub cols: [usize; 2],
     pub c: *mut T,
     pub ld: usize,
     pub alpha: T,
@@ -16,7 +19,8 @@ pub struct Blend<T> {
 /// # Safety
 /// The region lies within C and the bias, and nobody else touches it; the instruction set of `V` was detected.
 #[inline(always)]
-pub unsafe fn blend<V: Lanes>(b: &Blend<V::T>, rows: [usize; 2], cols: [usize; 2]) {
+unsafe fn blend<V: Lanes>(b: &Blend<V::T>) {
+    let (rows, cols) = (b.rows, b.cols);
     for i in rows[0]..rows[1] {
         // SAFETY: as the caller's.
         unsafe {
@@ -54,5 +58,14 @@ pub unsafe fn blend<V: Lanes>(b: &Blend<V::T>, rows: [usize; 2], cols: [usize; 2
                 j += V::N;
             }
         }
+    }
+}
+
+impl<T: Real> Body<T> for &Blend<T> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<V: Lanes<T = T>>(self) {
+        // SAFETY: as the caller's.
+        unsafe { blend::<V>(self) }
     }
 }

@@ -2,6 +2,7 @@
 //! matrix times vector, a few rows times a transposed matrix) and `axpys` (a few rows times a matrix whose rows are
 //! read once, front to back). Everything else is tiles (`kernel`).
 
+use super::kernel::Body;
 use super::lanes::{Lanes, Real};
 
 /// C[i, j] = sum over k of A[i, k] B[j, k]; `c` has any strides.
@@ -64,7 +65,7 @@ unsafe fn dot_tile<V: Lanes, const M: usize, const N: usize>(d: &Dots<V::T>, i: 
 /// # Safety
 /// The struct's pointers must be good for its sizes, and the instruction set of `V` detected.
 #[inline(always)]
-pub unsafe fn dots<V: Lanes>(d: &Dots<V::T>) {
+unsafe fn dots<V: Lanes>(d: &Dots<V::T>) {
     // 4 x 4 accumulators and 5 operands fit 32 registers, 2 x 4 fit 16
     let wide = V::ROWS > 8;
     let mut j = 0;
@@ -121,7 +122,7 @@ const TOGETHER: usize = 4;
 /// # Safety
 /// As for `dots`.
 #[inline(always)]
-pub unsafe fn axpys<V: Lanes>(d: &Axpys<V::T>) {
+unsafe fn axpys<V: Lanes>(d: &Axpys<V::T>) {
     let mut p = 0;
     while p < d.k {
         let rows = (d.k - p).min(TOGETHER);
@@ -185,5 +186,23 @@ pub unsafe fn fill_zero<T: Real>(c: *mut T, rs: isize, cs: isize, m: usize, n: u
             // SAFETY: the caller vouches for C.
             unsafe { *c.wrapping_offset(rs * i as isize + cs * j as isize) = T::ZERO };
         }
+    }
+}
+
+impl<T: Real> Body<T> for &Dots<T> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<V: Lanes<T = T>>(self) {
+        // SAFETY: as the caller's.
+        unsafe { dots::<V>(self) }
+    }
+}
+
+impl<T: Real> Body<T> for &Axpys<T> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<V: Lanes<T = T>>(self) {
+        // SAFETY: as the caller's.
+        unsafe { axpys::<V>(self) }
     }
 }

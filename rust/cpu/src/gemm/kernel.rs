@@ -2,10 +2,9 @@
 //! One body, inlined into a function per (instruction set, rows, registers per row) and found through `kernels`.
 //! Who packs and blocks: `pack` and the driver in `mod`.
 
-use super::blend::Blend;
-use super::dot::{Axpys, Dots};
+use rtorch_ir::DType;
+
 use super::lanes::{Lanes, Plain, Real};
-use super::pack::Panel;
 use crate::simd::detect::{Capability, capability};
 
 /// What a tile works on. `a`: columns of `m` values, `lda` apart; `b`: rows of `n` values (readable up to the tile's
@@ -79,13 +78,6 @@ pub struct Kernels<T: 'static> {
     pub lanes: usize,
     /// `tiles[w - 1][m - 1]`: m rows of w registers.
     pub tiles: [&'static [Kernel<T>]; 2],
-    pub pack: unsafe fn(&Panel<T>),
-    /// `dot::dots`: rows of A with rows of B, both along k.
-    pub dots: unsafe fn(&Dots<T>),
-    /// `dot::axpys`: a few rows of A with B, whose rows lie along n.
-    pub axpys: unsafe fn(&Axpys<T>),
-    /// `blend::blend`.
-    pub blend: unsafe fn(&Blend<T>, [usize; 2], [usize; 2]),
 }
 
 impl<T> Kernels<T> {
@@ -98,9 +90,23 @@ impl<T> Kernels<T> {
     }
 }
 
+/// Code over registers, compiled for every instruction set. `run` must be `#[inline(always)]`.
+pub trait Body<T: Real> {
+    type Out;
+    /// # Safety
+    /// The instruction set of `V` was detected; what the body's own fields point to is as it says.
+    unsafe fn run<V: Lanes<T = T>>(self) -> Self::Out;
+}
+
 /// A compute type with its kernels for this machine.
 pub trait Gemm: Real {
+    const DTYPE: DType;
     fn kernels() -> &'static Kernels<Self>;
+    /// Runs a body compiled for this machine's instruction set.
+    ///
+    /// # Safety
+    /// The body's fields are as it says.
+    unsafe fn run<B: Body<Self>>(body: B) -> B::Out;
 }
 
 macro_rules! kernels {
@@ -117,35 +123,17 @@ macro_rules! kernels {
                 // SAFETY: as the caller's.
                 unsafe { tile::<$lanes, M, 2>(t) }
             }
+            /// Enters code compiled for the instruction set.
             $(#[$feature])?
-            unsafe fn pack(p: &Panel<$t>) {
+            pub unsafe fn enter<B: Body<$t>>(body: B) -> B::Out {
                 // SAFETY: as the caller's.
-                unsafe { crate::gemm::pack::pack::<$lanes>(p) }
-            }
-            $(#[$feature])?
-            unsafe fn dots(d: &Dots<$t>) {
-                // SAFETY: as the caller's.
-                unsafe { crate::gemm::dot::dots::<$lanes>(d) }
-            }
-            $(#[$feature])?
-            unsafe fn axpys(d: &Axpys<$t>) {
-                // SAFETY: as the caller's.
-                unsafe { crate::gemm::dot::axpys::<$lanes>(d) }
-            }
-            $(#[$feature])?
-            unsafe fn blend(b: &Blend<$t>, rows: [usize; 2], cols: [usize; 2]) {
-                // SAFETY: as the caller's.
-                unsafe { crate::gemm::blend::blend::<$lanes>(b, rows, cols) }
+                unsafe { body.run::<$lanes>() }
             }
             pub static KERNELS: Kernels<$t> = Kernels {
                 rows: <$lanes>::ROWS,
                 width: 2 * <$lanes>::N,
                 lanes: <$lanes>::N,
                 tiles: [&[$(one::<$m>),*], &[$(two::<$m>),*]],
-                pack,
-                dots,
-                axpys,
-                blend,
             };
         }
     };
@@ -158,35 +146,43 @@ kernels!(plain64, Plain<f64, 4>, f64, [1 2 3 4]);
 mod x86 {
     use super::*;
     use crate::gemm::lanes::{Avx2F32, Avx2F64, Avx512F32, Avx512F64};
-    kernels!(avx512_32, Avx512F32, f32, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], #[target_feature(enable = "avx512f")]);
-    kernels!(avx512_64, Avx512F64, f64, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], #[target_feature(enable = "avx512f")]);
-    kernels!(avx2_32, Avx2F32, f32, [1 2 3 4 5 6], #[target_feature(enable = "avx2,fma")]);
-    kernels!(avx2_64, Avx2F64, f64, [1 2 3 4 5 6], #[target_feature(enable = "avx2,fma")]);
+    kernels!(avx512_32, Avx512F32, f32, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]);
+    kernels!(avx512_64, Avx512F64, f64, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]);
+    kernels!(avx2_32, Avx2F32, f32, [1 2 3 4 5 6], #[target_feature(enable = "avx2,fma,f16c")]);
+    kernels!(avx2_64, Avx2F64, f64, [1 2 3 4 5 6], #[target_feature(enable = "avx2,fma,f16c")]);
 }
 
-impl Gemm for f32 {
-    fn kernels() -> &'static Kernels<f32> {
-        match capability() {
-            #[cfg(target_arch = "x86_64")]
-            Capability::Avx512 => &x86::avx512_32::KERNELS,
-            #[cfg(target_arch = "x86_64")]
-            Capability::Avx2 => &x86::avx2_32::KERNELS,
-            Capability::Baseline => &plain32::KERNELS,
-            #[cfg(not(target_arch = "x86_64"))]
-            Capability::Avx512 | Capability::Avx2 => &plain32::KERNELS,
+macro_rules! gemm {
+    ($t:ty, $dtype:ident, $avx512:ident, $avx2:ident, $plain:ident) => {
+        impl Gemm for $t {
+            const DTYPE: DType = DType::$dtype;
+            fn kernels() -> &'static Kernels<$t> {
+                match capability() {
+                    #[cfg(target_arch = "x86_64")]
+                    Capability::Avx512 => &x86::$avx512::KERNELS,
+                    #[cfg(target_arch = "x86_64")]
+                    Capability::Avx2 => &x86::$avx2::KERNELS,
+                    Capability::Baseline => &$plain::KERNELS,
+                    #[cfg(not(target_arch = "x86_64"))]
+                    Capability::Avx512 | Capability::Avx2 => &$plain::KERNELS,
+                }
+            }
+            unsafe fn run<B: Body<$t>>(body: B) -> B::Out {
+                // SAFETY: as the caller's; the capability was detected.
+                unsafe {
+                    match capability() {
+                        #[cfg(target_arch = "x86_64")]
+                        Capability::Avx512 => x86::$avx512::enter(body),
+                        #[cfg(target_arch = "x86_64")]
+                        Capability::Avx2 => x86::$avx2::enter(body),
+                        Capability::Baseline => $plain::enter(body),
+                        #[cfg(not(target_arch = "x86_64"))]
+                        Capability::Avx512 | Capability::Avx2 => $plain::enter(body),
+                    }
+                }
+            }
         }
-    }
+    };
 }
-impl Gemm for f64 {
-    fn kernels() -> &'static Kernels<f64> {
-        match capability() {
-            #[cfg(target_arch = "x86_64")]
-            Capability::Avx512 => &x86::avx512_64::KERNELS,
-            #[cfg(target_arch = "x86_64")]
-            Capability::Avx2 => &x86::avx2_64::KERNELS,
-            Capability::Baseline => &plain64::KERNELS,
-            #[cfg(not(target_arch = "x86_64"))]
-            Capability::Avx512 | Capability::Avx2 => &plain64::KERNELS,
-        }
-    }
-}
+gemm!(f32, F32, avx512_32, avx2_32, plain32);
+gemm!(f64, F64, avx512_64, avx2_64, plain64);

@@ -53,6 +53,14 @@ pub trait Lanes: Copy {
     /// The first `n` lanes, zeros behind them.
     unsafe fn load_n(p: *const Self::T, n: usize) -> Self;
     unsafe fn store_n(self, p: *mut Self::T, n: usize);
+    /// Lane `i` of `lo..hi` from `p + i * step`, zeros elsewhere. What lies between two elements is readable memory.
+    #[inline(always)]
+    unsafe fn load_span(p: *const Self::T, step: isize, lo: usize, hi: usize) -> Self {
+        // SAFETY: as the caller's.
+        unsafe { scalar_span(p, step, lo, hi) }
+    }
+    /// Lanes of either; where one has a value the other has zero.
+    unsafe fn or(self, o: Self) -> Self;
     unsafe fn add(self, o: Self) -> Self;
     unsafe fn mul(self, o: Self) -> Self;
     /// `self * b + c`, fused where the instruction set fuses.
@@ -92,6 +100,19 @@ unsafe fn transpose_plain<T: Copy, const N: usize>(
             // SAFETY: the caller vouches for N elements per row and for `dst`.
             unsafe { *dst.add(j * step + i) = *src.wrapping_offset(stride * i.min(rows - 1) as isize).add(j) };
         }
+    }
+}
+
+/// Plain code for `load_span`.
+#[inline(always)]
+unsafe fn scalar_span<V: Lanes>(p: *const V::T, step: isize, lo: usize, hi: usize) -> V {
+    let mut buf = [V::T::ZERO; 16];
+    // SAFETY: the caller vouches for these elements; no register has more than 16 lanes.
+    unsafe {
+        for i in lo..hi {
+            buf[i] = *p.wrapping_offset(step * i as isize);
+        }
+        V::load(buf.as_ptr())
     }
 }
 
@@ -140,6 +161,13 @@ macro_rules! plain {
                 }
             }
             #[inline(always)]
+            unsafe fn or(mut self, o: Self) -> Self {
+                for i in 0..$n {
+                    self.0[i] = <$t>::from_bits(self.0[i].to_bits() | o.0[i].to_bits());
+                }
+                self
+            }
+            #[inline(always)]
             unsafe fn add(mut self, o: Self) -> Self {
                 for i in 0..$n {
                     self.0[i] += o.0[i];
@@ -176,12 +204,12 @@ pub use x86::{Avx2F32, Avx2F64, Avx512F32, Avx512F64};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Lanes, transpose_plain};
+    use super::{Lanes, scalar_span, transpose_plain};
     use std::arch::x86_64::*;
 
     macro_rules! lanes {
         ($name:ident $t:ty, $n:literal, $rows:literal, $reg:ty, $zero:ident, $set1:ident, $load:ident, $store:ident,
-         $add:ident, $mul:ident, $fma:ident, $part:item $part2:item $transpose:item) => {
+         $add:ident, $mul:ident, $fma:ident, $or:ident, $($extra:item)*) => {
             #[derive(Clone, Copy)]
             pub struct $name($reg);
             impl Lanes for $name {
@@ -223,15 +251,18 @@ mod x86 {
                     // SAFETY: as above.
                     $name(unsafe { $fma(self.0, b.0, c.0) })
                 }
-                $part
-                $part2
-                $transpose
+                #[inline(always)]
+                unsafe fn or(self, o: Self) -> Self {
+                    // SAFETY: as above.
+                    $name(unsafe { $or(self.0, o.0) })
+                }
+                $($extra)*
             }
         };
     }
 
     lanes!(Avx512F32 f32, 16, 14, __m512, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
-        _mm512_add_ps, _mm512_mul_ps, _mm512_fmadd_ps,
+        _mm512_add_ps, _mm512_mul_ps, _mm512_fmadd_ps, _mm512_or_ps,
         #[inline(always)]
         unsafe fn load_n(p: *const f32, n: usize) -> Self {
             // SAFETY: masked lanes are not read.
@@ -243,13 +274,30 @@ mod x86 {
             unsafe { _mm512_mask_storeu_ps(p, mask16(n), self.0) }
         }
         #[inline(always)]
+        unsafe fn load_span(p: *const f32, step: isize, lo: usize, hi: usize) -> Self {
+            // SAFETY: masked lanes are not read; between two elements memory is readable, as the caller vouches.
+            unsafe {
+                if step == 1 {
+                    return Avx512F32(_mm512_maskz_loadu_ps(mask16(hi) & !mask16(lo), p));
+                }
+                if step == 2 && lo < hi {
+                    let mask = ((1u64 << (2 * hi - 1)) - 1) & !((1u64 << (2 * lo)) - 1);
+                    let a = _mm512_maskz_loadu_ps(mask as u16, p);
+                    let b = _mm512_maskz_loadu_ps((mask >> 16) as u16, p.wrapping_add(16));
+                    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+                    return Avx512F32(_mm512_permutex2var_ps(a, even, b));
+                }
+                scalar_span(p, step, lo, hi)
+            }
+        }
+        #[inline(always)]
         unsafe fn transpose(src: *const f32, stride: isize, rows: usize, dst: *mut f32, step: usize) {
             // SAFETY: the caller vouches for the rows and for `dst`.
             unsafe { transpose16(src, stride, rows, dst, step) }
         }
     );
     lanes!(Avx512F64 f64, 8, 14, __m512d, _mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd,
-        _mm512_add_pd, _mm512_mul_pd, _mm512_fmadd_pd,
+        _mm512_add_pd, _mm512_mul_pd, _mm512_fmadd_pd, _mm512_or_pd,
         #[inline(always)]
         unsafe fn load_n(p: *const f64, n: usize) -> Self {
             // SAFETY: masked lanes are not read.
@@ -267,7 +315,7 @@ mod x86 {
         }
     );
     lanes!(Avx2F32 f32, 8, 6, __m256, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
-        _mm256_add_ps, _mm256_mul_ps, _mm256_fmadd_ps,
+        _mm256_add_ps, _mm256_mul_ps, _mm256_fmadd_ps, _mm256_or_ps,
         #[inline(always)]
         unsafe fn load_n(p: *const f32, n: usize) -> Self {
             // SAFETY: masked lanes are not read; the table holds 8 integers from any start used here.
@@ -279,13 +327,24 @@ mod x86 {
             unsafe { _mm256_maskstore_ps(p, _mm256_loadu_si256(MASK32.as_ptr().add(8 - n).cast()), self.0) }
         }
         #[inline(always)]
+        unsafe fn load_span(p: *const f32, step: isize, lo: usize, hi: usize) -> Self {
+            // SAFETY: masked lanes are not read.
+            unsafe {
+                if step == 1 {
+                    let below = |n: usize| _mm256_loadu_si256(MASK32.as_ptr().add(8 - n).cast());
+                    return Avx2F32(_mm256_maskload_ps(p, _mm256_andnot_si256(below(lo), below(hi))));
+                }
+                scalar_span(p, step, lo, hi)
+            }
+        }
+        #[inline(always)]
         unsafe fn transpose(src: *const f32, stride: isize, rows: usize, dst: *mut f32, step: usize) {
             // SAFETY: as the caller's.
             unsafe { transpose_plain::<f32, 8>(src, stride, rows, dst, step) }
         }
     );
     lanes!(Avx2F64 f64, 4, 6, __m256d, _mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd,
-        _mm256_add_pd, _mm256_mul_pd, _mm256_fmadd_pd,
+        _mm256_add_pd, _mm256_mul_pd, _mm256_fmadd_pd, _mm256_or_pd,
         #[inline(always)]
         unsafe fn load_n(p: *const f64, n: usize) -> Self {
             // SAFETY: masked lanes are not read; the table holds 4 integers from any start used here.

@@ -14,14 +14,14 @@ pub mod tasks;
 use rtorch_ir::Result;
 
 pub use blend::Blend;
-pub use kernel::{Gemm, Kernels, Tile};
+pub use kernel::{Body, Gemm, Kernels, Tile};
 use pack::{Panel, SLACK};
 use tasks::{Stop, for_each};
 
 use crate::{Buffer, threads};
 
 /// Values of k in a block: a panel of B (32 columns of f32) then takes 32 KB, which with a panel of A fits 48 KB of L1.
-const KC: usize = 256;
+pub const KC: usize = 256;
 /// Panels of A packed at once: 12 * 14 rows * 256 * 4 bytes = 168 KB of L2 (1 MB on Zen 5).
 const MC_PANELS: usize = 12;
 /// Panels of B packed at once by a task: 32 * 32 KB = 1 MB.
@@ -98,18 +98,16 @@ impl<T: Gemm> Panels<T> for Strided<T> {
             return (src, along as usize);
         }
         // SAFETY: the caller vouches for `dst`; the view covers the panel.
-        unsafe { (T::kernels().pack)(&Panel { src, across, along, width, k, dst, step }) };
+        unsafe { T::run(&Panel { src, across, along, width, k, dst, step }) };
         (dst, step)
     }
 }
 
-/// Panels that were packed beforehand, blocks of `KC` one after the other, panels of `step` columns within a block.
+/// Panels that were packed beforehand: block after block of `KC` along k, `block` values each.
 pub struct Packed<T> {
     pub p: *const T,
-    pub step: usize,
-    /// Number of columns, rounded up to whole panels.
-    pub columns: usize,
-    /// The first column.
+    pub block: usize,
+    /// The first column (or row).
     pub from: usize,
 }
 
@@ -117,8 +115,38 @@ pub struct Packed<T> {
 unsafe impl<T> Sync for Packed<T> {}
 
 impl<T: Gemm> Panels<T> for Packed<T> {
-    unsafe fn panel(&self, at: usize, _: usize, k0: usize, k: usize, _: *mut T, _: usize) -> (*const T, usize) {
-        (self.p.wrapping_add(self.columns * k0 + (at - self.from) * k), self.step)
+    unsafe fn panel(&self, at: usize, _: usize, k0: usize, k: usize, _: *mut T, step: usize) -> (*const T, usize) {
+        (self.p.wrapping_add(self.block * (k0 / KC) + (at - self.from) * k), step)
+    }
+}
+
+/// All of A's panels, packed.
+pub struct PackedRows<T> {
+    scratch: Scratch<T>,
+    block: usize,
+}
+
+impl<T: Gemm> PackedRows<T> {
+    pub fn new(a: View<T>, rows: Rows, m: usize, k: usize) -> Result<PackedRows<T>> {
+        let block = m * KC + SLACK;
+        let scratch = Scratch::<T>::new(block * k.div_ceil(KC))?;
+        let dst = View::new(scratch.as_ptr().cast_const(), 1, 0);
+        let a = Strided { view: a, direct: false };
+        for_each(k.div_ceil(KC), &|b, _| {
+            let kc = (k - b * KC).min(KC);
+            for i in 0..rows.panels {
+                let (r0, r1) = (rows.start(i), rows.start(i + 1));
+                let dst = dst.at(block * b + r0 * kc, 0).cast_mut();
+                // SAFETY: blocks do not overlap, their slack included; what a panel writes behind its end, the next
+                // one overwrites.
+                unsafe { a.panel(r0, r1 - r0, b * KC, kc, dst, r1 - r0) };
+            }
+            Ok(())
+        })?;
+        Ok(PackedRows { scratch, block })
+    }
+    pub fn panels(&self) -> Packed<T> {
+        Packed { p: self.scratch.as_ptr(), block: self.block, from: 0 }
     }
 }
 
@@ -144,6 +172,8 @@ impl Rows {
 pub struct Target<'a, T> {
     pub p: *mut T,
     pub ld: usize,
+    /// Add to what C holds.
+    pub add: bool,
     pub finish: Option<&'a (dyn Fn([usize; 2], [usize; 2]) -> Result<()> + Sync)>,
 }
 
@@ -206,7 +236,7 @@ pub unsafe fn block<T: Gemm>(
                         let (r0, r1) = (rows.start(i), rows.start(i + 1));
                         let ((a, lda), (b, ldb)) = (as_[i - ic], bs[s]);
                         let p = c.p.wrapping_add(r0 * c.ld + j);
-                        let t = Tile { k: kc, a, lda, b, ldb, c: p, ldc: c.ld, n, add: k0 > 0 };
+                        let t = Tile { k: kc, a, lda, b, ldb, c: p, ldc: c.ld, n, add: c.add || k0 > 0 };
                         // SAFETY: panels are as the tile needs them, C as the caller vouches.
                         unsafe { kn.run(r1 - r0, &t) };
                     }
@@ -345,7 +375,7 @@ impl<T: Gemm> Product<'_, T> {
                 }
                 Ok(())
             })?;
-            let b = Packed { p: dst.at(0, 0), step: width, columns, from: from * width };
+            let b = Packed { p: dst.at(0, 0), block: columns * KC, from: from * width };
             let cols = [from * width, (to * width).min(self.n)];
             for_each(rows.panels.div_ceil(MC_PANELS), &|t, stop| {
                 let at = Region { rows: [t * MC_PANELS, ((t + 1) * MC_PANELS).min(rows.panels)], cols };
@@ -385,7 +415,7 @@ impl<T: Gemm> Product<'_, T> {
                     cs: c.cs,
                 };
                 // SAFETY: as the caller's; the tasks' columns are disjoint.
-                unsafe { (kn.dots)(&d) };
+                unsafe { T::run(&d) };
                 Ok(())
             })?;
             self.finish_all()?;
@@ -411,7 +441,7 @@ impl<T: Gemm> Product<'_, T> {
                     ldc: self.c.ld as isize,
                 };
                 // SAFETY: as the caller's; the tasks' columns are disjoint.
-                unsafe { (kn.axpys)(&d) };
+                unsafe { T::run(&d) };
                 Ok(())
             })?;
             self.finish_all()?;
@@ -445,13 +475,4 @@ impl<T> Scratch<T> {
     pub fn as_ptr(&self) -> *mut T {
         self.buffer.as_ptr().cast()
     }
-}
-
-/// alpha * C + beta * bias on a region of C.
-///
-/// # Safety
-/// The region lies within C and the bias, and nobody else touches it.
-pub unsafe fn blend<T: Gemm>(b: &Blend<T>, rows: [usize; 2], cols: [usize; 2]) {
-    // SAFETY: as the caller's; these kernels were chosen for this machine.
-    unsafe { (T::kernels().blend)(b, rows, cols) }
 }

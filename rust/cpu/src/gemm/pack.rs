@@ -1,6 +1,7 @@
 //! Packing: a panel of an operand, `width` values for each k, written so that a tile reads it front to back.
 //! A's panels and B's are the same thing seen from two sides. Convolution has a packer of its own (`conv::patches`).
 
+use super::kernel::Body;
 use super::lanes::{Lanes, Real};
 
 /// Source element (x, p) lies at `src + x * across + p * along`, and goes to `dst + p * step + x`. Values up to `step`
@@ -22,7 +23,7 @@ pub const SLACK: usize = 16;
 /// # Safety
 /// The pointers must be good for what the struct says (and `SLACK` more in `dst`), the instruction set of `V` detected.
 #[inline(always)]
-pub unsafe fn pack<V: Lanes>(p: &Panel<V::T>) {
+unsafe fn pack<V: Lanes>(p: &Panel<V::T>) {
     // SAFETY: as the caller's.
     unsafe {
         if p.across == 1 {
@@ -100,5 +101,14 @@ unsafe fn scalar<T: Real>(p: &Panel<T>, from: usize, to: usize) {
                 *d.add(x) = T::ZERO;
             }
         }
+    }
+}
+
+impl<T: Real> Body<T> for &Panel<T> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<V: Lanes<T = T>>(self) {
+        // SAFETY: as the caller's.
+        unsafe { pack::<V>(self) }
     }
 }
