@@ -19,12 +19,7 @@ impl Case {
         for d in 0..stride.len() {
             y.push(window_count(x[2 + d], w[2 + d], stride[d], padding[d], dilation[d]));
         }
-        let params = ConvParams {
-            stride: stride.into(),
-            padding: padding.into(),
-            dilation: dilation.into(),
-            groups,
-        };
+        let params = ConvParams { stride: stride.into(), padding: padding.into(), dilation: dilation.into(), groups };
         Case { x: x.to_vec(), w: w.to_vec(), y, params }
     }
 

@@ -203,7 +203,9 @@ pub unsafe fn block<T: Gemm>(
     let kn = T::kernels();
     let width = kn.width;
     let kc_max = k.min(KC);
-    let strips = (at.cols[1] - at.cols[0]).div_ceil(width).min(NC_PANELS);
+    // a panel of B that one block of A's rows uses up is packed over the last one, and stays in L1
+    let once = at.rows[1] - at.rows[0] <= MC_PANELS;
+    let strips = if once { 1 } else { (at.cols[1] - at.cols[0]).div_ceil(width).min(NC_PANELS) };
     let a_size = ((at.rows[1] - at.rows[0]).min(MC_PANELS) * kn.rows * kc_max + SLACK).next_multiple_of(ALIGNED);
     let scratch = Scratch::<T>::new(a_size + strips * width * kc_max + SLACK)?;
     let (pa, pb) = (scratch.as_ptr(), scratch.as_ptr().wrapping_add(a_size));
@@ -230,7 +232,9 @@ pub unsafe fn block<T: Gemm>(
                     if ic == at.rows[0] {
                         // packed when first needed: it is in L1 for the first row of tiles
                         // SAFETY: the scratch has room for `strips` panels.
-                        bs[s] = unsafe { b.panel(j, n, k0, kc, pb.wrapping_add(s * width * kc), width) };
+                        bs[s] = unsafe {
+                            b.panel(j, n, k0, kc, pb.wrapping_add(if once { 0 } else { s * width * kc }), width)
+                        };
                     }
                     for i in ic..ic_end {
                         let (r0, r1) = (rows.start(i), rows.start(i + 1));
