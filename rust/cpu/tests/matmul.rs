@@ -2,7 +2,9 @@
 
 mod tensors;
 
-use rtorch_ir::{DType, Layout, Prim};
+use rtorch_cpu::{Epilogue, Source, run};
+use rtorch_ir::program::{Ex, build, ex};
+use rtorch_ir::{DType, Layout, Prim, Program};
 use tensors::{Rng, Tensor, call, call_into, some_layout};
 
 const PLAIN: Prim = Prim::MatMul { bias: false, alpha: 1.0, beta: 1.0 };
@@ -121,4 +123,89 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
             first.get_or_insert(c);
         }
     }
+}
+
+#[test]
+fn integers_wrap_and_halves_round_once() {
+    let mut rng = Rng(6);
+    for dtype in [DType::I64, DType::I32, DType::U8, DType::F16, DType::BF16] {
+        for (m, n, k) in [(5, 7, 9), (40, 33, 20), (1, 4, 3), (4, 1, 0)] {
+            let a = Tensor::random(some_layout(&[2, m, k], &mut rng), dtype, &mut rng);
+            let b = Tensor::random(some_layout(&[2, k, n], &mut rng), dtype, &mut rng);
+            let c = &call(&PLAIN, &[&a, &b], &[(&[2, m, n], dtype)])[0];
+            c.compare(&format!("{dtype:?} {m} {n} {k}"), 0.0, |i| {
+                let v = product(&a, &b, i);
+                match dtype {
+                    DType::U8 => (v as i64 as u8) as f64,
+                    DType::F16 => half::f16::from_f64(v).to_f64(),
+                    DType::BF16 => half::bf16::from_f64(v).to_f64(),
+                    _ => v,
+                }
+            });
+        }
+    }
+}
+
+/// x + 1, of one leaf or of two: x * y + 1.
+fn program(dtype: DType, leaves: usize, index: bool) -> Program {
+    let (mut p, out) = build(Program::new(), || {
+        let x = Ex::leaf(dtype);
+        let x = if leaves > 1 { x * Ex::leaf(dtype).cast(x.dtype()) } else { x };
+        let y = x + 1.0;
+        let y = if index { y + Ex::index().cast(y.dtype()) } else { y };
+        y.cast(dtype)
+    });
+    p.outputs.push(out.0);
+    p
+}
+
+#[test]
+fn epilogues_run_on_every_element_once() {
+    let mut rng = Rng(7);
+    for round in 0..60 {
+        let dtype = [DType::F32, DType::F64, DType::BF16][round % 3];
+        let index = round % 5 == 0;
+        let [m, n, k] = std::array::from_fn(|_| [1, 3, 20, 70, 300][rng.below(5)]);
+        let batch: &[usize] = if rng.below(2) == 0 { &[] } else { &[2] };
+        let shape = shape_of(batch, m, n);
+        let a = Tensor::random(some_layout(&shape_of(batch, m, k), &mut rng), dtype, &mut rng);
+        let b = Tensor::random(some_layout(&shape_of(batch, k, n), &mut rng), dtype, &mut rng);
+        let other = Tensor::random(some_layout(&shape, &mut rng), dtype, &mut rng);
+        let p = program(dtype, 2, index);
+        let leaves = [other.arg()];
+        let c = Tensor::zeros(&shape, dtype);
+        call_into(&PLAIN, &[&a, &b], Some(&Epilogue { program: &p, leaves: &leaves }), &[&c]);
+        let tolerance = if dtype == DType::BF16 { 0.02 } else { 1e-5 };
+        c.compare(&format!("{dtype:?} {batch:?} {m} {n} {k}"), tolerance, |i| {
+            let at = i.iter().zip(&shape).fold(0, |a, (i, s)| a * s + i);
+            product(&a, &b, i) * other.get(i) + 1.0 + if index { at as f64 } else { 0.0 }
+        });
+    }
+}
+
+#[test]
+fn prologues_and_results_of_another_dtype() {
+    let mut rng = Rng(8);
+    let a = Tensor::random(some_layout(&[3, 30, 20], &mut rng), DType::F32, &mut rng);
+    let b = Tensor::random(Layout::contiguous(&[20, 40]).broadcast_to(&[3, 20, 40]).unwrap(), DType::F32, &mut rng);
+    let (pa, pb) = (program(DType::F32, 2, false), Program::copy(DType::F32, DType::F32));
+    let (la, lb) = ([a.arg(), a.arg()], [b.arg()]);
+    let sources = [
+        Source { program: &pa, leaves: &la, shape: &[3, 30, 20] },
+        Source { program: &pb, leaves: &lb, shape: &[3, 20, 40] },
+    ];
+    let want = |i: &[usize]| -> f64 {
+        (0..20).map(|k| (a.get(&[i[0], i[1], k]).powi(2) + 1.0) * b.get(&[i[0], k, i[2]])).sum()
+    };
+    let c = Tensor::zeros(&[3, 30, 40], DType::F32);
+    run(&PLAIN, &sources, None, &[c.arg()]).unwrap();
+    c.compare("prologue", 1e-5, want);
+    let (mut p, out) = build(Program::new(), || {
+        let x = Ex::leaf(DType::F32);
+        ex::gt(x, x.lit(2.0))
+    });
+    p.outputs.push(out.0);
+    let c = Tensor::zeros(&[3, 30, 40], DType::Bool);
+    run(&PLAIN, &sources, Some(&Epilogue { program: &p, leaves: &[] }), &[c.arg()]).unwrap();
+    c.compare("to bool", 0.0, |i| (want(i) > 2.0) as u8 as f64);
 }
