@@ -59,7 +59,12 @@ class Linear(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input):
-        return F.linear(input, self.weight, self.bias)
+        # Attribute lookup of a parameter goes through __getattr__ and costs as much as a small product.
+        own = self._parameters
+        weight = own.get("weight")
+        if weight is None or "bias" not in own:  # computed by a hook or a parametrization
+            return F.linear(input, self.weight, self.bias)
+        return F.linear(input, weight, own["bias"])
 
     def extra_repr(self):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
