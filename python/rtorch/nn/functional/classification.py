@@ -51,6 +51,8 @@ def linear_cross_entropy(
     linear_weight (C, *out, in): with further dimensions the logits are (N, C, *out). `options` is accepted and has
     nothing to choose here.
     """
+    if linear_weight.dim() < 2:
+        raise RuntimeError(f"expected linear_weight with dimensionality at least 2, got {linear_weight.dim()}")
     classes, *out, width = linear_weight.shape
     batched = input.dim() > 1
     logits = linear(input, linear_weight.reshape(-1, width), None if linear_bias is None else linear_bias.reshape(-1))
@@ -72,18 +74,18 @@ def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, r
     return reduced(loss.mean(-1), reduction)
 
 
-def _rows(name, input, target, want):
+def _rows(input, target, want):
     """Input as (N, C) and the target with it, after PyTorch's shape checks."""
-    if input.dim() not in (1, 2) or input.size(-1) == 0:
+    if input.dim() > 2 or (input.dim() and input.size(-1) == 0):
         raise RuntimeError(
             f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}"
         )
     if list(target.shape) not in want(input):
-        raise RuntimeError(f"inconsistent target size, got: {list(target.shape)}")
+        raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
     if target.dtype != rtorch.int64:
         name = str(target.dtype).split(".")[-1]
         raise RuntimeError(f"expected scalar type Long but found {_SCALAR_TYPES.get(name, name)}")
-    return input.reshape(-1, input.size(-1))
+    return input.reshape(-1, input.size(-1)) if input.dim() else input.reshape(1, 1)
 
 
 _SCALAR_TYPES = {
@@ -102,7 +104,7 @@ _SCALAR_TYPES = {
 def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """sum over targets j and other classes i of max(0, 1 - (x_j - x_i)) / C; a target row ends at the first -1."""
     reduction = reduction_name(reduction, size_average, reduce)
-    x = _rows("multilabel_margin_loss", input, target, lambda i: [list(i.shape)])
+    x = _rows(input, target, lambda i: [list(i.shape)])
     c = x.size(1)
     t = target.reshape(-1, c)
     if t.numel() and (int(t.min()) < -1 or int(t.max()) >= c):
@@ -123,7 +125,9 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
         raise ValueError("weight must be one-dimensional")
-    x = _rows("multi_margin_loss", input, target, lambda i: [[i.size(0)]] if i.dim() == 2 else [[], [1]])
+    x = _rows(input, target, lambda i: [[i.size(0)]] if i.dim() == 2 else [[], [1]])
+    if weight is not None and weight.numel() != x.size(1):
+        raise RuntimeError(f"inconsistent weight size, expected {x.size(1)} but got {list(weight.shape)}")
     y = target.reshape(-1, 1)
     if y.numel() and (int(y.min()) < 0 or int(y.max()) >= x.size(1)):
         raise RuntimeError("multi_margin_loss: target out of range")

@@ -26,7 +26,10 @@ def pdist(input, p=2.0):
         raise RuntimeError("pdist only supports non-negative p values")
     n = input.size(0)
     i, j = rtorch.triu_indices(n, n, 1, device=input.device)
-    return rtorch.linalg.vector_norm(input[i] - input[j], p, -1)
+    difference = input[i] - input[j]
+    if p == 0:  # a count, whose gradient is zero and not missing
+        return (difference != 0).to(input.dtype).sum(-1) + (difference * 0).sum(-1)
+    return rtorch.linalg.vector_norm(difference, p, -1)
 
 
 def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):

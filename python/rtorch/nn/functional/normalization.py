@@ -12,7 +12,7 @@ layer_norm = _nn.layer_norm
 
 
 def _verify_batch_size(size):
-    if math.prod(size) // max(size[1], 1) == 1:
+    if size[0] * math.prod(size[2:]) == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {size}")
 
 
