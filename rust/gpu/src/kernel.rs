@@ -32,9 +32,10 @@ pub(crate) enum Id {
     Element,
     Pool,
     Scatter,
+    LayerNorm,
+    LayerNormGrad,
     Scan,
     Sort,
-    Rows,
 }
 
 struct Slot {

@@ -3,6 +3,7 @@
 
 mod access;
 mod adapter;
+mod attention;
 mod conv;
 mod device;
 mod emit;
@@ -12,6 +13,7 @@ mod kernel;
 mod map;
 mod matmul;
 mod memory;
+mod norm;
 mod pipeline;
 mod pool;
 mod prelude;

@@ -7,6 +7,7 @@ use rtorch_ir::{DType, Error, Prim, Result};
 use crate::device::Device;
 use crate::emit;
 use crate::matmul::Scale;
+use crate::norm::Has;
 use crate::reduce::Fold;
 use crate::{GpuArg, GpuSource};
 
@@ -44,21 +45,17 @@ pub fn support(prim: &Prim, dtypes: &[DType]) -> Support {
         | Prim::AdaptiveAvgPool { .. }
         | Prim::AdaptiveAvgPoolGrad { .. }
         | Prim::AdaptiveMaxPool { .. }
-        | Prim::SoftmaxGrad { .. } => Support::Native,
-        Prim::Conv { .. } | Prim::ConvGradInput { .. } | Prim::ConvGradWeight { .. } => {
-            if dtypes.iter().all(|d| d.is_float()) { Support::Native } else { Support::Host }
-        }
-        Prim::Scan { .. }
-        | Prim::Sort { .. }
-        | Prim::TopK { .. }
-        | Prim::Nonzero
         | Prim::LayerNorm { .. }
         | Prim::LayerNormGrad { .. }
         | Prim::BatchNorm { .. }
         | Prim::BatchNormGrad { .. }
         | Prim::Attention(_)
         | Prim::AttentionGrad(_)
-        | Prim::Linalg(_) => Support::Host,
+        | Prim::SoftmaxGrad { .. } => Support::Native,
+        Prim::Conv { .. } | Prim::ConvGradInput { .. } | Prim::ConvGradWeight { .. } => {
+            if dtypes.iter().all(|d| d.is_float()) { Support::Native } else { Support::Host }
+        }
+        Prim::Scan { .. } | Prim::Sort { .. } | Prim::TopK { .. } | Prim::Nonzero | Prim::Linalg(_) => Support::Host,
     }
 }
 
@@ -85,7 +82,7 @@ impl Device {
             Prim::MatMul { bias, alpha, beta } => {
                 self.matmul(Scale { bias: *bias, alpha: *alpha, beta: *beta }, inputs, out)
             }
-            Prim::Softmax { axis, log } => self.softmax(a, *axis, *log, out),
+            Prim::Softmax { axis, log } => self.softmax(a, *axis, *log, out, None),
             Prim::SoftmaxGrad { axis, log } => self.softmax_grad(inputs, *axis, *log, out),
             Prim::Gather { axis } => self.gather(*axis, inputs, out),
             Prim::IndexSelect { axis } => self.index(*axis, inputs, out),
@@ -105,17 +102,20 @@ impl Device {
             Prim::AdaptiveAvgPool { out } => self.adaptive_pool(false, out, a, outs),
             Prim::AdaptiveMaxPool { out } => self.adaptive_pool(true, out, a, outs),
             Prim::AdaptiveAvgPoolGrad { input } => self.adaptive_avg_pool_grad(input, a, outs),
-            Prim::Scan { .. }
-            | Prim::Sort { .. }
-            | Prim::TopK { .. }
-            | Prim::Nonzero
-            | Prim::LayerNorm { .. }
-            | Prim::LayerNormGrad { .. }
-            | Prim::BatchNorm { .. }
-            | Prim::BatchNormGrad { .. }
-            | Prim::Attention(_)
-            | Prim::AttentionGrad(_)
-            | Prim::Linalg(_) => Err(host(prim, &dtypes)),
+            Prim::LayerNorm { dims, eps, weight, bias, rms } => {
+                let has = Has { weight: *weight, bias: *bias, rms: *rms };
+                self.layer_norm(*dims, *eps, has, inputs, outs)
+            }
+            Prim::LayerNormGrad { dims, weight, rms } => self.layer_norm_grad(*dims, *weight, *rms, inputs, outs),
+            Prim::BatchNorm { eps, weight, bias } => {
+                self.batch_norm(*eps, Has { weight: *weight, bias: *bias, rms: false }, inputs, outs)
+            }
+            Prim::BatchNormGrad { eps, weight } => self.batch_norm_grad(*eps, *weight, inputs, outs),
+            Prim::Attention(p) => self.attention(p, inputs, outs),
+            Prim::AttentionGrad(p) => self.attention_grad(p, inputs, outs),
+            Prim::Scan { .. } | Prim::Sort { .. } | Prim::TopK { .. } | Prim::Nonzero | Prim::Linalg(_) => {
+                Err(host(prim, &dtypes))
+            }
         }
     }
 }
