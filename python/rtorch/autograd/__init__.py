@@ -5,8 +5,9 @@ from rtorch import _C
 
 from . import anomaly_mode, function, grad_mode
 from .anomaly_mode import detect_anomaly, set_detect_anomaly
-from .function import Function
-from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
+from .function import Function, NestedIOFunction
+from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled, set_multithreading_enabled
+from .gradcheck import GradcheckError, gradcheck, gradgradcheck
 
 __all__ = [
     "Function",
@@ -30,20 +31,14 @@ __all__ = [
 
 _Tensor = _C.Tensor
 Variable = _Tensor
-_CHECKS = ("gradcheck", "gradgradcheck", "GradcheckError")
 
 
 def __getattr__(name):
     # What training does not need is imported when first asked for.
     import importlib
 
-    if name in ("functional", "graph", "forward_ad"):
+    if name in ("functional", "graph"):
         return importlib.import_module(f"rtorch.autograd.{name}")
-    if name in _CHECKS:
-        checks = importlib.import_module("rtorch.autograd.gradcheck")
-        # All at once: the import has put the submodule where the function of the same name belongs.
-        globals().update((n, getattr(checks, n)) for n in _CHECKS)
-        return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
