@@ -114,7 +114,8 @@ fn account<'a>(ins: impl Iterator<Item = &'a Window>, outs: &[Window]) {
     count(&COUNTERS.bytes_written, outs.iter().map(Window::bytes).sum());
 }
 
-fn cpu_arg(w: &Window) -> Result<rtorch_cpu::Arg<'_>> {
+/// Host memory as the CPU's kernels take it.
+pub fn cpu_arg(w: &Window) -> Result<rtorch_cpu::Arg<'_>> {
     match &w.buf {
         Buf::Cpu(b) => Ok(rtorch_cpu::Arg { ptr: b.as_ptr(), dtype: w.dtype, layout: &w.layout }),
         #[cfg(feature = "gpu")]

@@ -34,6 +34,14 @@ impl Kernel {
         debug_assert_eq!(program.outputs.len(), 1);
         Arc::new(Kernel { program: Arc::new(program), grads: OnceLock::new() })
     }
+    /// A kernel of one leaf whose cotangent is given rather than derived: a program over its result (leaf 0) and the
+    /// result's cotangent (leaf 1), so that the leaf itself need not live until backward.
+    pub fn from_result(program: Program, derivative: Program) -> Arc<Kernel> {
+        let k = Kernel::new(program);
+        let leaves = SmallVec::from_slice(&[From::Output, From::Cotangent]);
+        let _ = k.grads.set(vec![Some(Arc::new(Grad { kernel: Kernel::new(derivative), leaves }))]);
+        k
+    }
     pub fn dtype(&self) -> DType {
         self.program.dtype(self.program.outputs[0])
     }

@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod inplace;
 pub mod kernel;
 pub mod ops;
+pub mod optim;
 pub mod stats;
 pub mod storage;
 pub mod tensor;

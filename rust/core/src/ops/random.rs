@@ -1,1 +1,0 @@
-//! Random numbers: generators and what draws from them.
