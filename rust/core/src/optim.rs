@@ -16,7 +16,6 @@ use crate::dispatch;
 use crate::inplace;
 use crate::ops::pointwise::{Arg, binary_into};
 use crate::ops::{self, convert, factory};
-use crate::storage::Buf;
 use crate::tensor::Tensor;
 
 /// Which formula, with the switches that change the program.
@@ -221,14 +220,12 @@ fn advance(step: &Tensor) -> Result<f64> {
     if step.dtype() == DType::F32 && step.numel() == 1 && !step.is_tracked() && step.device().is_cpu() {
         inplace::exclusive(step)?;
         let w = dispatch::window(step)?;
-        if let Buf::Cpu(b) = &w.buf {
-            // SAFETY: element 0 of a one-element float32 window, whose memory `exclusive` made ours to write.
-            let at = unsafe { &mut *b.as_ptr().cast::<f32>().add(w.layout.offset) };
-            *at += 1.0;
-            let now = *at as f64;
-            step.version().bump();
-            return Ok(now);
-        }
+        // SAFETY: element 0 of a one-element float32 window, whose memory `exclusive` made ours to write.
+        let at = unsafe { &mut *backend::cpu_arg(&w)?.base().cast::<f32>() };
+        *at += 1.0;
+        let now = *at as f64;
+        step.version().bump();
+        return Ok(now);
     }
     binary_into(ScalarOp::Add, Arg::T(step), Arg::S(Scalar::Float(1.0)), Some(step))?;
     Ok(convert::item(step)?.to_f64())
