@@ -7,6 +7,7 @@ pub mod conv;
 pub mod dropout;
 pub mod embedding;
 pub mod loss;
+mod lstm;
 pub mod norm;
 pub mod pad;
 pub mod pool;
