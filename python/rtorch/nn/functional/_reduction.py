@@ -2,8 +2,6 @@
 
 import warnings
 
-import rtorch
-
 
 def reduction_name(reduction, size_average=None, reduce=None):
     """The name that the deprecated `size_average` and `reduce` stand for, or `reduction` itself, checked."""
@@ -36,7 +34,3 @@ def warn_if_sizes_differ(input, target):
             "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
             stacklevel=3,
         )
-
-
-def is_tensor(value):
-    return isinstance(value, rtorch.Tensor)

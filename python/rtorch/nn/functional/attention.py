@@ -58,7 +58,7 @@ def _additive(mask, name, other, other_name, dtype, check_other=True):
     return rtorch.zeros_like(mask, dtype=dtype).masked_fill(mask, float("-inf"))
 
 
-def _in_projection(query, key, value, in_proj_weight, separate, bias, e):
+def _in_projection(query, key, value, in_proj_weight, separate, bias):
     """Projected query, key and value, from one packed weight (3E, E) or three separate ones."""
     b_q, b_k, b_v = (None, None, None) if bias is None else bias.chunk(3)
     if in_proj_weight is None:
@@ -152,7 +152,7 @@ def multi_head_attention_forward(
     attn_mask = _additive(attn_mask, "attn_mask", None, "", query.dtype, check_other=False)
     separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
     packed = None if use_separate_proj_weight else in_proj_weight
-    q, k, v = _in_projection(query, key, value, packed, separate, in_proj_bias, e)
+    q, k, v = _in_projection(query, key, value, packed, separate, in_proj_bias)
     extra = 0
     if bias_k is not None and bias_v is not None:
         k, v = rtorch.cat([k, bias_k.repeat(1, bsz, 1)]), rtorch.cat([v, bias_v.repeat(1, bsz, 1)])

@@ -34,7 +34,7 @@ def _scale(size, out, given, align_corners):
     return 1.0 / given if given is not None and given > 0 else size / out
 
 
-def _source(size, out, scale, align_corners, dtype, clamp):
+def _source(out, scale, align_corners, dtype, clamp):
     """Where each output element looks in the input."""
     at = rtorch.arange(out, dtype=dtype)
     if align_corners:
@@ -59,7 +59,7 @@ def _resize_taps(x, dim, out, given, align_corners, cubic):
     if out == size and given is None:
         return x
     dtype = x.dtype if x.dtype == rtorch.float64 else rtorch.float32
-    at = _source(size, out, _scale(size, out, given, align_corners), align_corners, dtype, not cubic)
+    at = _source(out, _scale(size, out, given, align_corners), align_corners, dtype, not cubic)
     low = at.floor()
     fraction = at - low
     base, first, taps = low.long(), (-1 if cubic else 0), (4 if cubic else 2)
