@@ -9,7 +9,7 @@ import pytest
 
 import rtorch
 
-PACKAGES = ("rtorch.nn", "rtorch.optim", "rtorch.utils", "rtorch.autograd", "rtorch.testing")
+PACKAGES = ("rtorch.nn", "rtorch.optim", "rtorch.utils", "rtorch.autograd", "rtorch.func", "rtorch.testing")
 
 
 def modules():

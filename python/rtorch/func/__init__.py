@@ -1,0 +1,237 @@
+"""`rtorch.func`: derivatives as functions of functions, and modules called with other parameters.
+
+Everything here is reverse mode over the ordinary engine: `jvp` differentiates a vector-Jacobian product. Results are
+joined to the caller's graph where an argument requires a gradient. There is no vmap yet.
+"""
+
+import rtorch
+from rtorch.nn.utils.stateless import functional_call
+from rtorch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+__all__ = [
+    "functional_call",
+    "grad",
+    "grad_and_value",
+    "hessian",
+    "jacfwd",
+    "jacrev",
+    "jvp",
+    "linearize",
+    "stack_module_state",
+    "vjp",
+]
+
+
+def _is_tensor(value):
+    return isinstance(value, rtorch.Tensor)
+
+
+def _fresh(tree):
+    """The tree with tensors that gradients can be taken for; still joined to the graph of those that have one."""
+
+    def one(t):
+        if not _is_tensor(t):
+            return t
+        return t.view_as(t) if t.requires_grad else t.detach().requires_grad_()
+
+    return tree_map(one, tree)
+
+
+def _joined(trees):
+    """Whether any tensor among the arguments requires a gradient."""
+    return rtorch.is_grad_enabled() and any(_is_tensor(t) and t.requires_grad for t in tree_leaves(trees))
+
+
+def _loose(tree, keep):
+    """The tree cut off from the graph, unless it is to be kept."""
+    return tree if keep else tree_map(lambda t: t.detach() if _is_tensor(t) else t, tree)
+
+
+def _pull(outputs, seeds, inputs):
+    """Gradients of the tensors in `inputs` (a list), zeros where there is none."""
+    pairs = [(o, s) for o, s in zip(outputs, seeds) if o.requires_grad]
+    if not pairs:
+        return [rtorch.zeros_like(i) for i in inputs]
+    found = rtorch.autograd.grad(
+        [o for o, _ in pairs], inputs, [s for _, s in pairs], create_graph=True, allow_unused=True
+    )
+    return [rtorch.zeros_like(i) if g is None else g for g, i in zip(found, inputs)]
+
+
+def _with_argnums(args, argnums):
+    """The arguments at `argnums` replaced by fresh ones: (all arguments, the fresh ones as a list or alone)."""
+    many = not isinstance(argnums, int)
+    places = [n % len(args) for n in (argnums if many else (argnums,))]
+    args = list(args)
+    for n in places:
+        args[n] = _fresh(args[n])
+    return args, (tuple(args[n] for n in places) if many else args[places[0]])
+
+
+def _split_aux(result, has_aux, name):
+    if not has_aux:
+        return result, None
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise RuntimeError(f"{name}: output of function f should be a tuple: (output, aux) if has_aux is True")
+    return result
+
+
+def grad_and_value(func, argnums=0, has_aux=False):
+    """A function that returns (gradient, value) of the scalar function `func`; with aux (gradient, (value, aux))."""
+
+    def wrapper(*args, **kwargs):
+        keep = _joined((args, kwargs))
+        with rtorch.enable_grad():
+            args, chosen = _with_argnums(args, argnums)
+            out, aux = _split_aux(func(*args, **kwargs), has_aux, "grad_and_value(f)(*args)")
+            if not _is_tensor(out):
+                raise RuntimeError(
+                    "grad_and_value(f)(*args): Expected f(*args) to return a single tensor, got unsupported type "
+                    f"{type(out)}"
+                )
+            if out.dim() != 0:
+                raise RuntimeError(
+                    "grad_and_value(f)(*args): Expected f(*args) to return a scalar tensor, got tensor with "
+                    f"{out.dim()} dims. Maybe you wanted to use the vjp or jacrev APIs instead?"
+                )
+            leaves, spec = tree_flatten(chosen)
+            grads = tree_unflatten(_pull([out], [rtorch.ones_like(out)], leaves), spec)
+        value = (out, aux) if has_aux else out
+        return _loose(grads, keep), _loose(value, keep)
+
+    return wrapper
+
+
+def grad(func, argnums=0, has_aux=False):
+    """A function that returns the gradient of the scalar function `func` at `argnums`.
+
+    >>> import rtorch
+    >>> rtorch.func.grad(lambda x: (x**3).sum())(rtorch.tensor([1.0, 2.0]))
+    tensor([ 3., 12.])
+    """
+    both = grad_and_value(func, argnums, has_aux)
+
+    def wrapper(*args, **kwargs):
+        grads, value = both(*args, **kwargs)
+        return (grads, value[1]) if has_aux else grads
+
+    return wrapper
+
+
+def vjp(func, *primals, has_aux=False):
+    """(func(*primals), a function of cotangents that returns the tuple of gradients)."""
+    keep = _joined(primals)
+    with rtorch.enable_grad():
+        fresh = _fresh(primals)
+        out, aux = _split_aux(func(*fresh), has_aux, "vjp(f, *primals)")
+        outputs, _ = tree_flatten(out)
+        leaves, spec = tree_flatten(fresh)
+
+    def pull(cotangents):
+        seeds = tree_leaves(cotangents)
+        if len(seeds) != len(outputs):
+            raise RuntimeError(
+                "Expected pytree structure of cotangents to be the same as pytree structure of outputs to the function."
+            )
+        with rtorch.enable_grad():
+            grads = tuple(tree_unflatten(_pull(outputs, seeds, leaves), spec))
+        return _loose(grads, keep or _joined(cotangents))
+
+    answer = _loose(out, keep)
+    return (answer, pull, _loose(aux, keep)) if has_aux else (answer, pull)
+
+
+def jvp(func, primals, tangents, *, strict=False, has_aux=False):
+    """(func(*primals), J tangents): the product with the Jacobian from the right.
+
+    >>> import rtorch
+    >>> rtorch.func.jvp(lambda x: x * x, (rtorch.tensor(3.0),), (rtorch.tensor(1.0),))[1]
+    tensor(6.)
+    """
+    keep = _joined((primals, tangents))
+    with rtorch.enable_grad():
+        fresh = _fresh(tuple(primals))
+        out, aux = _split_aux(func(*fresh), has_aux, "jvp(f, primals, tangents)")
+        outputs, spec = tree_flatten(out)
+        leaves = tree_leaves(fresh)
+        # v^T J is linear in v: its derivative with respect to v, along the tangents, is J times them.
+        seeds = [rtorch.zeros_like(o).requires_grad_() for o in outputs]
+        products = _pull(_pull(outputs, seeds, leaves), tree_leaves(tangents), seeds)
+    answer = _loose(out, keep), _loose(tree_unflatten(products, spec), keep)
+    return (*answer, _loose(aux, keep)) if has_aux else answer
+
+
+def linearize(func, *primals):
+    """(func(*primals), the linear function of tangents that approximates func there)."""
+
+    def push(*tangents):
+        return jvp(func, primals, tangents)[1]
+
+    return func(*primals), push
+
+
+def jacrev(func, argnums=0, *, has_aux=False, chunk_size=None):
+    """A function that returns the Jacobian: for each output and argument a tensor (*output, *argument).
+
+    >>> import rtorch
+    >>> rtorch.func.jacrev(lambda x: x * x)(rtorch.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
+    """
+
+    def wrapper(*args, **kwargs):
+        keep = _joined((args, kwargs))
+        with rtorch.enable_grad():
+            args, chosen = _with_argnums(args, argnums)
+            out, aux = _split_aux(func(*args, **kwargs), has_aux, "jacrev(f)(*args)")
+            leaves, spec = tree_flatten(chosen)
+            result = tree_map(lambda o: tree_unflatten(_rows(o, leaves), spec), out)
+        result = _loose(result, keep)
+        return (result, _loose(aux, keep)) if has_aux else result
+
+    return wrapper
+
+
+def _rows(out, leaves):
+    """The Jacobian of one output with respect to each leaf, one row per element of the output."""
+    rows = []
+    for i in range(out.numel()):
+        seed = rtorch.zeros_like(out).reshape(-1)
+        seed[i] = 1.0
+        rows.append(_pull([out], [seed.reshape(out.shape)], leaves))
+    if not rows:
+        return [leaf.new_zeros((*out.shape, *leaf.shape)) for leaf in leaves]
+    return [rtorch.stack(list(c)).reshape(*out.shape, *leaf.shape) for c, leaf in zip(zip(*rows), leaves)]
+
+
+def jacfwd(func, argnums=0, has_aux=False, *, randomness="error"):
+    """The Jacobian, as `jacrev` gives it."""
+    return jacrev(func, argnums, has_aux=has_aux)
+
+
+def hessian(func, argnums=0):
+    """A function that returns the Jacobian of the gradient of `func`."""
+    return jacrev(jacrev(func, argnums), argnums)
+
+
+def stack_module_state(models):
+    """(parameters, buffers) of several equal modules, each stacked along a new first dimension."""
+    if not models:
+        raise RuntimeError("stack_module_state: Expected at least one model, got 0.")
+    if not (all(m.training for m in models) or all(not m.training for m in models)):
+        raise RuntimeError("stack_module_state: Expected all models to have the same training/eval mode.")
+    if any(type(m) is not type(models[0]) for m in models):
+        raise RuntimeError("stack_module_state: Expected all models to be of the same class.")
+
+    def stacked(named):
+        together = {}
+        for model in models:
+            for name, tensor in named(model):
+                together.setdefault(name, []).append(tensor)
+        result = {}
+        for name, tensors in together.items():
+            value = rtorch.stack([t.detach() for t in tensors])
+            result[name] = value.requires_grad_(tensors[0].requires_grad)
+        return result
+
+    return stacked(lambda m: m.named_parameters()), stacked(lambda m: m.named_buffers())
