@@ -15,6 +15,7 @@ mod matmul;
 pub mod nonzero;
 mod norm;
 mod operand;
+mod pool;
 pub mod random;
 pub mod reader;
 mod run;

@@ -13,6 +13,13 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         Prim::Conv { params, .. } => crate::conv::conv(params, inputs, epilogue, outs),
         Prim::ConvGradInput { params, .. } => crate::conv::conv_grad_input(params, inputs, outs),
         Prim::ConvGradWeight { params, .. } => crate::conv::conv_grad_weight(params, inputs, outs),
+        Prim::MaxPool { params } => crate::pool::max_pool(params, inputs, outs),
+        Prim::MaxPoolGrad { input } => crate::pool::max_pool_grad(input, inputs, outs),
+        Prim::AvgPool { params } => crate::pool::avg_pool(params, inputs, outs),
+        Prim::AvgPoolGrad { params, input } => crate::pool::avg_pool_grad(params, input, inputs, outs),
+        Prim::AdaptiveAvgPool { out } => crate::pool::adaptive_avg_pool(out, inputs, outs),
+        Prim::AdaptiveAvgPoolGrad { input } => crate::pool::adaptive_avg_pool_grad(input, inputs, outs),
+        Prim::AdaptiveMaxPool { out } => crate::pool::adaptive_max_pool(out, inputs, outs),
         Prim::Gather { axis } => crate::gather::gather(*axis, inputs, outs),
         Prim::Scatter { axis, op } => crate::scatter::scatter(*axis, *op, inputs, outs),
         Prim::IndexSelect { axis } => crate::gather::index_select(*axis, inputs, outs),
@@ -37,13 +44,6 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         Prim::Reduce { .. }
         | Prim::Extreme { .. }
         | Prim::VarMean { .. }
-        | Prim::MaxPool { .. }
-        | Prim::MaxPoolGrad { .. }
-        | Prim::AvgPool { .. }
-        | Prim::AvgPoolGrad { .. }
-        | Prim::AdaptiveAvgPool { .. }
-        | Prim::AdaptiveAvgPoolGrad { .. }
-        | Prim::AdaptiveMaxPool { .. }
         | Prim::Attention(_)
         | Prim::AttentionGrad(_)
         | Prim::Linalg(_) => {

@@ -7,7 +7,7 @@ mod depthwise;
 mod patches;
 mod sweep;
 mod weight;
-mod window;
+pub mod window;
 
 use rtorch_ir::prim::ConvParams;
 use rtorch_ir::{DType, Result};

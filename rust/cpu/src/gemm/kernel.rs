@@ -124,6 +124,9 @@ macro_rules! kernels {
                 unsafe { tile::<$lanes, M, 2>(t) }
             }
             /// Enters code compiled for the instruction set.
+            ///
+            /// # Safety
+            /// The instruction set was detected; the body is as it says.
             $(#[$feature])?
             pub unsafe fn enter<B: Body<$t>>(body: B) -> B::Out {
                 // SAFETY: as the caller's.

@@ -1,0 +1,231 @@
+//! Pooling row by row: for each row of windows, each kernel position is one pass over the row, which LLVM turns into
+//! vector code for the instruction set at hand. The first pass of a row is the start of its maximum or sum.
+
+use std::cell::RefCell;
+
+use rtorch_ir::DType;
+
+use crate::conv::window::{Tap, Window};
+use crate::gemm::lanes::{Lanes, Real};
+use crate::gemm::{Body, Gemm};
+
+/// What maxima are taken of.
+pub trait Ordered: Copy + Send + Sync + PartialOrd + 'static {
+    const DTYPE: DType;
+    const ZERO: Self;
+    const LOWEST: Self;
+    fn plus(a: Self, b: Self) -> Self;
+    /// Runs `f` compiled for this machine.
+    ///
+    /// # Safety
+    /// As the call's own.
+    unsafe fn enter(call: MaxPlane<Self>);
+}
+
+macro_rules! ordered {
+    ($t:ty, $dtype:ident, $lowest:expr, $plus:expr, $call:ident => $enter:expr) => {
+        impl Ordered for $t {
+            const DTYPE: DType = DType::$dtype;
+            const ZERO: $t = 0 as $t;
+            const LOWEST: $t = $lowest;
+            #[inline(always)]
+            fn plus(a: $t, b: $t) -> $t {
+                $plus(a, b)
+            }
+            unsafe fn enter($call: MaxPlane<$t>) {
+                // SAFETY: as the caller's.
+                unsafe { $enter }
+            }
+        }
+    };
+}
+ordered!(f32, F32, f32::NEG_INFINITY, |a: f32, b| a + b, call => <f32 as Gemm>::run(call));
+ordered!(f64, F64, f64::NEG_INFINITY, |a: f64, b| a + b, call => <f64 as Gemm>::run(call));
+ordered!(i64, I64, i64::MIN, i64::wrapping_add, call => plane(&call));
+
+/// One plane of maxima and their positions.
+pub struct MaxPlane<'a, T> {
+    window: &'a Window,
+    x: *const T,
+    y: *mut T,
+    at: *mut i64,
+}
+
+impl<T: Real + Ordered> Body<T> for MaxPlane<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<V: Lanes<T = T>>(self) {
+        // SAFETY: as the caller's.
+        unsafe { plane(&self) }
+    }
+}
+
+thread_local! {
+    /// Positions of one row, in half the space of the result's.
+    static POSITIONS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// # Safety
+/// `x` is a plane of the window's input, `y` and `at` of its positions.
+pub unsafe fn max_plane<T: Ordered>(window: &Window, x: *const T, y: *mut T, at: *mut i64) {
+    // SAFETY: as the caller's.
+    unsafe { T::enter(MaxPlane { window, x, y, at }) }
+}
+
+#[inline(always)]
+unsafe fn plane<T: Ordered>(p: &MaxPlane<T>) {
+    let window = p.window;
+    let [depth, height, width] = window.out;
+    POSITIONS.with_borrow_mut(|positions| {
+        positions.resize(width, 0);
+        for (d, h) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))) {
+            let row = (d * height + h) * width;
+            // SAFETY: a row of the results.
+            let (y, at) = unsafe {
+                let y = std::slice::from_raw_parts_mut(p.y.add(row), width);
+                (y, std::slice::from_raw_parts_mut(p.at.add(row), width))
+            };
+            y.fill(T::LOWEST);
+            let mut first = true;
+            for tap in &window.taps {
+                let Some(start) = window.row(d, h, tap) else { continue };
+                let (lo, hi) = window.columns(0, width, tap);
+                let start = start + tap.offset[2];
+                if first {
+                    // where nothing exceeds the lowest value, the window's first element is the answer
+                    first_positions(window, d, h, positions);
+                    first = false;
+                }
+                // SAFETY: columns lo..hi of the row exist.
+                unsafe {
+                    match window.step[2] {
+                        1 => pass::<T, 1>(1, p.x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
+                        2 => pass::<T, 2>(2, p.x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
+                        s => pass::<T, 0>(s, p.x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
+                    }
+                }
+            }
+            for (a, p) in at.iter_mut().zip(positions.iter()) {
+                *a = *p as i64;
+            }
+        }
+    });
+}
+
+/// Compares one kernel position of a row of windows with what was found so far.
+#[inline(always)]
+unsafe fn pass<T: Ordered, const S: usize>(
+    step: usize,
+    x: *const T,
+    start: isize,
+    lo: usize,
+    y: &mut [T],
+    at: &mut [u32],
+) {
+    let step = if S == 0 { step } else { S };
+    let start = start + (lo * step) as isize;
+    let row = x.wrapping_offset(start);
+    for i in 0..y.len() {
+        // SAFETY: the caller vouches for the row.
+        let v = unsafe { *row.add(i * step) };
+        // NaN differs from itself
+        #[allow(clippy::eq_op)]
+        let better = (v > y[i]) | (v != v);
+        y[i] = if better { v } else { y[i] };
+        at[i] = if better { (start as usize + i * step) as u32 } else { at[i] };
+    }
+}
+
+/// The first element of each window of a row that is not padding.
+fn first_positions(window: &Window, d: usize, h: usize, at: &mut [u32]) {
+    for (w, a) in at.iter_mut().enumerate() {
+        let exists = |t: &&Tap| window.row(d, h, t).is_some() && window.columns(w, w + 1, t) == (w, w + 1);
+        if let Some(t) = window.taps.iter().find(exists) {
+            let row = window.row(d, h, t).unwrap_or(0);
+            *a = (row + (w * window.step[2]) as isize + t.offset[2]) as u32;
+        }
+    }
+}
+
+/// A plane in and a plane out.
+pub struct Row<'a, T> {
+    pub window: &'a Window,
+    pub x: *const T,
+    pub y: *mut T,
+}
+
+/// Means: the sum of each window, divided.
+pub struct Means<'a, T> {
+    pub row: Row<'a, T>,
+    pub divisors: &'a [T],
+}
+
+impl<T: Real> Body<T> for Means<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<V: Lanes<T = T>>(self) {
+        let Row { window, x, y } = self.row;
+        let [depth, height, width] = window.out;
+        for (d, h) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))) {
+            let row = (d * height + h) * width;
+            // SAFETY: rows of the result and of the divisors; columns lo..hi of the input's row exist.
+            unsafe {
+                let y = std::slice::from_raw_parts_mut(y.add(row), width);
+                y.fill(T::ZERO);
+                for tap in &window.taps {
+                    let Some(start) = window.row(d, h, tap) else { continue };
+                    let (lo, hi) = window.columns(0, width, tap);
+                    let x = x.wrapping_offset(start + tap.offset[2] + (lo * window.step[2]) as isize);
+                    match window.step[2] {
+                        1 => add::<T, 1>(1, x, &mut y[lo..hi]),
+                        2 => add::<T, 2>(2, x, &mut y[lo..hi]),
+                        s => add::<T, 0>(s, x, &mut y[lo..hi]),
+                    }
+                }
+                for (y, s) in y.iter_mut().zip(&self.divisors[row..row + width]) {
+                    *y = *y / *s;
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn add<T: Real, const S: usize>(step: usize, x: *const T, y: &mut [T]) {
+    let step = if S == 0 { step } else { S };
+    for i in 0..y.len() {
+        // SAFETY: the caller vouches for the row.
+        y[i] += unsafe { *x.add(i * step) };
+    }
+}
+
+/// The gradient of means: `x` is the result's gradient, `y` the input's.
+pub struct Grads<'a, T> {
+    pub row: Row<'a, T>,
+    pub divisors: &'a [T],
+}
+
+impl<T: Real> Body<T> for Grads<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<V: Lanes<T = T>>(self) {
+        let Row { window, x: g, y: x } = self.row;
+        let [depth, height, width] = window.out;
+        let step = window.step[2];
+        // SAFETY: planes as the struct says; columns lo..hi of the row exist.
+        unsafe {
+            std::slice::from_raw_parts_mut(x, window.plane()).fill(T::ZERO);
+            for (d, h) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))) {
+                let row = (d * height + h) * width;
+                for tap in &window.taps {
+                    let Some(start) = window.row(d, h, tap) else { continue };
+                    let (lo, hi) = window.columns(0, width, tap);
+                    let x = x.wrapping_offset(start + tap.offset[2]);
+                    for w in lo..hi {
+                        *x.wrapping_add(w * step) += *g.add(row + w) / self.divisors[row + w];
+                    }
+                }
+            }
+        }
+    }
+}
