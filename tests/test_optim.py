@@ -18,6 +18,10 @@ FUSED = [
     (optim.Adam, {"amsgrad": True, "weight_decay": 0.1}),
     (optim.Adam, {"maximize": True, "betas": (0.5, 0.6), "eps": 0.1}),
     (optim.AdamW, {"weight_decay": 0.2}),
+    (optim.Adadelta, {"weight_decay": 0.1}),
+    (optim.Adagrad, {"lr_decay": 0.5, "weight_decay": 0.1}),
+    (optim.RMSprop, {"maximize": True}),
+    (optim.RMSprop, {"momentum": 0.9, "centered": True, "weight_decay": 0.1}),
 ]
 OTHERS = ["Adamax", "NAdam", "RAdam", "Adagrad", "Adadelta", "RMSprop", "Rprop", "ASGD", "Adafactor"]
 

@@ -1,6 +1,7 @@
 """Adadelta (Zeiler 2012)."""
 
 import rtorch
+from rtorch import _C
 
 from .optimizer import _PerParameter, check_options, decayed, new_step, number
 
@@ -45,6 +46,20 @@ class Adadelta(_PerParameter):
 
     def _init_state(self, p, group):
         return {"step": new_step(), "square_avg": rtorch.zeros_like(p), "acc_delta": rtorch.zeros_like(p)}
+
+    def _fused(self, group, params, grads, states):
+        return _C._fused_adadelta_(
+            params,
+            grads,
+            [s["square_avg"] for s in states],
+            [s["acc_delta"] for s in states],
+            [s["step"] for s in states],
+            number(group["lr"]),
+            group["rho"],
+            group["eps"],
+            group["weight_decay"],
+            group["maximize"],
+        )
 
     def _update(self, p, grad, state, group):
         rho, eps, square_avg, acc_delta = group["rho"], group["eps"], state["square_avg"], state["acc_delta"]

@@ -1,6 +1,7 @@
 """Adagrad (Duchi et al. 2011)."""
 
 import rtorch
+from rtorch import _C
 
 from .optimizer import _PerParameter, check_implementation, check_options, decayed, new_step, number
 
@@ -62,6 +63,19 @@ class Adagrad(_PerParameter):
         """Moves the state to shared memory."""
         for state in self.state.values():
             state["sum"].share_memory_()
+
+    def _fused(self, group, params, grads, states):
+        return _C._fused_adagrad_(
+            params,
+            grads,
+            [s["sum"] for s in states],
+            [s["step"] for s in states],
+            number(group["lr"]),
+            group["lr_decay"],
+            group["weight_decay"],
+            group["eps"],
+            group["maximize"],
+        )
 
     def _update(self, p, grad, state, group):
         state["step"] += 1

@@ -90,27 +90,11 @@ class Adam(_PerParameter):
             state["max_exp_avg_sq"] = rtorch.zeros_like(p)
         return state
 
-    def _step_group(self, group):
-        if group["differentiable"] or group["foreach"] is False or not self._step_fused(group):
-            super()._step_group(group)
-
-    def _step_fused(self, group):
-        """The whole group in one pass of the core; False if it cannot take these tensors (then nothing is done)."""
-        params = [p for p in group["params"] if p.grad is not None]
-        if not params:
-            return True
-        states = []
-        for p in params:
-            state = self.state[p]
-            if not state:
-                if p.grad.is_sparse:
-                    return False
-                state.update(self._init_state(p, group))
-            states.append(state)
+    def _fused(self, group, params, grads, states):
         beta1, beta2 = group["betas"]
         return _C._fused_adam_(
             params,
-            [p.grad for p in params],
+            grads,
             [s["exp_avg"] for s in states],
             [s["exp_avg_sq"] for s in states],
             [s["max_exp_avg_sq"] for s in states] if group["amsgrad"] else [],

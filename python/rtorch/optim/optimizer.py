@@ -338,11 +338,14 @@ def _real(value):
 class _PerParameter(Optimizer):
     """A step that goes through the parameters with a gradient and calls `_update` for each.
 
-    The subclass gives `_init_state(p, group)` (a dict) and `_update(p, grad, state, group)`, which works in place.
-    Complex parameters are updated as pairs of real numbers.
+    The subclass gives `_init_state(p, group)` (a dict) and `_update(p, grad, state, group)`, which works in place and
+    is the meaning of the step. Complex parameters are updated as pairs of real numbers. Where the core has the whole
+    step as one pass over the list, the subclass also gives `_fused`; `foreach=False` asks for `_update`.
     """
 
     _sparse_message = "{} does not support sparse gradients"
+    # (self, group, params, grads, states) -> whether it was done; False if it cannot take these tensors.
+    _fused = None
 
     def step(self, closure=None):
         """One update; returns what `closure` returned."""
@@ -360,22 +363,29 @@ class _PerParameter(Optimizer):
         return loss
 
     def _step_group(self, group):
+        params = [p for p in group["params"] if p.grad is not None]
+        if not params:
+            return
+        grads = [p.grad for p in params]
+        states = self._states(params, group)
+        fuse = self._fused
+        if fuse is not None and not group["differentiable"] and group["foreach"] is not False:
+            if fuse(group, params, grads, states):
+                return
         maximize = group.get("maximize", False)
-        for p in group["params"]:
-            grad = p.grad
-            if grad is None:
-                continue
+        for p, grad, state in zip(params, grads, states):
             if grad.is_sparse:
                 raise RuntimeError(self._sparse_message.format(type(self).__name__))
-            state = self.state[p]
+            update = self._update_complex if p.is_complex() else self._update
+            update(p, -grad if maximize else grad, state, group)
+
+    def _states(self, params, group):
+        """The state of each parameter, made where there is none."""
+        states = [self.state[p] for p in params]
+        for p, state in zip(params, states):
             if not state:
                 state.update(self._init_state(p, group))
-            if maximize:
-                grad = -grad
-            if p.is_complex():
-                self._update_complex(p, grad, state, group)
-            else:
-                self._update(p, grad, state, group)
+        return states
 
     def _update_complex(self, p, grad, state, group):
         views = {k: _real(v) for k, v in state.items()}

@@ -1,6 +1,7 @@
 """RMSprop (Hinton 2012, lecture 6 of "Neural networks for machine learning"; centred: Graves 2013)."""
 
 import rtorch
+from rtorch import _C
 
 from .optimizer import _PerParameter, check_options, decayed, new_step, number
 
@@ -52,6 +53,23 @@ class RMSprop(_PerParameter):
         if group["centered"]:
             state["grad_avg"] = rtorch.zeros_like(p)
         return state
+
+    def _fused(self, group, params, grads, states):
+        return _C._fused_rmsprop_(
+            params,
+            grads,
+            [s["square_avg"] for s in states],
+            [s["grad_avg"] for s in states] if group["centered"] else [],
+            [s["momentum_buffer"] for s in states] if group["momentum"] > 0 else [],
+            [s["step"] for s in states],
+            number(group["lr"]),
+            group["alpha"],
+            group["eps"],
+            group["weight_decay"],
+            group["momentum"],
+            group["centered"],
+            group["maximize"],
+        )
 
     def _update(self, p, grad, state, group):
         lr, alpha, square_avg = number(group["lr"]), group["alpha"], state["square_avg"]

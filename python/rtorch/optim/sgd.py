@@ -57,20 +57,16 @@ class SGD(_PerParameter):
                 group.setdefault(name, value)
             group.setdefault("differentiable", False)
 
-    def _step_group(self, group):
-        if group["differentiable"] or group["foreach"] is False or not self._step_fused(group):
-            super()._step_group(group)
+    def _states(self, params, group):
+        # Without momentum there is no state, not even an empty one.
+        return [self.state[p] for p in params] if group["momentum"] else [{} for _ in params]
 
-    def _step_fused(self, group):
-        """The whole group in one pass of the core; False if it cannot take these tensors (then nothing is done)."""
-        params = [p for p in group["params"] if p.grad is not None]
-        if not params:
-            return True
-        momentum, state = group["momentum"], self.state
-        buffers = [state[p].get("momentum_buffer") for p in params] if momentum else []
+    def _fused(self, group, params, grads, states):
+        momentum = group["momentum"]
+        buffers = [s.get("momentum_buffer") for s in states] if momentum else []
         done = _C._fused_sgd_(
             params,
-            [p.grad for p in params],
+            grads,
             buffers,
             number(group["lr"]),
             momentum,
@@ -80,8 +76,8 @@ class SGD(_PerParameter):
             group["maximize"],
         )
         if done:
-            for p, buffer in zip(params, buffers):
-                state[p]["momentum_buffer"] = buffer
+            for state, buffer in zip(states, buffers):
+                state["momentum_buffer"] = buffer
         return done
 
     def _update(self, p, grad, state, group):
