@@ -36,6 +36,7 @@ pub(crate) enum Id {
     LayerNormGrad,
     Scan,
     Sort,
+    Nonzero,
 }
 
 struct Slot {

@@ -21,7 +21,9 @@ mod queue;
 mod reduce;
 mod rows;
 mod run;
+mod scan;
 mod scatter;
+mod sort;
 mod stores;
 mod work;
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use rtorch_ir::{DType, Error, Prim, Result};
+use rtorch_ir::{DType, Error, Layout, Prim, Program, Result};
 
 use crate::device::Device;
 use crate::emit;
 use crate::matmul::Scale;
+use crate::memory::Buffer;
 use crate::norm::Has;
 use crate::reduce::Fold;
 use crate::{GpuArg, GpuSource};
@@ -51,12 +52,23 @@ pub fn support(prim: &Prim, dtypes: &[DType]) -> Support {
         | Prim::BatchNormGrad { .. }
         | Prim::Attention(_)
         | Prim::AttentionGrad(_)
+        | Prim::Scan { .. }
+        | Prim::Sort { .. }
+        | Prim::TopK { .. }
+        | Prim::Nonzero
         | Prim::SoftmaxGrad { .. } => Support::Native,
         Prim::Conv { .. } | Prim::ConvGradInput { .. } | Prim::ConvGradWeight { .. } => {
             if dtypes.iter().all(|d| d.is_float()) { Support::Native } else { Support::Host }
         }
-        Prim::Scan { .. } | Prim::Sort { .. } | Prim::TopK { .. } | Prim::Nonzero | Prim::Linalg(_) => Support::Host,
+        Prim::Linalg(_) => Support::Host,
     }
+}
+
+/// A prologue's value in memory.
+struct Value {
+    buffer: Buffer,
+    layout: Layout,
+    program: Program,
 }
 
 impl Device {
@@ -67,6 +79,39 @@ impl Device {
         if support(prim, &dtypes) == Support::Host {
             return Err(host(prim, &dtypes));
         }
+        // a prologue with more leaves than there are bindings is evaluated first
+        let buffers = inputs.iter().map(|s| s.leaves.len()).sum::<usize>() + outs.len() + 1;
+        if buffers <= self.profile.storage_buffers as usize {
+            return self.dispatch(prim, inputs, outs);
+        }
+        let made: Result<Vec<Option<Value>>> = inputs
+            .iter()
+            .map(|s| {
+                if s.program.is_identity() {
+                    return Ok(None);
+                }
+                let (buffer, layout) = self.materialise(s, s.dtype())?;
+                Ok(Some(Value { buffer, layout, program: Program::copy(s.dtype(), s.dtype()) }))
+            })
+            .collect();
+        let made = made?;
+        let leaves: Vec<Option<[GpuArg; 1]>> = made
+            .iter()
+            .zip(inputs)
+            .map(|(v, s)| v.as_ref().map(|v| [GpuArg { buffer: &v.buffer, dtype: s.dtype(), layout: &v.layout }]))
+            .collect();
+        let slim: Vec<GpuSource> = inputs
+            .iter()
+            .enumerate()
+            .map(|(i, s)| match (&made[i], &leaves[i]) {
+                (Some(v), Some(l)) => GpuSource { program: &v.program, leaves: l, shape: s.shape },
+                _ => *s,
+            })
+            .collect();
+        self.dispatch(prim, &slim, outs)
+    }
+
+    fn dispatch(self: &Arc<Self>, prim: &Prim, inputs: &[GpuSource], outs: &[GpuArg]) -> Result<()> {
         let (a, out) = (&inputs[0], &outs[0]);
         match prim {
             Prim::Reduce { op, axes, dtype, .. } => self.reduce(*op, axes, a, out, *dtype),
@@ -113,9 +158,12 @@ impl Device {
             Prim::BatchNormGrad { eps, weight } => self.batch_norm_grad(*eps, *weight, inputs, outs),
             Prim::Attention(p) => self.attention(p, inputs, outs),
             Prim::AttentionGrad(p) => self.attention_grad(p, inputs, outs),
-            Prim::Scan { .. } | Prim::Sort { .. } | Prim::TopK { .. } | Prim::Nonzero | Prim::Linalg(_) => {
-                Err(host(prim, &dtypes))
-            }
+            Prim::Scan { op, axis } => self.scan(*op, *axis, a, outs),
+            // every sort is stable
+            Prim::Sort { axis, descending, stable: _ } => self.sort(*axis, *descending, a, outs),
+            Prim::TopK { k: _, axis, largest, sorted: _ } => self.sort(*axis, *largest, a, outs),
+            Prim::Nonzero => self.nonzero_into(a, out),
+            Prim::Linalg(_) => Err(host(prim, &[])),
         }
     }
 }
