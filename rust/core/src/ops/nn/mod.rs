@@ -14,7 +14,7 @@ pub mod pool;
 pub mod rnn;
 mod rule;
 
-pub use activation::softmax;
+pub use activation::{relu, softmax, softmax_in};
 
 use rtorch_ir::Error;
 

@@ -3,7 +3,7 @@
 //! so that they fuse.
 
 pub mod fill;
-mod generator;
+pub mod generator;
 mod sample;
 
 pub use fill::{bernoulli_tensor_, fill_};
