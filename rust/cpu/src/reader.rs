@@ -86,10 +86,6 @@ impl<'a> Reader<'a> {
     pub fn cost(&self) -> usize {
         self.cost
     }
-    /// Elements in all.
-    pub fn numel(&self) -> usize {
-        self.numel
-    }
     pub fn cursor(&self) -> Cursor<'_> {
         Cursor { reader: self, tiles: None, buffer: Buffer::empty() }
     }

@@ -9,6 +9,10 @@ use crate::{Arg, Epilogue, Source};
 /// shapes and dtypes that `Prim::infer` answers, in any layout).
 pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[Arg]) -> Result<()> {
     match prim {
+        // the result's layout says where dimensions were kept
+        Prim::Reduce { op, axes, keepdim: _, dtype } => crate::reduce::reduce(*op, axes, *dtype, inputs, outs),
+        Prim::Extreme { largest, axis, keepdim: _ } => crate::reduce::extreme(*largest, *axis, inputs, outs),
+        Prim::VarMean { axes, keepdim: _, correction } => crate::reduce::var_mean(axes, *correction, inputs, outs),
         Prim::MatMul { alpha, beta, .. } => crate::matmul::matmul(*alpha, *beta, inputs, epilogue, outs),
         Prim::Conv { params, .. } => crate::conv::conv(params, inputs, epilogue, outs),
         Prim::ConvGradInput { params, .. } => crate::conv::conv_grad_input(params, inputs, outs),
@@ -41,10 +45,7 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         Prim::BatchNorm { eps, weight, bias } => crate::norm::batch_norm(*eps, (*weight, *bias), inputs, outs),
         Prim::BatchNormGrad { eps, weight } => crate::norm::batch_norm_grad(*eps, *weight, inputs, outs),
         Prim::Nonzero => crate::nonzero::nonzero(inputs, outs),
-        Prim::Reduce { .. }
-        | Prim::Extreme { .. }
-        | Prim::VarMean { .. }
-        | Prim::Attention(_)
+        Prim::Attention(_)
         | Prim::AttentionGrad(_)
         | Prim::Linalg(_) => {
             let _ = (inputs, epilogue, outs);
