@@ -13,6 +13,8 @@ use crate::{Arg, Source};
 pub(crate) const GRAIN: usize = 1 << 14;
 /// Positions whose offsets are computed at a time.
 const CHUNK: usize = 256;
+/// The same where many rows share them.
+const OFFSETS: usize = 4096;
 
 /// The first index outside 0..size (or -size..size), if any.
 fn find_bad(index: Arg, size: usize, negative: bool) -> Option<i64> {
@@ -108,16 +110,18 @@ fn gather_typed<T: Copy>(axis: usize, x: Arg, index: Arg, out: Arg) {
     let (x, index, out) = (Base::of(&x), Base::of(&index), Base::of(&out));
     let (_, [xo, xi, xx]) = lines.walk.inner();
     let ([ao, ai, _], ax) = (lines.axis, lines.jump);
-    // SAFETY (all moves here): offsets of elements of the windows; the indices were checked.
     lines.for_each(
         &|[o, i, s], count| {
             if xi == 0 {
                 // one index for the whole run: a row
+                // SAFETY: an element of the index's window.
                 let from = s + unsafe { *index.at::<i64>(i) } as isize * ax;
+                // SAFETY: runs of elements of the windows; the indices were checked.
                 unsafe { copy_run::<T>(x, from, xx, out, o, xo, count) };
                 return;
             }
             for j in 0..count as isize {
+                // SAFETY: elements of the windows; the indices were checked.
                 unsafe {
                     let at = *index.at::<i64>(i + j * xi) as isize;
                     let v = x.at::<T>(s + j * xx + at * ax).read_unaligned();
@@ -254,6 +258,31 @@ fn take_typed<T: Copy>(x: Arg, start: usize, indices: &[Arg], out: Arg) {
     let (x, out) = (Base::of(&x), Base::of(&out));
     let (_, [step]) = at.inner();
     let (run, [po, px]) = post.inner();
+    // one row of single elements: positions first, then every `pre` copies by the same offsets
+    if block == 1 && pre.len() > 1 && at.dims().len() == 1 {
+        parallel_for(pre.len(), (GRAIN / n).max(1), &|range| {
+            let mut offsets = vec![0isize; n.min(OFFSETS)];
+            for first in (0..n).step_by(OFFSETS) {
+                let offsets = &mut offsets[..OFFSETS.min(n - first)];
+                positions.offsets(first, offsets);
+                pre.runs(range.clone(), |mut at, count| {
+                    let (_, by) = pre.inner();
+                    for _ in 0..count {
+                        let to = at[0] + first as isize * step;
+                        for (j, &from) in offsets.iter().enumerate() {
+                            // SAFETY: elements of the windows; the indices were checked.
+                            unsafe {
+                                let v = x.at::<T>(at[1] + from).read_unaligned();
+                                out.at::<T>(to + j as isize * step).write_unaligned(v);
+                            }
+                        }
+                        at = [at[0] + by[0], at[1] + by[1]];
+                    }
+                });
+            }
+        });
+        return;
+    }
     parallel_for(pre.len() * n, (GRAIN / block).max(1), &|range| {
         let mut offsets = [0isize; CHUNK];
         let mut next = range.start;

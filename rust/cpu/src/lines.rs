@@ -180,9 +180,10 @@ impl Lines {
     /// As `run` for lines `start..end` on this thread.
     pub fn run_lines(&self, start: usize, end: usize, f: &dyn Fn(&Block)) -> Result<()> {
         let staged = self.ins.iter().chain(&self.outs).filter(|o| !o.direct).count();
-        let bytes = (self.group * self.len * self.compute.size()).next_multiple_of(64);
+        // an odd number of cache lines: neighbouring lines must not fall on the same cache set
+        let line_bytes = ((self.len * self.compute.size()).next_multiple_of(64) | 64) as isize;
+        let bytes = self.group * line_bytes as usize;
         let scratch = Buffer::uninit(staged * bytes)?;
-        let line_bytes = (self.len * self.compute.size()) as isize;
         let mut first = start;
         while first < end {
             let count = self.group.min(end - first);
@@ -201,13 +202,13 @@ impl Lines {
             let outs: SmallVec<[(*mut u8, isize); 4]> = self.outs.iter().map(&mut place).collect();
             for (o, &(p, _)) in self.ins.iter().zip(&ins) {
                 if !o.direct {
-                    o.load(first, count, self.len, p, self.compute);
+                    o.load(first, count, self.len, p, line_bytes as usize, self.compute);
                 }
             }
             f(&Block { first, count, len: self.len, ins: &ins, outs: &outs });
             for (o, &(p, _)) in self.outs.iter().zip(&outs) {
                 if !o.direct {
-                    o.store(first, count, self.len, p, self.compute);
+                    o.store(first, count, self.len, p, line_bytes as usize, self.compute);
                 }
             }
             first += count;
@@ -243,8 +244,7 @@ impl Operand {
     }
 
     /// Copies lines into contiguous ones of the compute type.
-    fn load(&self, first: usize, count: usize, len: usize, to: *mut u8, compute: DType) {
-        let line_bytes = len * compute.size();
+    fn load(&self, first: usize, count: usize, len: usize, to: *mut u8, line_bytes: usize, compute: DType) {
         if self.line.inner().1[0] == self.dtype.size() as isize {
             let convert = converter(self.dtype, compute);
             for l in 0..count {
@@ -260,11 +260,10 @@ impl Operand {
         }
         let starts: SmallVec<[isize; 64]> = (0..count).map(|l| self.starts.at(first + l)[0]).collect();
         // SAFETY: elements of the window; the scratch holds `count` lines.
-        dispatch_float!(self.dtype, S => unsafe { self.load_strided::<S>(&starts, len, to.cast()) }, ());
+        dispatch_float!(self.dtype, S => unsafe { self.load_strided::<S>(&starts, len, to.cast(), line_bytes / size_of::<<S as Element>::C>()) }, ());
     }
 
-    fn store(&self, first: usize, count: usize, len: usize, from: *mut u8, compute: DType) {
-        let line_bytes = len * compute.size();
+    fn store(&self, first: usize, count: usize, len: usize, from: *mut u8, line_bytes: usize, compute: DType) {
         if self.line.inner().1[0] == self.dtype.size() as isize {
             let convert = converter(compute, self.dtype);
             for l in 0..count {
@@ -280,12 +279,12 @@ impl Operand {
         }
         let starts: SmallVec<[isize; 64]> = (0..count).map(|l| self.starts.at(first + l)[0]).collect();
         // SAFETY: as in `load`.
-        dispatch_float!(self.dtype, S => unsafe { self.store_strided::<S>(&starts, len, from.cast()) }, ());
+        dispatch_float!(self.dtype, S => unsafe { self.store_strided::<S>(&starts, len, from.cast(), line_bytes / size_of::<<S as Element>::C>()) }, ());
     }
 
     /// # Safety
     /// The starts are lines of the window; `to` holds as many lines.
-    unsafe fn load_strided<S: Element>(&self, starts: &[isize], len: usize, to: *mut S::C) {
+    unsafe fn load_strided<S: Element>(&self, starts: &[isize], len: usize, to: *mut S::C, row: usize) {
         let (_, [step]) = self.line.inner();
         let mut i = 0;
         self.line.runs(0..len, |[at], n| {
@@ -294,7 +293,7 @@ impl Operand {
                     // SAFETY: the caller's promise.
                     unsafe {
                         let v = *self.base.at::<S>(start + at + j as isize * step);
-                        to.add(l * len + i + j).write(v.load());
+                        to.add(l * row + i + j).write(v.load());
                     }
                 }
             }
@@ -304,7 +303,7 @@ impl Operand {
 
     /// # Safety
     /// As `load_strided`.
-    unsafe fn store_strided<S: Element>(&self, starts: &[isize], len: usize, from: *const S::C) {
+    unsafe fn store_strided<S: Element>(&self, starts: &[isize], len: usize, from: *const S::C, row: usize) {
         let (_, [step]) = self.line.inner();
         let mut i = 0;
         self.line.runs(0..len, |[at], n| {
@@ -312,7 +311,7 @@ impl Operand {
                 for (l, &start) in starts.iter().enumerate() {
                     // SAFETY: the caller's promise.
                     unsafe {
-                        *self.base.at::<S>(start + at + j as isize * step) = S::store(from.add(l * len + i + j).read());
+                        *self.base.at::<S>(start + at + j as isize * step) = S::store(from.add(l * row + i + j).read());
                     }
                 }
             }
@@ -344,36 +343,54 @@ pub(crate) fn put<T: Float>(values: &[T], out: Arg) -> Result<()> {
 
 /// Adds up `f` of every element: lanes within a block, blocks in double. The order is a function of the length.
 #[inline(always)]
-pub(crate) fn sum_by<T: Float>(n: usize, f: impl Fn(usize) -> T) -> f64 {
+pub(crate) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T) -> f64 {
     let mut total = 0.0;
-    let mut start = 0;
-    while start < n {
-        let end = (start + BLOCK).min(n);
+    for block in x.chunks(BLOCK) {
         let mut lanes = [T::ZERO; LANES];
-        let mut i = start;
-        while i + LANES <= end {
+        let mut parts = block.chunks_exact(LANES);
+        for part in &mut parts {
             for l in 0..LANES {
-                lanes[l] += f(i + l);
+                lanes[l] += f(part[l]);
             }
-            i += LANES;
         }
-        let mut l = 0;
-        while i < end {
-            lanes[l] += f(i);
-            i += 1;
-            l += 1;
+        for (l, &v) in parts.remainder().iter().enumerate() {
+            lanes[l] += f(v);
         }
-        let mut width = LANES / 2;
-        while width > 0 {
-            for l in 0..width {
-                lanes[l] = lanes[l] + lanes[l + width];
-            }
-            width /= 2;
-        }
-        total += lanes[0].wide();
-        start = end;
+        total += fold(lanes);
     }
     total
+}
+
+/// As `sum_of`, of two lines.
+#[inline(always)]
+pub(crate) fn sum_of_two<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f64 {
+    let mut total = 0.0;
+    for (x, y) in x.chunks(BLOCK).zip(y.chunks(BLOCK)) {
+        let mut lanes = [T::ZERO; LANES];
+        let (mut xs, mut ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+        for (x, y) in (&mut xs).zip(&mut ys) {
+            for l in 0..LANES {
+                lanes[l] += f(x[l], y[l]);
+            }
+        }
+        for (l, (&x, &y)) in xs.remainder().iter().zip(ys.remainder()).enumerate() {
+            lanes[l] += f(x, y);
+        }
+        total += fold(lanes);
+    }
+    total
+}
+
+#[inline(always)]
+fn fold<T: Float>(mut lanes: [T; LANES]) -> f64 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for l in 0..width {
+            lanes[l] = lanes[l] + lanes[l + width];
+        }
+        width /= 2;
+    }
+    lanes[0].wide()
 }
 
 /// The largest element; NaN is passed over.

@@ -4,7 +4,7 @@
 
 use rtorch_ir::Result;
 
-use crate::lines::{Block, Float, Lines, compute_dtype, dispatch_compute, put, sum_by, vector};
+use crate::lines::{Block, Float, Lines, compute_dtype, dispatch_compute, put, sum_of, sum_of_two, vector};
 use crate::simd::lane::Isa;
 use crate::threads::parallel_for;
 use crate::versions::versions;
@@ -50,28 +50,19 @@ versions!(
 fn forward_body<I: Isa, T: Float>(x: &[T], y: &mut [T], weight: &[T], bias: &[T], eps: f64, rms: bool) -> (T, T) {
     let n = x.len();
     let count = n as f64;
-    let mean = if rms { T::ZERO } else { T::of(sum_by(n, |i| x[i]) / count) };
-    let square = sum_by(n, |i| (x[i] - mean) * (x[i] - mean)) / count;
+    let mean = if rms { T::ZERO } else { T::of(sum_of(x, |v| v) / count) };
+    let square = sum_of(x, |v| (v - mean) * (v - mean)) / count;
     let rstd = T::of(1.0 / (square + eps).sqrt());
-    let y = &mut y[..n];
-    if weight.len() == n && bias.len() == n {
-        for i in 0..n {
-            y[i] = ((x[i] - mean) * rstd).fma::<I>(weight[i], bias[i]);
+    if !weight.is_empty() && !bias.is_empty() {
+        for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+            *y = ((x - mean) * rstd).fma::<I>(w, b);
         }
     } else {
-        for i in 0..n {
-            y[i] = (x[i] - mean) * rstd;
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = (x - mean) * rstd;
         }
-        if weight.len() == n {
-            for i in 0..n {
-                y[i] = y[i] * weight[i];
-            }
-        }
-        if bias.len() == n {
-            for i in 0..n {
-                y[i] += bias[i];
-            }
-        }
+        y.iter_mut().zip(weight).for_each(|(y, &w)| *y = *y * w);
+        y.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
     }
     (mean, rstd)
 }
@@ -138,28 +129,24 @@ versions!(
 #[inline(always)]
 fn backward_body<I: Isa, T: Float>(line: &Line<T>, weight: &[T], gx: &mut [T], sums: &mut [T], rms: bool) {
     let n = gx.len();
-    let (g, x) = (&line.g[..n], &line.x[..n]);
+    let (g, x) = (line.g, line.x);
     let (mean, rstd) = (line.mean, line.rstd);
     let (gw, gb) = sums.split_at_mut(n);
-    let gb = &mut gb[..n];
-    let weighted = weight.len() == n;
     // h in the place of the result
-    if weighted {
-        for i in 0..n {
-            gx[i] = g[i] * weight[i];
-        }
-    } else {
+    if weight.is_empty() {
         gx.copy_from_slice(g);
+    } else {
+        gx.iter_mut().zip(g).zip(weight).for_each(|((h, &g), &w)| *h = g * w);
     }
-    for i in 0..n {
-        gw[i] = g[i].fma::<I>((x[i] - mean) * rstd, gw[i]);
-        gb[i] += g[i];
+    for (((gw, gb), &g), &x) in gw.iter_mut().zip(gb).zip(g).zip(x) {
+        *gw = g.fma::<I>((x - mean) * rstd, *gw);
+        *gb += g;
     }
     let count = n as f64;
-    let slope = T::of(sum_by(n, |i| gx[i] * ((x[i] - mean) * rstd)) / count);
-    let level = if rms { T::ZERO } else { T::of(sum_by(n, |i| gx[i]) / count) };
-    for i in 0..n {
-        gx[i] = rstd * (gx[i] - level - (x[i] - mean) * rstd * slope);
+    let slope = T::of(sum_of_two(gx, x, |h, x| h * ((x - mean) * rstd)) / count);
+    let level = if rms { T::ZERO } else { T::of(sum_of(gx, |h| h) / count) };
+    for (h, &x) in gx.iter_mut().zip(x) {
+        *h = rstd * (*h - level - (x - mean) * rstd * slope);
     }
 }
 
@@ -195,8 +182,8 @@ versions!(fn channel[T: Float](x: &[T], y: &mut [T], scale: T, shift: T, eps: f6
 #[inline(always)]
 fn channel_body<I: Isa, T: Float>(x: &[T], y: &mut [T], scale: T, shift: T, eps: f64) -> (T, T) {
     let n = x.len();
-    let mean = T::of(sum_by(n, |i| x[i]) / n as f64);
-    let var = sum_by(n, |i| (x[i] - mean) * (x[i] - mean)) / n as f64;
+    let mean = T::of(sum_of(x, |v| v) / n as f64);
+    let var = sum_of(x, |v| (v - mean) * (v - mean)) / n as f64;
     let factor = T::of(1.0 / (var + eps).sqrt()) * scale;
     for (y, &x) in y.iter_mut().zip(x) {
         *y = (x - mean).fma::<I>(factor, shift);
@@ -237,15 +224,15 @@ versions!(fn channel_grad[T: Float](line: &Line<T>, scale: T, gx: &mut [T]) -> (
 #[inline(always)]
 fn channel_grad_body<I: Isa, T: Float>(line: &Line<T>, scale: T, gx: &mut [T]) -> (T, T) {
     let n = gx.len();
-    let (g, x) = (&line.g[..n], &line.x[..n]);
+    let (g, x) = (line.g, line.x);
     let (mean, rstd) = (line.mean, line.rstd);
-    let gb = sum_by(n, |i| g[i]);
-    let gw = sum_by(n, |i| g[i] * (x[i] - mean)) * rstd.wide();
+    let gb = sum_of(g, |v| v);
+    let gw = sum_of_two(g, x, |g, x| g * (x - mean)) * rstd.wide();
     let level = T::of(gb / n as f64);
     let slope = T::of(-gw / n as f64) * rstd;
     let factor = rstd * scale;
-    for i in 0..n {
-        gx[i] = factor * (x[i] - mean).fma::<I>(slope, g[i] - level);
+    for ((gx, &g), &x) in gx.iter_mut().zip(g).zip(x) {
+        *gx = factor * (x - mean).fma::<I>(slope, g - level);
     }
     (T::of(gw), T::of(gb))
 }

@@ -161,16 +161,18 @@ fn run<D: Copy, S: Copy>(job: Job, op: impl Fn(D, D) -> D + Sync, load: impl Fn(
     let (_, [xt, xi, xs]) = lines.walk.inner();
     let ([_, ai, as_], at) = (lines.axis, lines.jump);
     let dense = xi == 0 && xt == size_of::<D>() as isize && xs == size_of::<S>() as isize;
-    // SAFETY (of all accesses here): offsets of elements of the windows, the indices were checked; a line is one
-    // thread's, and complex numbers may be aligned to their parts only.
+    // a line is one thread's; complex numbers may be aligned to their parts only
     lines.for_each(
         &|[t, i, s], count| {
             if dense {
+                // SAFETY: an element of the index's window.
                 let to = t + unsafe { *index.at::<i64>(i) } as isize * at;
+                // SAFETY: runs of elements of the windows; the indices were checked.
                 unsafe { run_rows(target.at::<D>(to), src.at::<S>(s), count, &op, &load) };
                 return;
             }
             for j in 0..count as isize {
+                // SAFETY: elements of the windows; the indices were checked.
                 unsafe {
                     let to = t + j * xt + *index.at::<i64>(i + j * xi) as isize * at;
                     let v = load(src.at::<S>(s + j * xs).read_unaligned());

@@ -3,7 +3,7 @@
 
 use rtorch_ir::{Error, Result};
 
-use crate::lines::{Float, Lines, compute_dtype, dispatch_compute, max_of, sum_by};
+use crate::lines::{Float, Lines, compute_dtype, dispatch_compute, max_of, sum_of, sum_of_two};
 use crate::simd::lane::Isa;
 use crate::versions::versions;
 use crate::{Arg, Source};
@@ -37,7 +37,7 @@ fn line_body<I: Isa, T: Float>(x: &[T], y: &mut [T]) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y = (x - max).exp::<I>();
     }
-    let sum = sum_by(y.len(), |i| y[i]);
+    let sum = sum_of(y, |v| v);
     let scale = T::of(1.0 / sum);
     for y in y {
         *y = *y * scale;
@@ -47,7 +47,10 @@ fn line_body<I: Isa, T: Float>(x: &[T], y: &mut [T]) {
 #[inline(always)]
 fn log_line_body<I: Isa, T: Float>(x: &[T], y: &mut [T]) {
     let max = max_of(x);
-    let log_sum = T::of(sum_by(x.len(), |i| (x[i] - max).exp::<I>()).ln());
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = (x - max).exp::<I>();
+    }
+    let log_sum = T::of(sum_of(y, |v| v).ln());
     for (y, &x) in y.iter_mut().zip(x) {
         *y = (x - max) - log_sum;
     }
@@ -74,8 +77,7 @@ versions!(fn log_grad[T: Float](g: &[T], y: &[T], out: &mut [T]) = log_grad_body
 
 #[inline(always)]
 fn grad_body<T: Float>(g: &[T], y: &[T], out: &mut [T]) {
-    let y = &y[..g.len()];
-    let dot = T::of(sum_by(g.len(), |i| g[i] * y[i]));
+    let dot = T::of(sum_of_two(g, y, |g, y| g * y));
     for ((out, &g), &y) in out.iter_mut().zip(g).zip(y) {
         *out = y * (g - dot);
     }
@@ -83,7 +85,7 @@ fn grad_body<T: Float>(g: &[T], y: &[T], out: &mut [T]) {
 
 #[inline(always)]
 fn log_grad_body<I: Isa, T: Float>(g: &[T], y: &[T], out: &mut [T]) {
-    let sum = T::of(sum_by(g.len(), |i| g[i]));
+    let sum = T::of(sum_of(g, |v| v));
     for ((out, &g), &y) in out.iter_mut().zip(g).zip(y) {
         *out = g - y.exp::<I>() * sum;
     }
