@@ -82,6 +82,20 @@ pub fn map(device: Device, program: &Program, shape: &[usize], leaves: &[Window]
     }
 }
 
+/// Runs a program over row-major host memory of `n` elements.
+pub fn map_cpu(
+    program: &Program,
+    shape: &[usize],
+    ins: &[rtorch_cpu::Arg],
+    outs: &[rtorch_cpu::Arg],
+    n: usize,
+) -> Result<()> {
+    count(&COUNTERS.kernels, 1);
+    count(&COUNTERS.bytes_read, ins.iter().map(|a| (n * a.dtype.size()) as u64).sum());
+    count(&COUNTERS.bytes_written, outs.iter().map(|a| (n * a.dtype.size()) as u64).sum());
+    rtorch_cpu::map(program, shape, ins, outs)
+}
+
 /// Runs a primitive.
 pub fn run(device: Device, prim: &Prim, inputs: &[Input], outs: &[Window]) -> Result<()> {
     account(inputs.iter().flat_map(|i| i.leaves.iter()), outs);

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use rtorch_cpu::alloc::Buffer;
 use rtorch_ir::layout::Layout;
 use rtorch_ir::shape::{broadcast, result_strides};
 use rtorch_ir::{DType, Error, Prim, Result, Shape};
@@ -14,7 +15,7 @@ use crate::defer::{self, Operand};
 use crate::device::Device;
 use crate::kernel::Kernel;
 use crate::stats::{COUNTERS, count, fallback_is_error};
-use crate::storage::Value;
+use crate::storage::{Buf, Value};
 use crate::tensor::{Parts, Tensor};
 use crate::view::ViewOp;
 
@@ -59,12 +60,55 @@ pub fn map_layout(operands: &[Operand]) -> Result<Layout> {
 
 /// A pointwise op. Inputs are on one device and have the dtypes of the kernel's leaves.
 pub fn map(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor]) -> Result<Tensor> {
+    if let Some(out) = map_small(kernel, inputs)? {
+        record::record_map(name, kernel, inputs, &out)?;
+        return Ok(out);
+    }
     let device = same_device(inputs)?;
     let operands: SmallVec<[Operand; 3]> = inputs.iter().map(|t| t.operand()).collect();
     let layout = map_layout(&operands)?;
     let value = defer::map(kernel, operands, layout.clone(), device)?;
     let out = Tensor::from_value(value, layout, kernel.dtype(), device);
     record::record_map(name, kernel, inputs, &out)?;
+    Ok(out)
+}
+
+/// The same for one or two row-major CPU tensors of one shape that run at once: what a tiny model spends its time on.
+/// Same kernel, same result; only the bookkeeping of the general path is left out.
+fn map_small(kernel: &Kernel, inputs: &[&Tensor]) -> Result<Option<Tensor>> {
+    let (first, second) = match inputs {
+        [a] => (*a, *a),
+        [a, b] => (*a, *b),
+        _ => return Ok(None),
+    };
+    first.with(|p| {
+        second.with(|q| {
+            let n = p.layout.numel();
+            let plain = p.layout.shape == q.layout.shape && p.layout.is_contiguous() && q.layout.is_contiguous();
+            if !plain || n == 0 || defer::defers(Device::Cpu, n) {
+                return Ok(None);
+            }
+            let (Some(Buf::Cpu(a)), Some(Buf::Cpu(b))) = (p.storage.ready(), q.storage.ready()) else { return Ok(None) };
+            let layout = Layout::contiguous(&p.layout.shape);
+            let out = Arc::new(Buffer::uninit(n * kernel.dtype().size())?);
+            let ins = [
+                rtorch_cpu::Arg { ptr: a.as_ptr(), dtype: p.dtype, layout: &p.layout },
+                rtorch_cpu::Arg { ptr: b.as_ptr(), dtype: q.dtype, layout: &q.layout },
+            ];
+            let outs = [rtorch_cpu::Arg { ptr: out.as_ptr(), dtype: kernel.dtype(), layout: &layout }];
+            backend::map_cpu(&kernel.program, &layout.shape, &ins[..inputs.len()], &outs, n)?;
+            let value = Value::ready(Buf::Cpu(out));
+            Ok(Some(Tensor::from_value(value, layout, kernel.dtype(), Device::Cpu)))
+        })
+    })
+}
+
+/// A pointwise op of one operand whose result has a given layout: copies in a memory order.
+pub fn map_with_layout(name: &'static str, kernel: &Arc<Kernel>, x: &Tensor, layout: Layout) -> Result<Tensor> {
+    let device = x.device();
+    let value = defer::map(kernel, SmallVec::from_iter([x.operand()]), layout.clone(), device)?;
+    let out = Tensor::from_value(value, layout, kernel.dtype(), device);
+    record::record_map(name, kernel, &[x], &out)?;
     Ok(out)
 }
 
@@ -78,15 +122,16 @@ pub fn generate(kernel: &Arc<Kernel>, layout: Layout, device: Device) -> Result<
 
 /// A view: shares the storage and the version.
 pub fn view(name: &'static str, op: ViewOp, x: &Tensor) -> Result<Option<Tensor>> {
-    let p = x.parts();
-    let Some(layout) = op.apply(&p.layout, p.dtype)? else { return Ok(None) };
-    let dtype = match op {
-        ViewOp::Dtype { dtype } => dtype,
-        _ => p.dtype,
-    };
-    let out = Tensor::from_parts(Parts { dtype, layout, storage: p.storage, version: p.version });
-    out.set_inference(x.is_inference());
-    record::record_view(name, op, x, &out);
+    let made = x.with(|p| -> Result<Option<Parts>> {
+        let Some(layout) = op.apply(&p.layout, p.dtype)? else { return Ok(None) };
+        let dtype = if let ViewOp::Dtype { dtype } = op { dtype } else { p.dtype };
+        Ok(Some(Parts { dtype, layout, storage: p.storage.clone(), version: p.version.clone() }))
+    })?;
+    let Some(parts) = made else { return Ok(None) };
+    let out = record::make_view(name, op, x, parts);
+    if x.is_inference() {
+        out.set_inference(true);
+    }
     Ok(Some(out))
 }
 

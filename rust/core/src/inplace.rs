@@ -111,7 +111,7 @@ fn check_target(name: &str, target: &Tensor) -> Result<()> {
 
 /// PyTorch's refusals of writes to what the graph needs as it is.
 pub fn check_grad(target: &Tensor) -> Result<()> {
-    if !mode::is_enabled() || !target.is_tracked() {
+    if !mode::is_enabled() || !target.requires_grad() && target.view_of().is_none() {
         return Ok(());
     }
     if let Some(v) = target.view_of() {
@@ -156,10 +156,6 @@ impl History {
         if !mode::is_enabled() {
             return Ok(None);
         }
-        let tracked = target.is_tracked() || inputs.iter().any(|t| t.is_tracked());
-        if !tracked {
-            return Ok(None);
-        }
         check_grad(target)?;
         if !target.dtype().is_differentiable() {
             return Ok(None);
@@ -167,7 +163,7 @@ impl History {
         if !target.requires_grad() && !inputs.iter().any(|t| t.requires_grad()) {
             return Ok(None);
         }
-        let base = target.view_of().map(|v| v.base()).map(|b| (b.clone(), record::edge(&b)));
+        let base = target.view_of().map(|v| v.base()).map(|b| (b.clone(), record::edge(b)));
         Ok(Some(History {
             edges: inputs.iter().map(|t| record::edge(t)).collect(),
             base,

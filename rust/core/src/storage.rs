@@ -2,7 +2,7 @@
 //! holds a value and is shared by all views). What runs a pending value stands in `defer.rs`, what writes in `inplace.rs`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rtorch_cpu::alloc::Buffer;
@@ -153,6 +153,7 @@ struct StorageImpl {
     addressed: AtomicBool,
     /// Real shared memory: `from_numpy` for ever, otherwise while an export is alive.
     exports: AtomicUsize,
+    version: AtomicU64,
 }
 
 /// A mutable, untyped cell of bytes, shared by all views of it.
@@ -167,10 +168,15 @@ impl Storage {
             bytes: AtomicUsize::new(bytes),
             addressed: AtomicBool::new(false),
             exports: AtomicUsize::new(0),
+            version: AtomicU64::new(0),
         }))
     }
     pub fn device(&self) -> Device {
         self.0.device
+    }
+    /// Counts writes (see `tensor::Version`).
+    pub fn version(&self) -> &AtomicU64 {
+        &self.0.version
     }
     /// Size in bytes.
     pub fn len(&self) -> usize {
@@ -192,6 +198,10 @@ impl Storage {
     }
     pub fn value(&self) -> Value {
         self.0.value.lock().clone()
+    }
+    /// The bytes if they exist.
+    pub fn ready(&self) -> Option<Buf> {
+        self.0.value.lock().cell().ready()
     }
     /// Replaces the contents; the old value is dropped outside of the lock.
     pub fn set_value(&self, value: Value, bytes: usize) {

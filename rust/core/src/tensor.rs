@@ -9,22 +9,39 @@ use parking_lot::{Mutex, RwLock};
 use rtorch_cpu::alloc::Buffer;
 use rtorch_ir::{DType, Error, Layout, Result, Shape, ensure, layout::checked_numel};
 
-use crate::autograd::meta::AutogradMeta;
+use crate::autograd::meta::{AutogradMeta, ViewOf};
 use crate::backend;
 use crate::defer::Operand;
 use crate::device::Device;
 use crate::storage::{Storage, Value};
 
-/// How often a storage's tensors were written in place; shared by views and `detach()`.
-#[derive(Clone, Default)]
-pub struct Version(Arc<AtomicU64>);
+/// How often a tensor's contents were written in place; shared by views and `detach()`.
+#[derive(Clone)]
+pub enum Version {
+    /// The storage's own counter: costs nothing to make.
+    OfStorage(Storage),
+    /// A fresh one (`.data`).
+    Own(Arc<AtomicU64>),
+}
 
 impl Version {
+    fn counter(&self) -> &AtomicU64 {
+        match self {
+            Version::OfStorage(s) => s.version(),
+            Version::Own(c) => c,
+        }
+    }
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.counter().load(Ordering::Relaxed)
     }
     pub fn bump(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.counter().fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Default for Version {
+    fn default() -> Version {
+        Version::Own(Arc::default())
     }
 }
 
@@ -44,6 +61,8 @@ pub struct Impl {
     /// Created in inference mode: no version, never part of a graph.
     inference: AtomicBool,
     meta: Mutex<Option<Box<AutogradMeta>>>,
+    /// Set when a view is made.
+    view: Option<Box<ViewOf>>,
     /// The Python object of this tensor while it lives (borrowed; read and written with the GIL only).
     pub py: AtomicPtr<()>,
 }
@@ -53,11 +72,19 @@ pub struct Tensor(Arc<Impl>);
 
 impl Tensor {
     pub fn from_parts(parts: Parts) -> Tensor {
+        Tensor::make(parts, None)
+    }
+    /// A view, which remembers where it comes from.
+    pub fn from_view(parts: Parts, view: ViewOf) -> Tensor {
+        Tensor::make(parts, Some(Box::new(view)))
+    }
+    fn make(parts: Parts, view: Option<Box<ViewOf>>) -> Tensor {
         Tensor(Arc::new(Impl {
             parts: RwLock::new(parts),
             tracked: AtomicBool::new(false),
             inference: AtomicBool::new(false),
             meta: Mutex::new(None),
+            view,
             py: AtomicPtr::new(std::ptr::null_mut()),
         }))
     }
@@ -65,7 +92,8 @@ impl Tensor {
     pub fn from_value(value: Value, layout: Layout, dtype: DType, device: Device) -> Tensor {
         let bytes = layout.extent().map_or(0, |e| e.1) * dtype.size();
         let storage = Storage::new(value, device, bytes);
-        let t = Tensor::from_parts(Parts { dtype, layout, storage, version: Version::default() });
+        let version = Version::OfStorage(storage.clone());
+        let t = Tensor::from_parts(Parts { dtype, layout, storage, version });
         if crate::autograd::mode::is_inference() {
             t.0.inference.store(true, Ordering::Relaxed);
         }
@@ -114,7 +142,8 @@ impl Tensor {
         let value = Value::ready(crate::storage::Buf::Cpu(Arc::new(buf)));
         let storage = Storage::new(value, Device::Cpu, len);
         storage.export_forever();
-        Tensor::from_parts(Parts { dtype, layout, storage, version: Version::default() })
+        let version = Version::OfStorage(storage.clone());
+        Tensor::from_parts(Parts { dtype, layout, storage, version })
     }
 
     // ---- what it is
@@ -124,7 +153,8 @@ impl Tensor {
     }
     /// Reads the parts without copying them.
     pub fn with<R>(&self, f: impl FnOnce(&Parts) -> R) -> R {
-        f(&self.0.parts.read())
+        // an op may get the same tensor twice: a second read must not queue behind a writer
+        f(&self.0.parts.read_recursive())
     }
     pub fn set_parts(&self, parts: Parts) {
         let old = std::mem::replace(&mut *self.0.parts.write(), parts);
@@ -231,6 +261,9 @@ impl Tensor {
 
     pub fn is_tracked(&self) -> bool {
         self.0.tracked.load(Ordering::Relaxed)
+    }
+    pub fn view_of(&self) -> Option<&ViewOf> {
+        self.0.view.as_deref()
     }
     /// Runs `f` on the metadata, which is made where there is none yet.
     pub fn with_meta<R>(&self, f: impl FnOnce(&mut AutogradMeta) -> R) -> R {

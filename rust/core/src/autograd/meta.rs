@@ -1,5 +1,6 @@
 //! `AutogradMeta`: what a tensor knows of the graph it stands in.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
 use crate::tensor::Tensor;
@@ -16,33 +17,32 @@ pub struct Edge {
 }
 
 /// Where a view comes from: one step; the steps up to the base are followed when they are needed.
-#[derive(Clone)]
 pub struct ViewOf {
     pub parent: Tensor,
     pub op: ViewOp,
     pub name: &'static str,
     /// The version at which `grad_fn` was made; a later write through another view makes it stale.
-    pub version: u64,
+    pub version: AtomicU64,
     /// Made where in-place writes must be refused, with the reason PyTorch gives.
     pub refuses_writes: Option<&'static str>,
 }
 
 impl ViewOf {
     /// The tensor that is no view, and the steps from it to this one.
-    pub fn chain(self) -> (Tensor, Vec<(ViewOp, &'static str)>) {
-        let mut chain = vec![(self.op, self.name)];
-        let mut base = self.parent;
+    pub fn chain(&self) -> (Tensor, Vec<(ViewOp, &'static str)>) {
+        let mut chain = vec![(self.op.clone(), self.name)];
+        let mut base = &self.parent;
         while let Some(v) = base.view_of() {
-            chain.push((v.op, v.name));
-            base = v.parent;
+            chain.push((v.op.clone(), v.name));
+            base = &v.parent;
         }
         chain.reverse();
-        (base, chain)
+        (base.clone(), chain)
     }
-    pub fn base(&self) -> Tensor {
-        let mut base = self.parent.clone();
+    pub fn base(&self) -> &Tensor {
+        let mut base = &self.parent;
         while let Some(v) = base.view_of() {
-            base = v.parent;
+            base = &v.parent;
         }
         base
     }
@@ -59,5 +59,4 @@ pub struct AutogradMeta {
     pub hooks: Hooks,
     pub post_accumulate: Hooks,
     pub retains_grad: bool,
-    pub view: Option<Box<ViewOf>>,
 }

@@ -1,6 +1,7 @@
 //! Recording: who requires grad, which edge leads to a tensor, and what an op leaves behind for backward.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rtorch_ir::{Error, Prim, Result};
 use smallvec::{SmallVec, smallvec};
@@ -10,26 +11,20 @@ use super::meta::{Edge, ViewOf};
 use super::mode;
 use super::saved::SavedTensor;
 use crate::kernel::{From, Kernel};
-use crate::tensor::Tensor;
+use crate::tensor::{Parts, Tensor};
 use crate::view::ViewOp;
 
 impl Tensor {
     pub fn requires_grad(&self) -> bool {
-        if !self.is_tracked() {
-            return false;
-        }
         self.meta(|m| m.requires_grad || m.grad_fn.is_some()).unwrap_or(false)
             || self.view_of().is_some_and(|v| v.parent.requires_grad())
     }
     pub fn is_leaf(&self) -> bool {
         !self.requires_grad() || self.grad_fn().is_none()
     }
-    pub fn view_of(&self) -> Option<ViewOf> {
-        self.meta(|m| m.view.as_deref().cloned()).flatten()
-    }
     /// The edge of a result; made anew for a view whose base was written since.
     pub fn grad_fn(&self) -> Option<Edge> {
-        if !self.is_tracked() {
+        if !self.is_tracked() && self.view_of().is_none() {
             return None;
         }
         refresh(self);
@@ -68,7 +63,7 @@ impl Tensor {
 fn refresh(t: &Tensor) {
     let Some(v) = t.view_of() else { return };
     let now = t.version().get();
-    if v.version == now {
+    if v.version.load(Ordering::Relaxed) == now {
         return;
     }
     let (base, chain) = v.chain();
@@ -95,17 +90,12 @@ fn refresh(t: &Tensor) {
     t.with_meta(|m| {
         m.requires_grad = false;
         m.grad_fn = Some(e);
-        if let Some(v) = &mut m.view {
-            v.version = now;
-        }
     });
+    v.version.store(now, Ordering::Relaxed);
 }
 
 /// The edge that a gradient of this tensor takes: its node, or for a leaf the accumulator.
 pub fn edge(t: &Tensor) -> Option<Edge> {
-    if !t.is_tracked() {
-        return None;
-    }
     if let Some(e) = t.grad_fn() {
         return Some(e);
     }
@@ -117,7 +107,7 @@ pub fn edge(t: &Tensor) -> Option<Edge> {
 
 /// Does an op on these tensors belong in the graph?
 pub fn wanted(inputs: &[&Tensor]) -> bool {
-    inputs.iter().any(|t| t.is_tracked()) && mode::is_enabled() && inputs.iter().any(|t| t.requires_grad())
+    mode::is_enabled() && inputs.iter().any(|t| t.requires_grad())
 }
 
 fn check_inference(inputs: &[&Tensor]) -> Result<()> {
@@ -211,20 +201,21 @@ pub fn record_prim(name: &'static str, prim: &Prim, inputs: &[&Tensor], outs: &[
     Ok(())
 }
 
-/// Connects a view to its parent's graph and remembers where it comes from.
-pub fn record_view(name: &'static str, op: ViewOp, x: &Tensor, out: &Tensor) {
+/// A view with the memory of where it comes from, connected to its parent's graph.
+pub fn make_view(name: &'static str, op: ViewOp, x: &Tensor, parts: Parts) -> Tensor {
     if matches!(op, ViewOp::Dtype { .. }) || mode::is_inference() {
-        return;
+        return Tensor::from_parts(parts);
     }
     let needs = x.requires_grad();
     let grad = needs && mode::is_enabled();
     let refuses_writes = (needs && !grad).then_some("no_grad");
-    if grad {
+    let version = AtomicU64::new(parts.version.get());
+    let kept = if grad { Some(op.clone()) } else { None };
+    let out = Tensor::from_view(parts, ViewOf { parent: x.clone(), op, name, version, refuses_writes });
+    if let Some(op) = kept {
         let input = x.layout();
-        let n = node(name, GradOp::View { op: op.clone(), input }, &[x], &[out], SmallVec::new());
-        connect(out, &n, 0);
+        let n = node(name, GradOp::View { op, input }, &[x], &[&out], SmallVec::new());
+        connect(&out, &n, 0);
     }
-    let version = out.version().get();
-    let view = Some(Box::new(ViewOf { parent: x.clone(), op, name, version, refuses_writes }));
-    out.with_meta(|m| m.view = view);
+    out
 }

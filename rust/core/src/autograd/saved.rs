@@ -29,7 +29,7 @@ pub struct SavedTensor {
 
 impl SavedTensor {
     pub fn input(t: &Tensor) -> SavedTensor {
-        let edge = if t.is_tracked() { super::record::edge(t) } else { None };
+        let edge = super::record::edge(t);
         let leaf = t.meta(|m| m.grad_fn.is_none() && m.requires_grad).unwrap_or(false);
         SavedTensor::new(t, edge, None, leaf)
     }
@@ -59,7 +59,8 @@ impl SavedTensor {
             )));
         }
         let storage = Storage::new(Value::from_cell(self.value.0.clone()), self.device, self.bytes);
-        let parts = Parts { dtype: self.dtype, layout: self.layout.clone(), storage, version: Version::default() };
+        let version = Version::OfStorage(storage.clone());
+        let parts = Parts { dtype: self.dtype, layout: self.layout.clone(), storage, version };
         let t = Tensor::from_parts(parts);
         let edge = match self.output {
             Some(output) => owner.map(|n| Edge { node: n.clone(), output }),

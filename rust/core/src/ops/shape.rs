@@ -275,17 +275,7 @@ pub fn alias(x: &Tensor) -> Result<Tensor> {
 /// A copy with a given dense layout of the same shape.
 fn copy_with(name: &'static str, x: &Tensor, layout: Layout) -> Result<Tensor> {
     let dtype = x.dtype();
-    let out = Tensor::empty_with(layout, dtype, x.device())?;
-    {
-        let _off = crate::autograd::mode::Guard::new(false);
-        crate::inplace::map(name, &out, &kernel::cast(dtype, dtype), &[x])?;
-    }
-    if crate::autograd::record::wanted(&[x]) {
-        let n =
-            crate::autograd::record::node(name, crate::autograd::graph::GradOp::Pass, &[x], &[&out], SmallVec::new());
-        crate::autograd::record::connect(&out, &n, 0);
-    }
-    Ok(out)
+    dispatch::map_with_layout(name, &kernel::cast(dtype, dtype), x, layout)
 }
 
 /// `clone()`: memory order kept.
