@@ -96,16 +96,24 @@ pub fn map_cpu(
     rtorch_cpu::map(program, shape, ins, outs)
 }
 
-/// Runs a primitive.
-pub fn run(device: Device, prim: &Prim, inputs: &[Input], outs: &[Window]) -> Result<()> {
-    account(inputs.iter().flat_map(|i| i.leaves.iter()), outs);
+/// Runs a primitive; with an epilogue (CPU only), its first result goes through a program whose leaf 0 it is and whose
+/// other leaves are the windows.
+pub fn run(
+    device: Device,
+    prim: &Prim,
+    inputs: &[Input],
+    epilogue: Option<(&Program, &[Window])>,
+    outs: &[Window],
+) -> Result<()> {
+    let extra = epilogue.map_or(&[][..], |e| e.1);
+    account(inputs.iter().flat_map(|i| i.leaves.iter()).chain(extra), outs);
     match device {
-        Device::Cpu => run_cpu(prim, inputs, outs),
+        Device::Cpu => run_cpu(prim, inputs, epilogue, outs),
         Device::Wgpu(i) => gpu::run(i, prim, inputs, outs),
     }
 }
 
-fn run_cpu(prim: &Prim, inputs: &[Input], outs: &[Window]) -> Result<()> {
+fn run_cpu(prim: &Prim, inputs: &[Input], epilogue: Option<(&Program, &[Window])>, outs: &[Window]) -> Result<()> {
     let args: SmallVec<[SmallVec<[rtorch_cpu::Arg; 2]>; 4]> =
         inputs.iter().map(|i| i.leaves.iter().map(cpu_arg).collect::<Result<_>>()).collect::<Result<_>>()?;
     let sources: SmallVec<[rtorch_cpu::Source; 4]> = inputs
@@ -114,7 +122,9 @@ fn run_cpu(prim: &Prim, inputs: &[Input], outs: &[Window]) -> Result<()> {
         .map(|(i, a)| rtorch_cpu::Source { program: &i.program, leaves: a, shape: &i.shape })
         .collect();
     let outs: SmallVec<[rtorch_cpu::Arg; 3]> = outs.iter().map(cpu_arg).collect::<Result<_>>()?;
-    rtorch_cpu::run(prim, &sources, None, &outs)
+    let Some((program, leaves)) = epilogue else { return rtorch_cpu::run(prim, &sources, None, &outs) };
+    let leaves: SmallVec<[rtorch_cpu::Arg; 8]> = leaves.iter().map(cpu_arg).collect::<Result<_>>()?;
+    rtorch_cpu::run(prim, &sources, Some(&rtorch_cpu::Epilogue { program, leaves: &leaves }), &outs)
 }
 
 /// How many elements of host memory are not zero.

@@ -1,12 +1,13 @@
 //! Deferral: pending pointwise work as a DAG of shared nodes, and what runs it. A node is recorded here, linearised into
 //! one program when something needs its bytes, and written together with the nodes that others still want.
+//! A matrix product or convolution may wait too, for a pointwise program to follow it as its epilogue.
 //! Nobody outside can see it: values, errors and aliasing are those of running every op at once.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
-use rtorch_ir::{DType, Layout, Program, Reg, Result, Shape};
+use rtorch_ir::{DType, Error, Layout, Prim, Program, Reg, Result, Shape};
 use smallvec::SmallVec;
 
 use crate::backend::{self, Input, Window};
@@ -23,6 +24,8 @@ pub const MAX_INSTS: usize = 32;
 pub const MAX_LEAVES: usize = 7;
 /// A pending node may keep this many times its own bytes alive.
 pub const MAX_KEEPALIVE: usize = 2;
+/// The same for a product or convolution that waits for an epilogue: operands are mostly weights, alive anyway.
+pub const MAX_PRIM_KEEPALIVE: usize = 64;
 /// All pending nodes together; beyond this a new node runs at once.
 pub const MAX_PENDING_BYTES: usize = 1 << 30;
 /// A value saved for backward is recomputed there when its program costs no more (the table's cost column).
@@ -43,32 +46,46 @@ impl Operand {
     /// The pending node behind the operand, if a program over `shape` can take it in as it is.
     fn inlinable(&self, shape: &[usize]) -> Option<Arc<Node>> {
         let n = self.value.cell().pending()?;
-        (n.shape.as_slice() == shape && n.layout == self.layout && n.dtype() == self.dtype).then_some(n)
+        (n.shape.as_slice() == shape && n.layout == self.layout && n.dtype == self.dtype).then_some(n)
     }
 }
 
-/// A recorded pointwise op.
+/// What a node computes.
+pub enum Work {
+    Map(Arc<Kernel>),
+    /// One that takes an epilogue; never part of a pointwise program.
+    Prim(Prim),
+}
+
+/// A recorded op.
 pub struct Node {
-    pub kernel: Arc<Kernel>,
+    pub work: Work,
     pub inputs: SmallVec<[Operand; 3]>,
     pub shape: Shape,
     /// Where the result will lie: dense, from offset 0.
     pub layout: Layout,
+    pub dtype: DType,
     pub device: Device,
 }
 
 impl Node {
-    fn new(kernel: Arc<Kernel>, inputs: SmallVec<[Operand; 3]>, layout: Layout, device: Device) -> Arc<Node> {
-        let n = Node { kernel, inputs, shape: layout.shape.clone(), layout, device };
+    fn new(work: Work, inputs: SmallVec<[Operand; 3]>, layout: Layout, dtype: DType, device: Device) -> Arc<Node> {
+        let n = Node { work, inputs, shape: layout.shape.clone(), layout, dtype, device };
         COUNTERS.pending.fetch_add(1, Ordering::Relaxed);
         COUNTERS.pending_bytes.fetch_add(n.bytes(), Ordering::Relaxed);
         Arc::new(n)
     }
-    pub fn dtype(&self) -> DType {
-        self.kernel.dtype()
-    }
     fn bytes(&self) -> usize {
-        self.layout.numel() * self.dtype().size()
+        self.layout.numel() * self.dtype.size()
+    }
+    fn kernel(&self) -> Option<&Arc<Kernel>> {
+        match &self.work {
+            Work::Map(k) => Some(k),
+            Work::Prim(_) => None,
+        }
+    }
+    fn cost(&self) -> u32 {
+        self.kernel().map_or(u32::MAX, |k| k.program.cost())
     }
 }
 
@@ -119,20 +136,44 @@ pub fn map(kernel: &Arc<Kernel>, inputs: SmallVec<[Operand; 3]>, layout: Layout,
     if !defers(device, layout.numel()) || kernel.leaves() > MAX_LEAVES {
         return Ok(Value::ready(run_now(kernel, &inputs, &layout, device)?));
     }
-    let node = Node::new(kernel.clone(), inputs, layout, device);
+    let node = Node::new(Work::Map(kernel.clone()), inputs, layout, kernel.dtype(), device);
     let run_first = prepare(&node)?;
+    let value = pend(node);
+    if run_first || COUNTERS.pending_bytes.load(Ordering::Relaxed) > MAX_PENDING_BYTES {
+        value.force()?;
+    }
+    Ok(value)
+}
+
+/// A cell for a node, known to what it reads.
+fn pend(node: Arc<Node>) -> Value {
     let cell = Arc::new(Cell::new(State::Pending(node.clone())));
     for operand in &node.inputs {
         let mut readers = operand.value.cell().readers.lock();
         readers.retain(|r| r.strong_count() > 0);
         readers.push(Arc::downgrade(&cell));
     }
-    drop(node);
-    let value = Value::from_cell(cell);
-    if run_first || COUNTERS.pending_bytes.load(Ordering::Relaxed) > MAX_PENDING_BYTES {
-        value.force()?;
+    Value::from_cell(cell)
+}
+
+/// The value of a primitive that takes an epilogue, recorded; None where it should run at once.
+pub fn prim(prim: &Prim, operands: &[Operand], layout: &Layout, dtype: DType, device: Device) -> Result<Option<Value>> {
+    if !prim.takes_epilogue() || !device.is_cpu() || !defers(device, layout.numel()) {
+        return Ok(None);
     }
-    Ok(value)
+    let mut kept = 0;
+    for (i, o) in operands.iter().enumerate() {
+        if o.value.is_pending() && !(prim.takes_prologue(i) && o.inlinable(&o.layout.shape).is_some()) {
+            o.value.force()?;
+        }
+        kept += o.value.cell().ready().map_or(0, |b| b.len());
+    }
+    let node = Node::new(Work::Prim(prim.clone()), operands.iter().cloned().collect(), layout.clone(), dtype, device);
+    // operands that die with this expression are better freed now
+    if kept > MAX_PRIM_KEEPALIVE * node.bytes() {
+        return Ok(None);
+    }
+    Ok(Some(pend(node)))
 }
 
 /// Runs a kernel on its operands into a fresh buffer.
@@ -178,10 +219,10 @@ struct Seen {
 
 impl Seen {
     fn visit(&mut self, node: &Node) {
-        self.insts += node.kernel.program.len().max(1);
+        self.insts += node.kernel().map_or(0, |k| k.program.len()).max(1);
         for o in &node.inputs {
             let id = Arc::as_ptr(o.value.cell()) as usize;
-            match o.inlinable(&node.shape) {
+            match o.inlinable(&node.shape).filter(|n| n.kernel().is_some()) {
                 Some(n) => {
                     if !self.nodes.contains(&id) && self.insts <= MAX_INSTS {
                         self.nodes.push(id);
@@ -209,6 +250,8 @@ struct Linear {
     leaf_cells: SmallVec<[Arc<Cell>; 8]>,
     /// Nodes taken in, inputs before users, the root last; with the value that computes each.
     nodes: SmallVec<[(Arc<Cell>, Arc<Node>, Reg); 8]>,
+    /// A leaf that is a pending primitive, not run yet: the program may become its epilogue.
+    prim: Option<(Arc<Cell>, Arc<Node>, u16)>,
 }
 
 impl Linear {
@@ -218,6 +261,7 @@ impl Linear {
             leaves: SmallVec::new(),
             leaf_cells: SmallVec::new(),
             nodes: SmallVec::new(),
+            prim: None,
         };
         l.add(cell, node)?;
         Ok(l)
@@ -229,22 +273,47 @@ impl Linear {
         let mut args: SmallVec<[Reg; 3]> = SmallVec::new();
         for o in &node.inputs {
             args.push(match o.inlinable(&node.shape) {
-                Some(inner) => self.add(o.value.cell(), inner)?,
+                Some(inner) if inner.kernel().is_some() => self.add(o.value.cell(), inner)?,
+                Some(inner) => self.waiting(o, inner, &node.shape)?,
                 None => self.leaf(o, &node.shape)?,
             });
         }
-        let out = self.program.inline(&node.kernel.program, &args)[0];
+        let Some(kernel) = node.kernel() else { return Err(Error::runtime("a primitive is no part of a program")) };
+        let out = self.program.inline(&kernel.program, &args)[0];
         self.nodes.push((cell.clone(), node, out));
         Ok(out)
+    }
+    /// A pending primitive as a leaf: the first one is left to wait for its epilogue.
+    fn waiting(&mut self, o: &Operand, node: Arc<Node>, shape: &[usize]) -> Result<Reg> {
+        match &self.prim {
+            Some((cell, _, leaf)) if Arc::ptr_eq(cell, o.value.cell()) => self.loaded(*leaf as usize),
+            Some(_) => self.leaf(o, shape),
+            None => {
+                let leaf = self.leaves.len();
+                self.prim = Some((o.value.cell().clone(), node, leaf as u16));
+                // no bytes yet: filled in when the primitive has run by itself
+                self.leaves.push(Window { buf: Buf::empty(), dtype: o.dtype, layout: o.layout.clone() });
+                self.leaf_cells.push(o.value.cell().clone());
+                Ok(self.program.load(o.dtype))
+            }
+        }
+    }
+    fn loaded(&self, leaf: usize) -> Result<Reg> {
+        let at = self.program.values.iter().position(|v| v.0 == rtorch_ir::Inst::Load(leaf as u16));
+        at.map(|i| i as Reg).ok_or_else(|| Error::runtime("a leaf without a value"))
+    }
+    /// Runs a waiting primitive by itself.
+    fn settle(&mut self) -> Result<()> {
+        if let Some((cell, _, leaf)) = self.prim.take() {
+            self.leaves[leaf as usize].buf = run(&cell)?;
+        }
+        Ok(())
     }
     fn leaf(&mut self, o: &Operand, shape: &[usize]) -> Result<Reg> {
         let w = o.window(shape)?;
         let same = |x: &Window| x.buf.same(&w.buf) && x.layout == w.layout && x.dtype == w.dtype;
         if let Some(i) = self.leaves.iter().position(same) {
-            let at = self.program.values.iter().position(|v| v.0 == rtorch_ir::Inst::Load(i as u16));
-            if let Some(at) = at {
-                return Ok(at as Reg);
-            }
+            return self.loaded(i);
         }
         self.leaves.push(w);
         self.leaf_cells.push(o.value.cell().clone());
@@ -263,7 +332,7 @@ impl Linear {
         let (cell, node, _) = &self.nodes[i];
         let internal = self.references(cell);
         let saves = Arc::strong_count(cell).saturating_sub(cell.holders() + 1);
-        cell.holders() > internal || (saves > 0 && node.kernel.program.cost() > RECOMPUTE_COST)
+        cell.holders() > internal || (saves > 0 && node.cost() > RECOMPUTE_COST)
     }
     fn has_saves(&self) -> bool {
         let n = self.nodes.len() - 1;
@@ -279,7 +348,7 @@ impl Linear {
             let (w, cell) = (&self.leaves[i], &self.leaf_cells[i]);
             let listed = self.leaf_cells.iter().filter(|c| Arc::ptr_eq(c, cell)).count();
             w.layout == root.layout
-                && w.dtype.size() == root.dtype().size()
+                && w.dtype.size() == root.dtype.size()
                 && w.buf.len() == root.bytes()
                 && listed == 1
                 && self.leaves.iter().filter(|x| x.buf.same(&w.buf)).count() == 1
@@ -307,7 +376,18 @@ pub fn run(cell: &Arc<Cell>) -> Result<Buf> {
         State::Ready(b) => return Ok(b.clone()),
         State::Pending(n) => n.clone(),
     };
+    if let Work::Prim(prim) = &node.work {
+        let buf = run_prim(prim, &node, None)?;
+        let old = std::mem::replace(&mut *cell.state.lock(), State::Ready(buf.clone()));
+        drop(old);
+        return Ok(buf);
+    }
     let mut l = Linear::new(cell, node)?;
+    if let Some(buf) = run_epilogue(&mut l)? {
+        let old = std::mem::replace(&mut *cell.state.lock(), State::Ready(buf.clone()));
+        drop((old, l));
+        return Ok(buf);
+    }
     let last = l.nodes.len() - 1;
     let device = l.root().1.device;
     let mut wanted: SmallVec<[usize; 4]> = (0..last).filter(|&i| l.writes(i)).collect();
@@ -324,7 +404,7 @@ pub fn run(cell: &Arc<Cell>) -> Result<Buf> {
             Some(d) if i == last => l.leaves[d].buf.clone(),
             _ => backend::alloc(device, n.bytes())?,
         };
-        outs.push(Window { buf, dtype: n.dtype(), layout: n.layout.clone() });
+        outs.push(Window { buf, dtype: n.dtype, layout: n.layout.clone() });
     }
     l.program.outputs = wanted.iter().map(|&i| l.nodes[i].2).collect();
     if l.nodes.len() > 1 {
@@ -345,6 +425,57 @@ pub fn run(cell: &Arc<Cell>) -> Result<Buf> {
     Ok(result.unwrap_or(backend::alloc(device, 0)?))
 }
 
+/// Runs a primitive's node into a fresh buffer, through an epilogue if there is one: its program, the other leaves, and
+/// the node whose result it is.
+fn run_prim(prim: &Prim, node: &Node, epilogue: Option<(&Program, &[Window], &Node)>) -> Result<Buf> {
+    let result = epilogue.map_or(node, |e| e.2);
+    let buf = backend::alloc(node.device, result.bytes())?;
+    let cost = crate::dispatch::prologue_cost(prim);
+    let mut ins: SmallVec<[Input; 4]> = SmallVec::new();
+    for (i, o) in node.inputs.iter().enumerate() {
+        ins.push(input(o, if prim.takes_prologue(i) { cost } else { 0 })?);
+    }
+    let out = [Window { buf: buf.clone(), dtype: result.dtype, layout: result.layout.clone() }];
+    backend::run(node.device, prim, &ins, epilogue.map(|e| (e.0, e.1)), &out)?;
+    Ok(buf)
+}
+
+/// Runs a program as the epilogue of the primitive among its leaves, if nobody else wants that primitive's result or any
+/// value of the program but the last; else runs the primitive by itself.
+fn run_epilogue(l: &mut Linear) -> Result<Option<Buf>> {
+    let Some((cell, node, leaf)) = l.prim.clone() else { return Ok(None) };
+    let last = l.nodes.len() - 1;
+    // our two handles besides the holders
+    let alone = cell.holders() == l.references(&cell) && Arc::strong_count(&cell) == cell.holders() + 3;
+    let Work::Prim(prim) = &node.work else { return Ok(None) };
+    let root = &l.nodes[last].1;
+    if !alone || (0..last).any(|i| l.writes(i)) || l.has_saves() || root.layout != node.layout {
+        drop(cell);
+        l.settle()?;
+        return Ok(None);
+    }
+    // the primitive's result becomes leaf 0
+    let mut program = l.program.clone();
+    program.leaves.swap(0, leaf as usize);
+    for v in &mut program.values {
+        if let rtorch_ir::Inst::Load(n) = &mut v.0 {
+            *n = if *n == 0 {
+                leaf
+            } else if *n == leaf {
+                0
+            } else {
+                *n
+            };
+        }
+    }
+    program.outputs = SmallVec::from_iter([l.nodes[last].2]);
+    let mut others: SmallVec<[Window; 8]> = l.leaves.clone();
+    others.swap(0, leaf as usize);
+    others.remove(0);
+    count(&COUNTERS.fused, 1);
+    run_prim(prim, &node, Some((&program, &others, root))).map(Some)
+}
+
 /// A primitive's input: its pending program as a prologue where the kernel takes one and it is cheap, else its bytes.
 pub fn input(o: &Operand, prologue_cost: u32) -> Result<Input> {
     if prologue_cost > 0
@@ -363,9 +494,13 @@ pub fn input(o: &Operand, prologue_cost: u32) -> Result<Input> {
 fn prologue(o: &Operand, max_cost: u32) -> Result<Option<Input>> {
     let Some(_) = o.inlinable(&o.layout.shape) else { return Ok(None) };
     let _guard = lock();
-    let Some(node) = o.inlinable(&o.layout.shape) else { return Ok(None) };
+    let Some(node) = o.inlinable(&o.layout.shape).filter(|n| n.kernel().is_some()) else { return Ok(None) };
     let cell = o.value.cell();
     let mut l = Linear::new(cell, node)?;
+    if l.prim.is_some() {
+        // better as that primitive's epilogue
+        return Ok(None);
+    }
     // written anyway, too dear, or already evaluated once by another primitive: better in memory
     let last = l.nodes.len() - 1;
     if l.program.cost() > max_cost

@@ -24,6 +24,11 @@ const PROLOGUE_COST: u32 = 64;
 /// The same for matmul, which reads each element several times.
 const MATMUL_PROLOGUE_COST: u32 = 6;
 
+/// How dear a pending operand may be for a primitive to evaluate it while it reads.
+pub fn prologue_cost(prim: &Prim) -> u32 {
+    if matches!(prim, Prim::MatMul { .. }) { MATMUL_PROLOGUE_COST } else { PROLOGUE_COST }
+}
+
 /// The one device of all operands, or PyTorch's error.
 pub fn same_device(inputs: &[&Tensor]) -> Result<Device> {
     let first = inputs.first().map_or(Device::Cpu, |t| t.device());
@@ -88,7 +93,9 @@ fn map_small(kernel: &Kernel, inputs: &[&Tensor]) -> Result<Option<Tensor>> {
             if !plain || n == 0 || defer::defers(Device::Cpu, n) {
                 return Ok(None);
             }
-            let (Some(Buf::Cpu(a)), Some(Buf::Cpu(b))) = (p.storage.ready(), q.storage.ready()) else { return Ok(None) };
+            let (Some(Buf::Cpu(a)), Some(Buf::Cpu(b))) = (p.storage.ready(), q.storage.ready()) else {
+                return Ok(None);
+            };
             let layout = Layout::contiguous(&p.layout.shape);
             let out = Arc::new(Buffer::uninit(n * kernel.dtype().size())?);
             let ins = [
@@ -140,13 +147,32 @@ pub fn prim(name: &'static str, prim: Prim, inputs: &[&Tensor]) -> Result<SmallV
     let device = same_device(inputs)?;
     let metas: SmallVec<[rtorch_ir::prim::Meta; 4]> =
         inputs.iter().map(|t| t.with(|p| rtorch_ir::prim::Meta::new(&p.layout.shape, p.dtype))).collect();
+    let results = prim.infer(&metas);
+    if prim.takes_epilogue()
+        && let Some(out) = waiting(&prim, inputs, &results[0], device)?
+    {
+        let outs = SmallVec::from_iter([out]);
+        record::record_prim(name, &prim, inputs, &outs)?;
+        return Ok(outs);
+    }
     let mut outs: SmallVec<[Tensor; 3]> = SmallVec::new();
-    for m in prim.infer(&metas) {
+    for m in results {
         outs.push(Tensor::empty(&m.shape, m.dtype, device)?);
     }
     run_prim(&prim, inputs, &outs, device)?;
     record::record_prim(name, &prim, inputs, &outs)?;
     Ok(outs)
+}
+
+/// A product or convolution whose result may wait for a following program.
+fn waiting(prim: &Prim, inputs: &[&Tensor], m: &rtorch_ir::prim::Meta, device: Device) -> Result<Option<Tensor>> {
+    if !defer::defers(device, m.shape.iter().product()) {
+        return Ok(None);
+    }
+    let operands: SmallVec<[Operand; 4]> = inputs.iter().map(|t| t.operand()).collect();
+    let layout = Layout::contiguous(&m.shape);
+    let value = defer::prim(prim, &operands, &layout, m.dtype, device)?;
+    Ok(value.map(|v| Tensor::from_value(v, layout, m.dtype, device)))
 }
 
 /// The first (often only) output of a primitive.
@@ -156,7 +182,7 @@ pub fn prim1(name: &'static str, p: Prim, inputs: &[&Tensor]) -> Result<Tensor> 
 
 /// Runs a primitive into given outputs, on the host where the device has no kernel for it.
 pub fn run_prim(prim: &Prim, inputs: &[&Tensor], outs: &[Tensor], device: Device) -> Result<()> {
-    let cost = if matches!(prim, Prim::MatMul { .. }) { MATMUL_PROLOGUE_COST } else { PROLOGUE_COST };
+    let cost = prologue_cost(prim);
     let operands: SmallVec<[Operand; 4]> = inputs.iter().map(|t| t.operand()).collect();
     if let Device::Wgpu(i) = device
         && !backend::gpu::supports(i, prim, &operands)
@@ -168,7 +194,7 @@ pub fn run_prim(prim: &Prim, inputs: &[&Tensor], outs: &[Tensor], device: Device
         ins.push(defer::input(o, if prim.takes_prologue(i) { cost } else { 0 })?);
     }
     let windows: SmallVec<[Window; 3]> = outs.iter().map(window).collect::<Result<_>>()?;
-    backend::run(device, prim, &ins, &windows)
+    backend::run(device, prim, &ins, None, &windows)
 }
 
 /// The window of a tensor whose memory exists.

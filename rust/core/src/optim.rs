@@ -266,11 +266,8 @@ pub fn sgd_(params: &[Tensor], grads: &[Tensor], buffers: &mut [Option<Tensor>],
             *b = Some(Tensor::empty_with(factory::like_layout(g.param), g.param.dtype(), g.param.device())?);
         }
     }
-    let full: Vec<Group> = plain
-        .into_iter()
-        .zip(buffers.iter())
-        .map(|(g, b)| Group { states: b.iter().collect(), ..g })
-        .collect();
+    let full: Vec<Group> =
+        plain.into_iter().zip(buffers.iter()).map(|(g, b)| Group { states: b.iter().collect(), ..g }).collect();
     if !full.iter().all(Group::fits) {
         return Ok(false);
     }

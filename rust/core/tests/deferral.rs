@@ -206,3 +206,30 @@ fn the_threshold_is_the_documented_one() {
     assert!(!defer::defers(rtorch_core::Device::Cpu, defer::DEFER_MIN_NUMEL - 1));
     assert!(defer::defers(rtorch_core::Device::Cpu, defer::DEFER_MIN_NUMEL));
 }
+
+#[test]
+fn a_product_takes_the_program_that_follows_as_its_epilogue() {
+    use rtorch_core::ops::linalg;
+    let relu_like = |x: &Tensor| ops::unary(ScalarOp::Abs, x).unwrap();
+    let run = |mode| {
+        let _g = alone(mode);
+        let (a, b) = (mul(&iota(&[200, 64]), 1e-3), mul(&iota(&[64, 200]), 1e-3));
+        a.force().unwrap();
+        b.force().unwrap();
+        let before = kernels();
+        let y = relu_like(&ops::mul_scalar(&linalg::matmul(&a, &b).unwrap(), -2.0).unwrap());
+        y.force().unwrap();
+        let fused = kernels() - before;
+        let (held, z) = {
+            let h = linalg::matmul(&a, &b).unwrap();
+            let z = mul(&h, 3.0);
+            (h, z)
+        };
+        let sum = add(&z, &held);
+        (fused, y.to_bytes().unwrap(), sum.to_bytes().unwrap(), held.to_bytes().unwrap())
+    };
+    let eager = run(Mode::Eager);
+    let fused = run(Mode::Default);
+    assert_eq!((eager.0, fused.0), (3, 1));
+    assert!(eager.1 == fused.1 && eager.2 == fused.2 && eager.3 == fused.3);
+}

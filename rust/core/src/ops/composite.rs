@@ -19,8 +19,12 @@ pub fn clamp(x: &Tensor, lo: Option<Arg>, hi: Option<Arg>, dest: Dest) -> Result
         (Some(lo), Some(hi)) => compose("clamp", "ClampBackward1", Rule::Same, &[x, lo, hi], dest, |a| {
             keep_high(keep_low(a[0], a[1]), a[2])
         }),
-        (Some(lo), None) => compose("clamp_min", "ClampMinBackward0", Rule::Same, &[x, lo], dest, |a| keep_low(a[0], a[1])),
-        (None, Some(hi)) => compose("clamp_max", "ClampMaxBackward0", Rule::Same, &[x, hi], dest, |a| keep_high(a[0], a[1])),
+        (Some(lo), None) => {
+            compose("clamp_min", "ClampMinBackward0", Rule::Same, &[x, lo], dest, |a| keep_low(a[0], a[1]))
+        }
+        (None, Some(hi)) => {
+            compose("clamp_max", "ClampMaxBackward0", Rule::Same, &[x, hi], dest, |a| keep_high(a[0], a[1]))
+        }
         (None, None) => super::shape::alias(target),
     }
 }
@@ -138,10 +142,12 @@ pub fn logit(x: &Tensor, eps: Option<f64>, dest: Dest) -> Result<Tensor> {
     let log_odds = |a: Ex| ex::log(a / (-a + 1.0));
     match eps {
         None => compose("logit", "LogitBackward0", Rule::Float, &[Arg::T(x)], dest, |a| log_odds(a[0])),
-        Some(e) => compose("logit_eps", "LogitBackward0", Rule::Float, &[Arg::T(x), e.into(), (1.0 - e).into()], dest, |a| {
-            let low = ex::where_(ex::lt(a[0], a[1]), a[1], a[0]);
-            log_odds(ex::where_(ex::gt(low, a[2]), a[2], low))
-        }),
+        Some(e) => {
+            compose("logit_eps", "LogitBackward0", Rule::Float, &[Arg::T(x), e.into(), (1.0 - e).into()], dest, |a| {
+                let low = ex::where_(ex::lt(a[0], a[1]), a[1], a[0]);
+                log_odds(ex::where_(ex::gt(low, a[2]), a[2], low))
+            })
+        }
     }
 }
 
@@ -165,14 +171,18 @@ fn x_times(x: Ex, y: Ex, f: fn(Ex) -> Ex) -> Ex {
 /// log(exp(a) + exp(b)) without overflow.
 pub fn logaddexp(a: &Tensor, b: &Tensor, dest: Dest) -> Result<Tensor> {
     let args = [Arg::T(a), Arg::T(b)];
-    compose("logaddexp", "LogaddexpBackward0", Rule::FloatOnly, &args, dest, |x| log_sum(x[0], x[1], ex::exp, ex::log1p))
+    compose("logaddexp", "LogaddexpBackward0", Rule::FloatOnly, &args, dest, |x| {
+        log_sum(x[0], x[1], ex::exp, ex::log1p)
+    })
 }
 
 /// log2(2^a + 2^b) without overflow.
 pub fn logaddexp2(a: &Tensor, b: &Tensor, dest: Dest) -> Result<Tensor> {
     let args = [Arg::T(a), Arg::T(b)];
     let log2_1p = |x: Ex| ex::log1p(x) * std::f64::consts::LOG2_E;
-    compose("logaddexp2", "Logaddexp2Backward0", Rule::FloatOnly, &args, dest, |x| log_sum(x[0], x[1], ex::exp2, log2_1p))
+    compose("logaddexp2", "Logaddexp2Backward0", Rule::FloatOnly, &args, dest, |x| {
+        log_sum(x[0], x[1], ex::exp2, log2_1p)
+    })
 }
 
 fn log_sum(a: Ex, b: Ex, power: fn(Ex) -> Ex, log_1p: fn(Ex) -> Ex) -> Ex {
@@ -215,7 +225,9 @@ pub fn nan_to_num(x: &Tensor, nan: Option<f64>, pos: Option<f64>, neg: Option<f6
         DType::F16 => 65504.0,
         DType::BF16 => f32::from_bits(0x7f7f_0000) as f64,
         DType::F64 | DType::C128 => f64::MAX,
-        DType::Bool | DType::U8 | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::F32 | DType::C64 => f32::MAX as f64,
+        DType::Bool | DType::U8 | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::F32 | DType::C64 => {
+            f32::MAX as f64
+        }
     };
     let args = [Arg::T(x), nan.unwrap_or(0.0).into(), pos.unwrap_or(top).into(), neg.unwrap_or(-top).into()];
     compose("nan_to_num", "NanToNumBackward0", Rule::Same, &args, dest, |a| {
@@ -227,14 +239,12 @@ pub fn nan_to_num(x: &Tensor, nan: Option<f64>, pos: Option<f64>, neg: Option<f6
 
 /// |a - b| <= atol + rtol * |b|, exactly equal infinities included.
 pub fn isclose(a: &Tensor, b: &Tensor, rtol: f64, atol: f64, equal_nan: bool) -> Result<Tensor> {
+    ensure!(a.dtype() == b.dtype(), runtime, "{} did not match {}", a.dtype().cpp_name(), b.dtype().cpp_name());
     ensure!(
-        a.dtype() == b.dtype(),
+        rtol >= 0.0 && atol >= 0.0,
         runtime,
-        "{} did not match {}",
-        a.dtype().cpp_name(),
-        b.dtype().cpp_name()
+        "rtol and atol must be greater than or equal to zero, but got {rtol} and {atol}"
     );
-    ensure!(rtol >= 0.0 && atol >= 0.0, runtime, "rtol and atol must be greater than or equal to zero, but got {rtol} and {atol}");
     let float = a.dtype().is_float();
     let name = if equal_nan { "isclose_nan" } else { "isclose" };
     let args = [Arg::T(a), Arg::T(b), rtol.into(), atol.into()];
@@ -255,9 +265,16 @@ pub fn isclose(a: &Tensor, b: &Tensor, rtol: f64, atol: f64, equal_nan: bool) ->
 pub fn round_decimals(x: &Tensor, decimals: i64, dest: Dest) -> Result<Tensor> {
     let scale = 10f64.powi(decimals.unsigned_abs().min(400) as i32);
     let up = decimals >= 0;
-    compose(if up { "round_places" } else { "round_tens" }, "RoundBackward1", Rule::FloatOnly, &[Arg::T(x), scale.into()], dest, move |a| {
-        if up { ex::round(a[0] * a[1]) / a[1] } else { ex::round(a[0] / a[1]) * a[1] }
-    })
+    compose(
+        if up { "round_places" } else { "round_tens" },
+        "RoundBackward1",
+        Rule::FloatOnly,
+        &[Arg::T(x), scale.into()],
+        dest,
+        move |a| {
+            if up { ex::round(a[0] * a[1]) / a[1] } else { ex::round(a[0] / a[1]) * a[1] }
+        },
+    )
 }
 
 /// Powers in double precision.
@@ -277,7 +294,11 @@ pub fn float_power(a: Arg, b: Arg) -> Result<Tensor> {
 /// A composition whose arguments keep their own dtypes' promotion but whose first is a condition.
 pub fn where_same(c: &Tensor, a: Arg, b: Arg, dest: Dest) -> Result<Tensor> {
     let body = |x: &[Ex]| ex::where_(x[0], x[1], x[2]);
-    run(&Spec { name: "where", grad: "WhereBackward0", rule: Rule::Same, body: &body, conditions: 1 }, &[Arg::T(c), a, b], dest)
+    run(
+        &Spec { name: "where", grad: "WhereBackward0", rule: Rule::Same, body: &body, conditions: 1 },
+        &[Arg::T(c), a, b],
+        dest,
+    )
 }
 
 /// The dtype that float-only operators use for a tensor.

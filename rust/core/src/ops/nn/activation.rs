@@ -210,9 +210,7 @@ pub fn threshold(x: &Tensor, threshold: Scalar, value: Scalar, dest: Option<&Ten
     }
     let number = |s: Scalar| if dtype.is_integral() { Scalar::Int(s.to_i64()) } else { Scalar::Float(s.to_f64()) };
     let args = [Arg::T(x), Arg::S(number(threshold)), Arg::S(number(value))];
-    compose("threshold", "ThresholdBackward0", Rule::Same, &args, dest, |a| {
-        ex::where_(ex::le(a[0], a[1]), a[2], a[0])
-    })
+    compose("threshold", "ThresholdBackward0", Rule::Same, &args, dest, |a| ex::where_(ex::le(a[0], a[1]), a[2], a[0]))
 }
 
 /// x where positive, else weight * x; one weight, or one per channel (dim 1).

@@ -95,10 +95,14 @@ fn repeat_heads(t: &Tensor, heads: usize) -> Result<Tensor> {
 /// The batch dims of all three, broadcast.
 fn common_batch(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Shape> {
     let lead = |t: &Tensor| -> Shape { Shape::from_slice(&t.shape()[..t.ndim() - 2]) };
-    let fail = |_| Error::runtime(format!(
-        "The batch dims of query {}, key {} and value {} do not broadcast",
-        sizes_text(&q.shape()), sizes_text(&k.shape()), sizes_text(&v.shape())
-    ));
+    let fail = |_| {
+        Error::runtime(format!(
+            "The batch dims of query {}, key {} and value {} do not broadcast",
+            sizes_text(&q.shape()),
+            sizes_text(&k.shape()),
+            sizes_text(&v.shape())
+        ))
+    };
     let b = broadcast(&lead(q), &lead(k)).map_err(fail)?;
     broadcast(&b, &lead(v)).map_err(fail)
 }

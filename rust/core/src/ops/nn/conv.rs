@@ -203,7 +203,13 @@ pub fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, c: &Conv) -> Result<T
 }
 
 /// `conv_transpose1d` .. `conv_transpose3d`: the gradient of a convolution with respect to its input.
-pub fn conv_transpose(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, c: &Conv, output_padding: &[i64]) -> Result<Tensor> {
+pub fn conv_transpose(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    c: &Conv,
+    output_padding: &[i64],
+) -> Result<Tensor> {
     let (x, single) = batched("conv_transpose", x, c.dims)?;
     let Padding::Sizes(padding) = &c.padding else {
         return Err(rtorch_ir::Error::type_("conv_transpose(): argument 'padding' must be a tuple of ints"));
@@ -262,14 +268,43 @@ impl Windows {
     /// PyTorch's checks of `unfold` and `fold` over a padded image.
     pub fn new(name: &str, size: [i64; 2], k: &[i64], d: &[i64], p: &[i64], s: &[i64]) -> Result<Windows> {
         let two = |v: &[i64]| -> Result<[i64; 2]> {
-            ensure!(v.len() == 1 || v.len() == 2, runtime, "{name}: It is expected sizes equals to 2, but got size {}", v.len());
+            ensure!(
+                v.len() == 1 || v.len() == 2,
+                runtime,
+                "{name}: It is expected sizes equals to 2, but got size {}",
+                v.len()
+            );
             Ok([v[0], v[v.len() - 1]])
         };
         let (k, d, p, s) = (two(k)?, two(d)?, two(p)?, two(s)?);
-        ensure!(k.iter().all(|&v| v > 0), runtime, "kernel size should be greater than zero, but got kernel_height: {} kernel_width: {}", k[0], k[1]);
-        ensure!(d.iter().all(|&v| v > 0), runtime, "dilation should be greater than zero, but got dilation_height: {} dilation_width: {}", d[0], d[1]);
-        ensure!(p.iter().all(|&v| v >= 0), runtime, "padding should be non-negative, but got pad_height: {} pad_width: {}", p[0], p[1]);
-        ensure!(s.iter().all(|&v| v > 0), runtime, "stride should be greater than zero, but got stride_height: {} stride_width: {}", s[0], s[1]);
+        ensure!(
+            k.iter().all(|&v| v > 0),
+            runtime,
+            "kernel size should be greater than zero, but got kernel_height: {} kernel_width: {}",
+            k[0],
+            k[1]
+        );
+        ensure!(
+            d.iter().all(|&v| v > 0),
+            runtime,
+            "dilation should be greater than zero, but got dilation_height: {} dilation_width: {}",
+            d[0],
+            d[1]
+        );
+        ensure!(
+            p.iter().all(|&v| v >= 0),
+            runtime,
+            "padding should be non-negative, but got pad_height: {} pad_width: {}",
+            p[0],
+            p[1]
+        );
+        ensure!(
+            s.iter().all(|&v| v > 0),
+            runtime,
+            "stride should be greater than zero, but got stride_height: {} stride_width: {}",
+            s[0],
+            s[1]
+        );
         let mut out = [0usize; 2];
         for i in 0..2 {
             let room = size[i] + 2 * p[i] - d[i] * (k[i] - 1) - 1;
@@ -278,7 +313,14 @@ impl Windows {
                 runtime,
                 "Given input with spatial size ({}, {}), kernel_size=({}, {}), dilation=({}, {}), padding=({}, {}), \
                  calculated shape of the array of sliding blocks is too small, but its components must be at least one.",
-                size[0], size[1], k[0], k[1], d[0], d[1], p[0], p[1]
+                size[0],
+                size[1],
+                k[0],
+                k[1],
+                d[0],
+                d[1],
+                p[0],
+                p[1]
             );
             out[i] = (room / s[i] + 1) as usize;
         }
@@ -341,7 +383,12 @@ pub fn fold(x: &Tensor, size: &[i64], k: &[i64], d: &[i64], p: &[i64], s: &[i64]
         sizes_text(&x.shape())
     );
     let (x, single) = if n == 2 { (shape::unsqueeze(x, 0)?, true) } else { (x.clone(), false) };
-    ensure!(size.len() == 1 || size.len() == 2, runtime, "It is expected output_size equals to 2, but got size {}", size.len());
+    ensure!(
+        size.len() == 1 || size.len() == 2,
+        runtime,
+        "It is expected output_size equals to 2, but got size {}",
+        size.len()
+    );
     let size = [size[0], size[size.len() - 1]];
     let w = Windows::new("col2im", size, k, d, p, s)?;
     let (kk, windows) = (w.kernel[0] * w.kernel[1], w.out[0] * w.out[1]);
@@ -367,8 +414,7 @@ pub fn fold(x: &Tensor, size: &[i64], k: &[i64], d: &[i64], p: &[i64], s: &[i64]
     );
     let (ph, pw) = (p[0], p[p.len() - 1]);
     let c = x.size(1) / kk;
-    let base: Shape =
-        SmallVec::from_slice(&[x.size(0), c, (size[0] + 2 * ph) as usize, (size[1] + 2 * pw) as usize]);
+    let base: Shape = SmallVec::from_slice(&[x.size(0), c, (size[0] + 2 * ph) as usize, (size[1] + 2 * pw) as usize]);
     let columns: Shape = SmallVec::from_slice(&[x.size(0), c, w.kernel[0], w.kernel[1], w.out[0], w.out[1]]);
     let columns = shape::reshape_to(&x, columns)?;
     let y = prim1("Col2ImBackward0", Prim::ScatterView { view: w.layout(&base), base }, &[&columns])?;
@@ -380,16 +426,29 @@ pub fn fold(x: &Tensor, size: &[i64], k: &[i64], d: &[i64], p: &[i64], s: &[i64]
 pub fn bilinear(x1: &Tensor, x2: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     ensure!(w.ndim() == 3, runtime, "bilinear(): weight must be 3-D, got {}", sizes_text(&w.shape()));
     let (n, ws) = (x1.ndim(), w.shape());
-    ensure!(
-        n == x2.ndim() && n > 0,
-        runtime,
-        "bilinear(): input dimensions do not match: got {n} and {}",
-        x2.ndim()
-    );
+    ensure!(n == x2.ndim() && n > 0, runtime, "bilinear(): input dimensions do not match: got {n} and {}", x2.ndim());
     let (a, b) = (x1.shape(), x2.shape());
-    ensure!(a[..n - 1] == b[..n - 1], runtime, "bilinear(): input batch dimensions do not match at dim 0: got {} and {}", a[0], b[0]);
-    ensure!(a[n - 1] == ws[1], runtime, "bilinear(): input1 size does not match weight size: got {} but expected {}", a[n - 1], ws[1]);
-    ensure!(b[n - 1] == ws[2], runtime, "bilinear(): input2 size does not match weight size: got {} but expected {}", b[n - 1], ws[2]);
+    ensure!(
+        a[..n - 1] == b[..n - 1],
+        runtime,
+        "bilinear(): input batch dimensions do not match at dim 0: got {} and {}",
+        a[0],
+        b[0]
+    );
+    ensure!(
+        a[n - 1] == ws[1],
+        runtime,
+        "bilinear(): input1 size does not match weight size: got {} but expected {}",
+        a[n - 1],
+        ws[1]
+    );
+    ensure!(
+        b[n - 1] == ws[2],
+        runtime,
+        "bilinear(): input2 size does not match weight size: got {} but expected {}",
+        b[n - 1],
+        ws[2]
+    );
     let rows: usize = a[..n - 1].iter().product();
     let left = shape::reshape_to(x1, SmallVec::from_slice(&[rows, ws[1]]))?;
     let right = shape::reshape_to(x2, SmallVec::from_slice(&[rows, 1, ws[2]]))?;

@@ -59,7 +59,8 @@ fn scaled(g: &Tensor, index: &Tensor, rows: usize, padding_idx: i64, by_freq: bo
     }
     let pad = ops::binary(rtorch_ir::ScalarOp::Eq, Arg::T(index), Arg::S(Scalar::Int(padding_idx)))?;
     let body = |a: &[rtorch_ir::Ex]| ex::where_(a[0], a[1].lit(0.0), a[1]);
-    let spec = Spec { name: "embedding_pad", grad: "MaskedFillBackward0", rule: Rule::Same, body: &body, conditions: 1 };
+    let spec =
+        Spec { name: "embedding_pad", grad: "MaskedFillBackward0", rule: Rule::Same, body: &body, conditions: 1 };
     run(&spec, &[Arg::T(&column(&pad)?), Arg::T(&g)], None)
 }
 
@@ -75,9 +76,10 @@ pub fn embedding_renorm_(weight: &Tensor, indices: &Tensor, max_norm: f64, p: f6
     let picked = prim1("", Prim::IndexSelect { axis: 0 }, &[&weight.detach(), &index])?;
     let norm = ops::reduce::norm(&picked, p, &[-1], true, None)?;
     let number = Arg::S(Scalar::Float(max_norm));
-    let scaled = ops::pointwise::compose("renorm", "", Rule::FloatOnly, &[Arg::T(&picked), Arg::T(&norm), number], None, |a| {
-        ex::where_(ex::gt(a[1], a[2]), a[0] * (a[2] / (a[1] + 1e-7)), a[0])
-    })?;
+    let scaled =
+        ops::pointwise::compose("renorm", "", Rule::FloatOnly, &[Arg::T(&picked), Arg::T(&norm), number], None, |a| {
+            ex::where_(ex::gt(a[1], a[2]), a[0] * (a[2] / (a[1] + 1e-7)), a[0])
+        })?;
     let op = Prim::IndexAdd { axis: 0, op: ScatterOp::Set };
     crate::inplace::prim("EmbeddingRenormBackward0", weight, op, &[weight, &index, &scaled])
 }

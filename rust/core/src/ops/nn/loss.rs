@@ -44,7 +44,12 @@ fn check_shapes(x: &Tensor, target: &Tensor, weight: Option<&Tensor>) -> Result<
         ensure!(t.len() <= 1, runtime, "0D or 1D target tensor expected, multi-target not supported");
     }
     if s.len() == 1 {
-        ensure!(t.len() <= 1 && target.numel() == 1, value, "Expected input batch_size (1) to match target batch_size ({}).", target.numel());
+        ensure!(
+            t.len() <= 1 && target.numel() == 1,
+            value,
+            "Expected input batch_size (1) to match target batch_size ({}).",
+            target.numel()
+        );
     } else {
         ensure!(
             !t.is_empty() && s[0] == t[0],
@@ -55,13 +60,7 @@ fn check_shapes(x: &Tensor, target: &Tensor, weight: Option<&Tensor>) -> Result<
         );
         let mut want = Shape::from_slice(&s[..1]);
         want.extend_from_slice(&s[2..]);
-        ensure!(
-            want == t,
-            runtime,
-            "Expected target size {}, got {}",
-            sizes_text(&want),
-            sizes_text(&t)
-        );
+        ensure!(want == t, runtime, "Expected target size {}, got {}", sizes_text(&want), sizes_text(&t));
     }
     if let Some(w) = weight {
         ensure!(
@@ -80,11 +79,7 @@ fn check_targets(target: &Tensor, classes: usize, ignore: i64) -> Result<()> {
         return Ok(());
     }
     for t in ops::convert::to_i64_vec(target)? {
-        ensure!(
-            t == ignore || (0..classes as i64).contains(&t),
-            index,
-            "Target {t} is out of bounds."
-        );
+        ensure!(t == ignore || (0..classes as i64).contains(&t), index, "Target {t} is out of bounds.");
     }
     Ok(())
 }
@@ -193,11 +188,7 @@ pub fn cross_entropy(
     smoothing: f64,
 ) -> Result<Tensor> {
     let axis = i64::from(x.ndim() != 1);
-    ensure!(
-        (0.0..=1.0).contains(&smoothing),
-        runtime,
-        "label_smoothing must be between 0.0 and 1.0. Got: {smoothing}"
-    );
+    ensure!((0.0..=1.0).contains(&smoothing), runtime, "label_smoothing must be between 0.0 and 1.0. Got: {smoothing}");
     if x.shape() == target.shape() && target.dtype().is_differentiable() {
         ensure!(ignore < 0, runtime, "ignore_index is not supported for floating point target");
         return probabilities(x, target, weight, reduction, smoothing, axis);
@@ -241,7 +232,9 @@ fn probabilities(
         target.clone()
     };
     let each = match weight {
-        None => compose("ce_each", "MulBackward0", Rule::Same, &[Arg::T(&logp), Arg::T(&target)], None, |a| -(a[0] * a[1]))?,
+        None => {
+            compose("ce_each", "MulBackward0", Rule::Same, &[Arg::T(&logp), Arg::T(&target)], None, |a| -(a[0] * a[1]))?
+        }
         Some(w) => {
             let w = weight_column(x, w, axis)?;
             let args = [Arg::T(&logp), Arg::T(&target), Arg::T(&w)];
@@ -296,6 +289,7 @@ fn smoothed(
             ops::div(&reduce::sum(&smooth, &[], false, None)?, &count)?
         }
     };
-    let numbers = [Arg::T(&nll), Arg::T(&smooth), Arg::S((1.0 - smoothing).into()), Arg::S((smoothing / classes).into())];
+    let numbers =
+        [Arg::T(&nll), Arg::T(&smooth), Arg::S((1.0 - smoothing).into()), Arg::S((smoothing / classes).into())];
     compose("smoothed_loss", "AddBackward0", Rule::Same, &numbers, None, |a| a[0] * a[2] + a[1] * a[3])
 }

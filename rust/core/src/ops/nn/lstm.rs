@@ -166,7 +166,7 @@ fn forward(x: &Tensor, h: &Tensor, c: &Tensor, w: &Weights, reverse: bool, train
     let over: Shape = SmallVec::from_slice(&[batch, hidden]);
     for t in order(steps, reverse) {
         let target = pre.at(0);
-        backend::run(Device::Cpu, &product, &[plain(&h), clone(&wt), plain(&xs.at(t))], &[target])?;
+        backend::run(Device::Cpu, &product, &[plain(&h), clone(&wt), plain(&xs.at(t))], None, &[target])?;
         let leaves = [pre.gate(0, 0), pre.gate(0, 1), pre.gate(0, 2), pre.gate(0, 3), c];
         let mut outs: SmallVec<[Window; 6]> = SmallVec::from_iter([cells.at(t), out.at(t)]);
         if let Some(g) = &gates {
@@ -288,7 +288,7 @@ impl Time {
             let mut outs: SmallVec<[Window; 5]> = SmallVec::from_iter([cw.clone()]);
             outs.extend((0..GATES).map(|k| marks.gate(t, k)));
             backend::map(Device::Cpu, &step, &over, &leaves, &outs)?;
-            backend::run(Device::Cpu, &product, &[plain(&marks.at(t)), clone(&weight)], &[hw.clone()])?;
+            backend::run(Device::Cpu, &product, &[plain(&marks.at(t)), clone(&weight)], None, &[hw.clone()])?;
         }
         Ok((dgates, dh, dc))
     }

@@ -166,13 +166,7 @@ fn check_batch_norm(x: &Tensor, named: [(&str, Option<&Tensor>); 4]) -> Result<(
     ensure!(n >= 2, runtime, "batch_norm: expected input with at least 2 dimensions, got {n}");
     for (name, t) in named {
         if let Some(t) = t {
-            ensure!(
-                t.numel() == x.size(1),
-                runtime,
-                "{name} should contain {} elements not {}",
-                x.size(1),
-                t.numel()
-            );
+            ensure!(t.numel() == x.size(1), runtime, "{name} should contain {} elements not {}", x.size(1), t.numel());
         }
     }
     if !x.dtype().is_float() {
@@ -201,7 +195,9 @@ pub fn batch_norm(x: &Tensor, p: &BatchNorm) -> Result<Tensor> {
     let name = "NativeBatchNormBackward0";
     if !p.training {
         let (Some(mean), Some(var)) = (p.mean, p.var) else {
-            return Err(rtorch_ir::Error::runtime("Expected running_mean and running_var to be defined in evaluation mode"));
+            return Err(rtorch_ir::Error::runtime(
+                "Expected running_mean and running_var to be defined in evaluation mode",
+            ));
         };
         return evaluate(name, x, mean, var, w.as_ref(), b.as_ref(), p.eps);
     }

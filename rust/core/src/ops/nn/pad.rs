@@ -24,11 +24,7 @@ pub fn pad(x: &Tensor, sizes: &[i64], mode: &str, value: Option<f64>) -> Result<
     if mode == "constant" {
         return constant(x, sizes, Scalar::Float(value.unwrap_or(0.0)));
     }
-    ensure!(
-        value.is_none_or(|v| v == 0.0),
-        runtime,
-        "Padding mode \"{mode}\" doesn't take in value argument"
-    );
+    ensure!(value.is_none_or(|v| v == 0.0), runtime, "Padding mode \"{mode}\" doesn't take in value argument");
     let (n, pairs) = (x.ndim(), sizes.len() / 2);
     let fits = (1..=3).contains(&pairs) && (n == pairs + 1 || n == pairs + 2);
     if !fits {
@@ -61,7 +57,9 @@ enum Kind {
 impl Kind {
     fn name(self, dims: usize) -> &'static str {
         match self {
-            Kind::Reflect => ["ReflectionPad1DBackward0", "ReflectionPad2DBackward0", "ReflectionPad3DBackward0"][dims - 1],
+            Kind::Reflect => {
+                ["ReflectionPad1DBackward0", "ReflectionPad2DBackward0", "ReflectionPad3DBackward0"][dims - 1]
+            }
             Kind::Replicate => {
                 ["ReplicationPad1DBackward0", "ReplicationPad2DBackward0", "ReplicationPad3DBackward0"][dims - 1]
             }
@@ -84,11 +82,9 @@ fn along(x: &Tensor, dim: usize, before: i64, after: i64, kind: Kind, dims: usiz
              {after}) at dimension {dim} of input {}",
             sizes_text(&x.shape())
         ),
-        Kind::Circular => ensure!(
-            before <= n && after <= n,
-            runtime,
-            "Padding value causes wrapping around more than once."
-        ),
+        Kind::Circular => {
+            ensure!(before <= n && after <= n, runtime, "Padding value causes wrapping around more than once.")
+        }
         Kind::Replicate => ensure!(n > 0, runtime, "Expected non-zero sizes for input, got {}", sizes_text(&x.shape())),
     }
     ensure!(

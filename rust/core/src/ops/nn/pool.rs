@@ -21,11 +21,7 @@ pub struct Pool {
 }
 
 fn spatial(op: &str, name: &str, v: &[i64], n: usize) -> Result<Vec<i64>> {
-    ensure!(
-        v.len() == n || v.len() == 1,
-        runtime,
-        "{op}: {name} must either be a single int, or a tuple of {n} ints"
-    );
+    ensure!(v.len() == n || v.len() == 1, runtime, "{op}: {name} must either be a single int, or a tuple of {n} ints");
     Ok(if v.len() == n { v.to_vec() } else { vec![v[0]; n] })
 }
 
@@ -62,9 +58,17 @@ fn params(op: &str, x: &[usize], p: &Pool) -> Result<PoolParams> {
     let stride = if p.stride.is_empty() { kernel.clone() } else { spatial(op, "stride", &p.stride, n)? };
     let padding = spatial(op, "padding", &p.padding, n)?;
     let dilation = spatial(op, "dilation", &p.dilation, n)?;
-    ensure!(kernel.iter().all(|&k| k > 0), runtime, "kernel size should be greater than zero, but got kernel_size={kernel:?}");
+    ensure!(
+        kernel.iter().all(|&k| k > 0),
+        runtime,
+        "kernel size should be greater than zero, but got kernel_size={kernel:?}"
+    );
     ensure!(stride.iter().all(|&s| s > 0), runtime, "stride should be greater than zero, but got stride={stride:?}");
-    ensure!(dilation.iter().all(|&d| d > 0), runtime, "dilation should be greater than zero, but got dilation={dilation:?}");
+    ensure!(
+        dilation.iter().all(|&d| d > 0),
+        runtime,
+        "dilation should be greater than zero, but got dilation={dilation:?}"
+    );
     let mut out = Spatial::new();
     for i in 0..n {
         let (k, s, pad, d, size) = (kernel[i], stride[i], padding[i], dilation[i], x[2 + i] as i64);

@@ -127,7 +127,8 @@ fn lstm_step(x: &Tensor, own: &Tensor, c: &Tensor, hr: Option<&Tensor>) -> Resul
         ex::sigmoid(a[1]) * a[3] + ex::sigmoid(a[0]) * ex::tanh(a[2])
     })?;
     let args = [Arg::T(&g[3]), Arg::T(&c)];
-    let h = compose("lstm_hidden", "MulBackward0", Rule::FloatOnly, &args, None, |a| ex::sigmoid(a[0]) * ex::tanh(a[1]))?;
+    let h =
+        compose("lstm_hidden", "MulBackward0", Rule::FloatOnly, &args, None, |a| ex::sigmoid(a[0]) * ex::tanh(a[1]))?;
     match hr {
         Some(w) => Ok((linear(&h, w, None)?, c)),
         None => Ok((h, c)),

@@ -81,17 +81,18 @@ pub fn range(from: Option<i64>, to: Option<i64>, dtype: DType) -> Result<Distrib
         };
     };
     let Some(to) = to else {
-        ensure!((lowest..=highest).contains(&(from as i128)), runtime, "from is out of bounds for {}", dtype.cpp_name());
+        ensure!(
+            (lowest..=highest).contains(&(from as i128)),
+            runtime,
+            "from is out of bounds for {}",
+            dtype.cpp_name()
+        );
         if from == i64::MIN && dtype == DType::I64 {
             return Ok(Distribution::Bits64);
         }
         return Ok(Distribution::Range { range: (highest - from as i128 + 1) as u64, base: from });
     };
-    ensure!(
-        from < to,
-        runtime,
-        "random_ expects 'from' to be less than 'to', but got from={from} >= to={to}"
-    );
+    ensure!(from < to, runtime, "random_ expects 'from' to be less than 'to', but got from={from} >= to={to}");
     let last = to as i128 - 1;
     if !dtype.is_float() {
         let name = dtype.cpp_name();
@@ -137,7 +138,11 @@ pub fn uniform(seed: i64, first: i64) -> Ex {
 fn check(dist: &Distribution) -> Result<()> {
     match *dist {
         Distribution::Uniform { from, to } => {
-            ensure!(from <= to, runtime, "uniform_ expects to return a [from, to) range, but found from={from} > to={to}")
+            ensure!(
+                from <= to,
+                runtime,
+                "uniform_ expects to return a [from, to) range, but found from={from} > to={to}"
+            )
         }
         Distribution::Normal { std, .. } => {
             ensure!(std >= 0.0, runtime, "normal expects std >= 0.0, but found std {std}")
@@ -199,7 +204,8 @@ fn philox_fill(t: &Tensor, dist: &Distribution, g: &Generator) -> Result<()> {
 
 /// base + a draw below `range`, from 48 bits of two draws.
 fn integer(seed: i64, first: i64, n: usize, range: u64, base: i64) -> Ex {
-    let bits = |offset: i64| (ex::philox_uniform(int(seed), Ex::index() + int(first + offset)) * DRAW_BITS).cast(DType::I64);
+    let bits =
+        |offset: i64| (ex::philox_uniform(int(seed), Ex::index() + int(first + offset)) * DRAW_BITS).cast(DType::I64);
     let wide = ex::bitwise_or(ex::bitwise_left_shift(bits(0), int(24)), bits(n as i64));
     ex::remainder(wide, int((range.min(i64::MAX as u64)).max(1) as i64)) + int(base)
 }

@@ -75,7 +75,12 @@ pub fn normal(mean: Moment, std: Moment, generator: Option<&Generator>) -> Resul
 /// A random permutation of 0..n.
 pub fn randperm(n: i64, dtype: DType, device: Device, generator: Option<&Generator>) -> Result<Tensor> {
     ensure!(n >= 0, runtime, "n must be non-negative, got{n}");
-    ensure!(dtype != DType::Bool && !dtype.is_complex(), runtime, "randperm is not implemented for '{}'", dtype.cpp_name());
+    ensure!(
+        dtype != DType::Bool && !dtype.is_complex(),
+        runtime,
+        "randperm is not implemented for '{}'",
+        dtype.cpp_name()
+    );
     let digits = match dtype {
         DType::F16 => 11,
         DType::BF16 => 8,
@@ -149,11 +154,7 @@ fn check_probabilities(p: &Tensor) -> Result<()> {
     let p32 = plain(p, if p.dtype() == DType::F64 { DType::F64 } else { DType::F32 })?;
     let low = item(&ops::reduce::max_all(&p32, false)?)?.to_f64();
     let high = item(&ops::reduce::max_all(&p32, true)?)?.to_f64();
-    ensure!(
-        low >= 0.0 && high.is_finite(),
-        runtime,
-        "probability tensor contains either `inf`, `nan` or element < 0"
-    );
+    ensure!(low >= 0.0 && high.is_finite(), runtime, "probability tensor contains either `inf`, `nan` or element < 0");
     let sums = ops::reduce::sum(&p32, &[-1], false, None)?;
     let least = item(&ops::reduce::max_all(&sums, false)?)?.to_f64();
     ensure!(least > 0.0, runtime, "invalid multinomial distribution (sum of probabilities <= 0)");
