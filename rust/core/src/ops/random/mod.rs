@@ -9,7 +9,7 @@ mod sample;
 pub use fill::{bernoulli_tensor_, fill_};
 pub use generator::{Generator, default_generator, initial_seed, manual_seed, seed};
 pub use rtorch_cpu::random::Distribution;
-pub use sample::{bernoulli, multinomial, normal, randperm};
+pub use sample::{Moment, bernoulli, multinomial, normal, randperm};
 
 use rtorch_ir::{DType, Result, ensure};
 
