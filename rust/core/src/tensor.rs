@@ -271,6 +271,10 @@ impl Tensor {
         self.0.tracked.store(true, Ordering::Relaxed);
         f(m.get_or_insert_with(Default::default))
     }
+    /// Runs `f` on the metadata if there is any and nobody else is at it: a garbage collector must not wait.
+    pub fn try_meta<R>(&self, f: impl FnOnce(&mut AutogradMeta) -> R) -> Option<R> {
+        self.0.meta.try_lock()?.as_deref_mut().map(f)
+    }
     /// Runs `f` on the metadata if there is any.
     pub fn meta<R>(&self, f: impl FnOnce(&AutogradMeta) -> R) -> Option<R> {
         if !self.is_tracked() {

@@ -1,1 +1,49 @@
-//! PyO3 bindings of rtorch.
+//! `rtorch._C`: the PyO3 binding. Forwards and conversions only; what operators mean stands in `rtorch-core`.
+//! The way of a call: `registry` (C function) -> `overrides` (`__torch_function__`) -> `parse` -> `ops` -> `output`.
+//! Operators of the number protocol take a shorter way (`tensor.rs`).
+#![allow(non_snake_case)]
+
+mod attrs;
+mod autograd;
+mod construct;
+mod convert;
+mod device;
+mod dtype;
+mod error;
+mod index;
+mod numpy;
+mod ops;
+mod output;
+mod overrides;
+mod parse;
+mod registry;
+mod runtime;
+mod size;
+mod storage;
+mod tensor;
+
+use pyo3::prelude::*;
+
+/// Is this a `rtorch.Generator`?
+pub fn is_generator(_obj: &Bound<'_, PyAny>) -> bool {
+    false
+}
+
+#[pymodule]
+fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = m.py();
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add("OutOfMemoryError", py.get_type::<error::OutOfMemoryError>())?;
+    m.add("_LinAlgError", py.get_type::<error::LinAlgError>())?;
+    m.add_class::<tensor::PyTensor>()?;
+    dtype::install(m)?;
+    device::install(m)?;
+    storage::install(m)?;
+    numpy::install(m)?;
+    autograd::install(m)?;
+    overrides::install(m)?;
+    runtime::install(m)?;
+    let mut registry = registry::Registry::default();
+    ops::register(&mut registry);
+    registry::install(m, registry)
+}

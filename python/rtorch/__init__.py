@@ -1,0 +1,26 @@
+"""rtorch: PyTorch's programming model on a Rust core. `import rtorch as torch` runs PyTorch programs."""
+
+import sys as _sys
+
+from rtorch import _C
+from rtorch._C import *
+from rtorch._C import __version__
+from rtorch._C import Tensor, device, dtype, layout, memory_format, OutOfMemoryError, UntypedStorage
+from rtorch._size import Size
+from rtorch._numerics import finfo, iinfo
+from rtorch import _tensor, return_types
+from rtorch._namespace import *
+from rtorch.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
+from rtorch import autograd
+from rtorch._tensor_str import get_printoptions, set_printoptions
+
+_LAZY = {"nn", "optim", "utils", "linalg", "testing", "fft", "special", "random", "wgpu", "accelerator", "overrides"}
+
+
+def __getattr__(name):
+    # submodules are imported when first asked for, so that `import rtorch` stays quick
+    if name in _LAZY:
+        import importlib
+
+        return importlib.import_module(f"rtorch.{name}")
+    raise AttributeError(f"module 'rtorch' has no attribute '{name}'")

@@ -1,0 +1,205 @@
+"""What Tensor has in Python: printing, copying, pickling, backward, and the forms that need no speed.
+
+The class itself is the extension's (rust/python/src/tensor.rs); operators by name are in rust/python/src/ops, those
+composed in Python in `_ops/`.
+"""
+
+import rtorch
+from rtorch import _C
+
+Tensor = _C.Tensor
+
+
+def _method(f):
+    """Sets a function of this file on Tensor."""
+    f.__qualname__ = f"Tensor.{f.__name__}"
+    setattr(Tensor, f.__name__, f)
+    return f
+
+
+@_method
+def __repr__(self, *, tensor_contents=None):
+    from rtorch._tensor_str import _str
+
+    return _str(self, tensor_contents=tensor_contents)
+
+
+@_method
+def __format__(self, spec):
+    if self.dim() == 0 and type(self) is Tensor:
+        return format(self.item(), spec)
+    return object.__format__(self, spec)
+
+
+@_method
+def __iter__(self):
+    if self.dim() == 0:
+        raise TypeError("iteration over a 0-d tensor")
+    return iter(self.unbind(0))
+
+
+@_method
+def __reversed__(self):
+    return self if self.dim() == 0 else self.flip(0)
+
+
+@_method
+def __contains__(self, element):
+    if isinstance(element, (Tensor, int, float, complex, bool)):
+        return bool((element == self).any().item())
+    raise RuntimeError(
+        f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}."
+    )
+
+
+@_method
+def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+    """Adds the gradients of this tensor to the `.grad` of the leaves it was computed from."""
+    rtorch.autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+
+@_method
+def __deepcopy__(self, memo):
+    if not self.is_leaf:
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  "
+            "If you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, "
+            "see https://github.com/pytorch/pytorch/pull/103001"
+        )
+    if id(self) in memo:
+        return memo[id(self)]
+    with rtorch.no_grad():
+        made = _as_class(type(self), _copy_memory(self, memo), self.requires_grad)
+    memo[id(self)] = made
+    if self.grad is not None:
+        made.grad = self.grad.__deepcopy__(memo)
+    from copy import deepcopy
+
+    for name, value in self.__dict__.items():
+        setattr(made, name, deepcopy(value, memo))
+    return made
+
+
+def _copy_memory(tensor, memo):
+    """A copy that shares memory with the copies of tensors that shared it before."""
+    storage = tensor.untyped_storage()
+    key = ("rtorch storage", storage._cdata)
+    if key not in memo:
+        whole = tensor.detach()
+        count = storage.nbytes() // tensor.element_size()
+        memo[key] = (whole.as_strided((count,), (1,), 0).clone(), storage)
+    flat = memo[key][0]
+    if flat.dtype != tensor.dtype:
+        flat = flat.view(tensor.dtype)
+    return flat.as_strided(tensor.size(), tensor.stride(), tensor.storage_offset()).detach()
+
+
+def _as_class(cls, data, requires_grad):
+    if cls is Tensor:
+        return data.requires_grad_(requires_grad)
+    return Tensor._make_subclass(cls, data, requires_grad)
+
+
+def _rebuild_tensor(data, shape, dtype, requires_grad, cls, state):
+    """A tensor from its pickled form."""
+    flat = rtorch.frombuffer(bytearray(data), dtype=rtorch.uint8) if data else rtorch.empty(0, dtype=rtorch.uint8)
+    tensor = flat.clone().view(dtype) if data else rtorch.empty(0, dtype=dtype)
+    made = _as_class(cls, tensor.reshape(shape).detach(), requires_grad)
+    made.__dict__.update(state)
+    return made
+
+
+@_method
+def __reduce_ex__(self, protocol):
+    if not self.is_leaf:
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) can be pickled; use .detach() on this one first"
+        )
+    raw = self.detach().cpu().contiguous()
+    args = (raw._to_bytes(), tuple(self.shape), self.dtype, self.requires_grad, type(self), dict(self.__dict__))
+    return (_rebuild_tensor, args)
+
+
+@_method
+def new(self, *args, **kwargs):
+    """The old constructor with this tensor's dtype and device."""
+    if not args:
+        return rtorch.empty(0, dtype=self.dtype, device=self.device)
+    if len(args) == 1 and not isinstance(args[0], int) and not isinstance(args[0], rtorch.Size):
+        return rtorch.tensor(args[0], dtype=self.dtype, device=self.device)
+    return rtorch.empty(*args, dtype=self.dtype, device=self.device)
+
+
+_TYPE_NAMES = {
+    "float16": "Half",
+    "bfloat16": "BFloat16",
+    "float32": "Float",
+    "float64": "Double",
+    "uint8": "Byte",
+    "int8": "Char",
+    "int16": "Short",
+    "int32": "Int",
+    "int64": "Long",
+    "bool": "Bool",
+    "complex64": "ComplexFloat",
+    "complex128": "ComplexDouble",
+}
+
+
+def _type_name(tensor):
+    where = "" if tensor.device.type == "cpu" else f"{tensor.device.type}."
+    return f"torch.{where}{_TYPE_NAMES[str(tensor.dtype).split('.')[1]]}Tensor"
+
+
+@_method
+def type(self, dtype=None, non_blocking=False):
+    """The name of this tensor's old-style type; with `dtype`, a tensor of that type."""
+    if dtype is None:
+        return _type_name(self)
+    if isinstance(dtype, str):
+        for name, old in _TYPE_NAMES.items():
+            if dtype in (f"torch.{old}Tensor", f"torch.wgpu.{old}Tensor"):
+                return self.to("wgpu" if ".wgpu." in dtype else "cpu", getattr(rtorch, name))
+        raise ValueError(f"invalid type: '{dtype}'")
+    return self.to(dtype)
+
+
+@_method
+def is_shared(self):
+    return False
+
+
+@_method
+def __array_wrap__(self, array, context=None, return_scalar=False):
+    if array.dtype == bool:
+        array = array.astype("uint8")
+    return rtorch.from_numpy(array)
+
+
+@classmethod
+def __torch_function__(cls, func, types, args=(), kwargs=None):
+    """What subclasses inherit: the operator on plain tensors, its results as the subclass."""
+    if not all(issubclass(cls, t) for t in types):
+        return NotImplemented
+    before = _C._set_torch_function_disabled(True)
+    try:
+        result = func(*args, **(kwargs or {}))
+    finally:
+        _C._set_torch_function_disabled(before)
+    return _converted(result, cls)
+
+
+def _converted(result, cls):
+    if cls is Tensor:
+        return result
+    if isinstance(result, Tensor) and not isinstance(result, cls):
+        return result.as_subclass(cls)
+    if isinstance(result, (tuple, list)):
+        items = [_converted(r, cls) for r in result]
+        return result.__class__(items)
+    return result
+
+
+Tensor.__torch_function__ = __torch_function__
+Tensor.__array_priority__ = 1000
+Tensor.__str__ = Tensor.__repr__

@@ -1,0 +1,622 @@
+//! Autograd as Python sees it: modes, backward, hooks, graph nodes and custom functions. The engine is the core's; it
+//! runs without the GIL, and what is written here takes it back for the time of a call only.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
+use pyo3::{PyTraverseError, PyVisit};
+use rtorch_core::autograd::backward::{self, Options};
+use rtorch_core::autograd::graph::{CustomNode, GradNode, GradOp, TRACE_HOOK, TensorMeta};
+use rtorch_core::autograd::hook::Hook;
+use rtorch_core::autograd::meta::Edge;
+use rtorch_core::autograd::saved::SavedTensor;
+use rtorch_core::autograd::{mode, record};
+use rtorch_core::{Result, Tensor};
+use smallvec::SmallVec;
+
+use crate::error::{OrRaise, carry};
+use crate::tensor::{self, wrap, wrap_opt};
+
+// ---- hooks
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum HookKind {
+    /// f(grad)
+    Tensor,
+    /// f(grad_outputs)
+    Pre,
+    /// f(grad_inputs, grad_outputs)
+    Post,
+    /// f(leaf)
+    Accumulated,
+}
+
+pub struct PyHook {
+    f: Py<PyAny>,
+    kind: HookKind,
+}
+
+impl PyHook {
+    pub fn new(f: Py<PyAny>, kind: HookKind) -> Arc<PyHook> {
+        Arc::new(PyHook { f, kind })
+    }
+    fn run(&self, py: Python<'_>, a: &[Option<Tensor>], b: &[Option<Tensor>]) -> PyResult<Option<Vec<Option<Tensor>>>> {
+        let f = self.f.bind(py);
+        let r = match self.kind {
+            HookKind::Tensor | HookKind::Accumulated => f.call1((wrap_opt(py, a.first().cloned().flatten())?,))?,
+            HookKind::Pre => f.call1((tuple(py, a)?,))?,
+            HookKind::Post => f.call1((tuple(py, a)?, tuple(py, b)?))?,
+        };
+        if r.is_none() || self.kind == HookKind::Accumulated {
+            return Ok(None);
+        }
+        if let Some(t) = tensor::get(&r) {
+            if self.kind == HookKind::Tensor {
+                check_replacement(a.first(), t)?;
+            }
+            return Ok(Some(vec![Some(t.clone())]));
+        }
+        match r.cast::<PyTuple>() {
+            Ok(t) if self.kind != HookKind::Tensor => t.iter().map(|x| optional(&x)).collect::<PyResult<_>>().map(Some),
+            _ => Err(PyTypeError::new_err(format!(
+                "expected Tensor, but hook returned '{}'",
+                r.get_type().name()?
+            ))),
+        }
+    }
+}
+
+fn check_replacement(old: Option<&Option<Tensor>>, new: &Tensor) -> PyResult<()> {
+    let Some(Some(old)) = old else { return Ok(()) };
+    if old.shape() != new.shape() {
+        return Err(PyRuntimeError::new_err(format!(
+            "hook '<hook>' has changed the size of value, from {} to {}",
+            old.shape_text(),
+            new.shape_text()
+        )));
+    }
+    if old.dtype() != new.dtype() {
+        return Err(PyRuntimeError::new_err("hook '<hook>' has changed the type of value"));
+    }
+    Ok(())
+}
+
+impl Hook for PyHook {
+    fn call(&self, first: &[Option<Tensor>], second: &[Option<Tensor>]) -> Result<Option<Vec<Option<Tensor>>>> {
+        Python::attach(|py| self.run(py, first, second).map_err(carry))
+    }
+    fn object(&self) -> *mut () {
+        self.f.as_ptr().cast()
+    }
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+fn tuple<'py>(py: Python<'py>, ts: &[Option<Tensor>]) -> PyResult<Bound<'py, PyTuple>> {
+    let items: Vec<Py<PyAny>> = ts.iter().map(|t| wrap_opt(py, t.clone())).collect::<PyResult<_>>()?;
+    PyTuple::new(py, items)
+}
+
+fn optional(obj: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
+    if obj.is_none() {
+        return Ok(None);
+    }
+    match tensor::get(obj) {
+        Some(t) => Ok(Some(t.clone())),
+        None => Err(PyTypeError::new_err(format!("expected Tensor or None, got {}", obj.get_type().name()?))),
+    }
+}
+
+/// Where a hook hangs.
+enum Place {
+    Leaf(Tensor),
+    Accumulated(Tensor),
+    Output(Arc<GradNode>, usize),
+    Pre(Arc<GradNode>),
+    Post(Arc<GradNode>),
+}
+
+/// What `register_hook` answers: `remove()` takes the hook off again.
+#[pyclass(frozen, name = "RemovableHandle", module = "rtorch.utils.hooks")]
+pub struct Handle {
+    place: Place,
+    id: u64,
+}
+
+#[pymethods]
+impl Handle {
+    fn remove(&self) {
+        let id = self.id;
+        // dropped after the locks are released
+        let old = match &self.place {
+            Place::Leaf(t) => t.with_meta(|m| m.hooks.remove(id)),
+            Place::Accumulated(t) => t.with_meta(|m| m.post_accumulate.remove(id)),
+            Place::Output(n, output) => {
+                let mut x = n.extra.lock();
+                x.tensor_hooks.iter_mut().filter(|h| h.0 == *output).find_map(|h| h.1.remove(id))
+            }
+            Place::Pre(n) => n.extra.lock().pre_hooks.remove(id),
+            Place::Post(n) => n.extra.lock().post_hooks.remove(id),
+        };
+        drop(old);
+    }
+    #[getter]
+    fn id(&self) -> u64 {
+        self.id
+    }
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    #[pyo3(signature = (*_exc))]
+    fn __exit__(&self, _exc: &Bound<'_, PyTuple>) {
+        self.remove();
+    }
+}
+
+pub fn register_hook(t: &Tensor, f: Py<PyAny>) -> PyResult<Handle> {
+    if !t.requires_grad() {
+        return Err(PyRuntimeError::new_err("cannot register a hook on a tensor that doesn't require gradient"));
+    }
+    let hook = PyHook::new(f, HookKind::Tensor);
+    Ok(match t.grad_fn() {
+        None => Handle { id: t.with_meta(|m| m.hooks.add(hook)), place: Place::Leaf(t.clone()) },
+        Some(e) => {
+            let mut x = e.node.extra.lock();
+            let at = match x.tensor_hooks.iter().position(|h| h.0 == e.output) {
+                Some(i) => i,
+                None => {
+                    x.tensor_hooks.push((e.output, Default::default()));
+                    x.tensor_hooks.len() - 1
+                }
+            };
+            let id = x.tensor_hooks[at].1.add(hook);
+            drop(x);
+            Handle { place: Place::Output(e.node, e.output), id }
+        }
+    })
+}
+
+pub fn register_post_accumulate(t: &Tensor, f: Py<PyAny>) -> PyResult<Handle> {
+    if !t.requires_grad() {
+        return Err(PyRuntimeError::new_err("cannot register a hook on a tensor that doesn't require gradient"));
+    }
+    if t.grad_fn().is_some() {
+        return Err(PyRuntimeError::new_err("post accumulate grad hooks cannot be registered on non-leaf tensors"));
+    }
+    let id = t.with_meta(|m| m.post_accumulate.add(PyHook::new(f, HookKind::Accumulated)));
+    Ok(Handle { place: Place::Accumulated(t.clone()), id })
+}
+
+// ---- graph nodes
+
+/// A node of the graph: `tensor.grad_fn`. Its class is named after the operator.
+#[pyclass(frozen, name = "Node", module = "rtorch.autograd.graph", subclass, weakref, dict)]
+pub struct PyNode(Arc<GradNode>);
+
+thread_local! {
+    static PENDING: std::cell::RefCell<Option<Arc<GradNode>>> = const { std::cell::RefCell::new(None) };
+}
+
+impl Drop for PyNode {
+    fn drop(&mut self) {
+        // every object of a node is dropped with the GIL; the slot is ours or a newer one's, which looks itself up anew
+        self.0.py.store(std::ptr::null_mut(), Ordering::Relaxed);
+    }
+}
+
+pub fn wrap_node(py: Python<'_>, node: &Arc<GradNode>) -> PyResult<Py<PyAny>> {
+    let have = node.py.load(Ordering::Relaxed).cast::<ffi::PyObject>();
+    if !have.is_null() {
+        // SAFETY: the slot is cleared with the GIL held when the object dies; see tensor::wrap.
+        unsafe {
+            if ffi::Py_REFCNT(have) > 0 {
+                return Ok(Bound::from_borrowed_ptr(py, have).unbind());
+            }
+        }
+    }
+    let class = node_class(py, &node.name)?;
+    PENDING.with(|p| *p.borrow_mut() = Some(node.clone()));
+    let made = class.call0();
+    PENDING.with(|p| p.borrow_mut().take());
+    let made = made?;
+    node.py.store(made.as_ptr().cast(), Ordering::Relaxed);
+    Ok(made.unbind())
+}
+
+fn node_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    static CLASSES: pyo3::sync::PyOnceLock<Py<PyDict>> = pyo3::sync::PyOnceLock::new();
+    let classes = CLASSES.get_or_init(py, || PyDict::new(py).unbind()).bind(py);
+    if let Some(c) = classes.get_item(name)? {
+        return Ok(c);
+    }
+    let ns = PyDict::new(py);
+    ns.set_item("__module__", "builtins")?;
+    let c = py.get_type::<PyType>().call1((name, (py.get_type::<PyNode>(),), ns))?;
+    classes.set_item(name, &c)?;
+    Ok(c)
+}
+
+#[pymethods]
+impl PyNode {
+    #[new]
+    fn new() -> PyResult<PyNode> {
+        match PENDING.with(|p| p.borrow_mut().take()) {
+            Some(n) => Ok(PyNode(n)),
+            None => Err(PyTypeError::new_err("cannot create 'Node' instances")),
+        }
+    }
+    fn name(&self) -> String {
+        self.0.name.clone()
+    }
+    #[getter]
+    fn next_functions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let items: Vec<(Py<PyAny>, usize)> = self
+            .0
+            .next
+            .iter()
+            .map(|e| match e {
+                None => Ok((py.None(), 0)),
+                Some(e) => Ok((wrap_node(py, &e.node)?, e.output)),
+            })
+            .collect::<PyResult<_>>()?;
+        PyTuple::new(py, items)
+    }
+    #[getter]
+    fn metadata(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let d = slf.getattr("__dict__")?.cast_into::<PyDict>()?;
+        if d.get_item("_metadata")?.is_none() {
+            d.set_item("_metadata", PyDict::new(slf.py()))?;
+        }
+        Ok(d.get_item("_metadata")?.map_or_else(|| slf.py().None(), Bound::unbind))
+    }
+    #[getter]
+    fn variable(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match &self.0.op {
+            GradOp::Accumulate(t) => wrap(py, t.clone()),
+            _ => Err(pyo3::exceptions::PyAttributeError::new_err(format!(
+                "'{}' object has no attribute 'variable'",
+                self.0.name
+            ))),
+        }
+    }
+    #[getter]
+    fn saved_tensors<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let present: Vec<bool> = match &*self.0.saved.lock() {
+            Some(s) => s.iter().map(Option::is_some).collect(),
+            None => vec![true],
+        };
+        let mut out = Vec::new();
+        for (i, has) in present.into_iter().enumerate() {
+            if has {
+                out.push(Some(self.0.unpack(i).or_raise()?));
+            }
+        }
+        tuple(py, &out)
+    }
+    #[getter]
+    fn _saved_self(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        wrap(py, self.0.unpack(0).or_raise()?)
+    }
+    #[getter]
+    fn _saved_other(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        wrap(py, self.0.unpack(1).or_raise()?)
+    }
+    #[getter]
+    fn _saved_result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        wrap(py, self.0.unpack(self.0.inputs.len()).or_raise()?)
+    }
+    fn _sequence_nr(&self) -> u64 {
+        self.0.seq
+    }
+    fn register_hook(&self, f: Py<PyAny>) -> Handle {
+        let id = self.0.extra.lock().post_hooks.add(PyHook::new(f, HookKind::Post));
+        Handle { place: Place::Post(self.0.clone()), id }
+    }
+    fn register_prehook(&self, f: Py<PyAny>) -> Handle {
+        let id = self.0.extra.lock().pre_hooks.add(PyHook::new(f, HookKind::Pre));
+        Handle { place: Place::Pre(self.0.clone()), id }
+    }
+    fn __call__<'py>(&self, py: Python<'py>, grads: Bound<'py, PyTuple>) -> PyResult<Py<PyAny>> {
+        let grads: Vec<Option<Tensor>> = grads.iter().map(|g| optional(&g)).collect::<PyResult<_>>()?;
+        let node = self.0.clone();
+        let out = py.detach(|| rtorch_core::vjp::apply(&node, &grads, mode::is_enabled())).or_raise()?;
+        match out.as_slice() {
+            [one] => wrap_opt(py, one.clone()),
+            all => Ok(tuple(py, all)?.into_any().unbind()),
+        }
+    }
+}
+
+// ---- custom functions
+
+struct FunctionNode {
+    backward: Py<PyAny>,
+    present: Vec<bool>,
+    materialize: bool,
+}
+
+impl FunctionNode {
+    fn run(&self, py: Python<'_>, node: &Arc<GradNode>, mut grads: Vec<Option<Tensor>>) -> PyResult<Vec<Option<Tensor>>> {
+        let mut saved = Vec::new();
+        for (i, &has) in self.present.iter().enumerate() {
+            saved.push(if has { Some(node.unpack(i).or_raise()?) } else { None });
+        }
+        if self.materialize {
+            for (g, m) in grads.iter_mut().zip(&node.outputs) {
+                if g.is_none() {
+                    *g = Some(rtorch_core::ops::factory::zeros(&m.shape, m.dtype, m.device).or_raise()?);
+                }
+            }
+        }
+        let r = self.backward.bind(py).call1((tuple(py, &saved)?, tuple(py, &grads)?))?;
+        r.try_iter()?.map(|x| optional(&x?)).collect()
+    }
+}
+
+impl CustomNode for FunctionNode {
+    fn backward(&self, node: &Arc<GradNode>, grads: Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>> {
+        Python::attach(|py| self.run(py, node, grads).map_err(carry))
+    }
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// The node of a custom `autograd.Function`, connected to its inputs and outputs; answers the tensors to hand out.
+#[pyfunction]
+fn _record_function<'py>(
+    py: Python<'py>,
+    name: String,
+    backward: Py<PyAny>,
+    inputs: &Bound<'py, PyAny>,
+    outputs: &Bound<'py, PyAny>,
+    dirty: &Bound<'py, PyAny>,
+    saved: &Bound<'py, PyAny>,
+    materialize: bool,
+) -> PyResult<Bound<'py, PyList>> {
+    let inputs = optional_list(inputs)?;
+    let outputs: Vec<Tensor> = optional_list(outputs)?.into_iter().flatten().collect();
+    let dirty: Vec<Tensor> = optional_list(dirty)?.into_iter().flatten().collect();
+    let is_dirty = |t: &Tensor| dirty.iter().any(|d| d.same(t));
+    let mut histories = Vec::new();
+    let present_inputs: Vec<&Tensor> = inputs.iter().flatten().collect();
+    for t in &dirty {
+        histories.push(rtorch_core::inplace::History::before(t, &present_inputs).or_raise()?);
+    }
+    let next = inputs.iter().map(|t| t.as_ref().and_then(record::edge)).collect();
+    let empty = TensorMeta {
+        shape: SmallVec::new(),
+        dtype: rtorch_core::DType::F32,
+        device: rtorch_core::Device::Cpu,
+    };
+    let metas = inputs.iter().map(|t| t.as_ref().map_or_else(|| empty.clone(), TensorMeta::of)).collect();
+    // an output that is an input as it was is handed out as a view of it
+    let mut handed: Vec<Tensor> = Vec::new();
+    for o in &outputs {
+        let is_input = inputs.iter().flatten().any(|i| i.same(o));
+        handed.push(if is_input && !is_dirty(o) { o.detach() } else { o.clone() });
+    }
+    let keep: SmallVec<[Option<SavedTensor>; 3]> = optional_list(saved)?
+        .iter()
+        .map(|s| {
+            s.as_ref().map(|t| match outputs.iter().position(|o| o.same(t)) {
+                Some(i) if !inputs.iter().flatten().any(|x| x.same(t)) || is_dirty(t) => SavedTensor::output(t, i),
+                Some(_) | None => SavedTensor::input(t),
+            })
+        })
+        .collect();
+    let present = keep.iter().map(Option::is_some).collect();
+    let node = GradNode::new(
+        name,
+        GradOp::Custom(Box::new(FunctionNode { backward, present, materialize })),
+        next,
+        metas,
+        outputs.iter().map(TensorMeta::of).collect(),
+        keep,
+    );
+    for (i, t) in handed.iter().enumerate() {
+        match dirty.iter().position(|d| d.same(t)).and_then(|k| histories[k].take()) {
+            Some(h) => h.rebase(t, node.clone()),
+            None => record::connect(t, &node, i),
+        }
+    }
+    let out: Vec<Py<PyAny>> = handed.into_iter().map(|t| wrap(py, t)).collect::<PyResult<_>>()?;
+    PyList::new(py, out)
+}
+
+fn optional_list(obj: &Bound<'_, PyAny>) -> PyResult<Vec<Option<Tensor>>> {
+    if obj.is_none() {
+        return Ok(Vec::new());
+    }
+    obj.try_iter()?.map(|x| optional(&x?)).collect()
+}
+
+// ---- backward
+
+#[pyfunction]
+fn _run_backward<'py>(
+    py: Python<'py>,
+    outputs: &Bound<'py, PyTuple>,
+    grads: &Bound<'py, PyTuple>,
+    keep_graph: bool,
+    create_graph: bool,
+    inputs: &Bound<'py, PyTuple>,
+    allow_unreachable: bool,
+    accumulate: bool,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let mut roots = Vec::new();
+    for (i, (o, g)) in outputs.iter().zip(grads.iter()).enumerate() {
+        let Some(t) = tensor::get(&o) else {
+            return Err(PyTypeError::new_err(format!("element {i} of tensors is not a Tensor")));
+        };
+        let Some(edge) = record::edge(t) else {
+            return Err(PyRuntimeError::new_err(format!(
+                "element {i} of tensors does not require grad and does not have a grad_fn"
+            )));
+        };
+        roots.push((edge, cotangent(t, &g, i)?));
+    }
+    let mut targets: Vec<Edge> = Vec::new();
+    for x in inputs.iter() {
+        let Some(t) = tensor::get(&x) else {
+            return Err(PyTypeError::new_err("all inputs have to be Tensors"));
+        };
+        let Some(e) = record::edge(t) else {
+            return Err(PyRuntimeError::new_err("One of the differentiated Tensors does not require grad"));
+        };
+        targets.push(e);
+    }
+    let opts = Options { keep_graph, create_graph, accumulate };
+    let wanted = (!targets.is_empty()).then_some(targets.as_slice());
+    let found = py.detach(|| backward::run(&roots, wanted, &opts)).or_raise()?;
+    if accumulate {
+        // an input that is no leaf gets its gradient here: the engine adds to leaves only
+        for ((x, e), g) in inputs.iter().zip(&targets).zip(found) {
+            if let (Some(t), Some(g)) = (tensor::get(&x), g)
+                && !matches!(e.node.op, GradOp::Accumulate(_))
+            {
+                py.detach(|| backward::accumulate(t, &g, create_graph)).or_raise()?;
+            }
+        }
+        return Ok(PyTuple::empty(py));
+    }
+    if !allow_unreachable && found.iter().any(Option::is_none) {
+        return Err(PyRuntimeError::new_err(
+            "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this is \
+             the desired behavior.",
+        ));
+    }
+    tuple(py, &found)
+}
+
+fn cotangent(t: &Tensor, g: &Bound<'_, PyAny>, i: usize) -> PyResult<Tensor> {
+    if g.is_none() {
+        if t.numel() != 1 {
+            return Err(PyRuntimeError::new_err("grad can be implicitly created only for scalar outputs"));
+        }
+        return rtorch_core::ops::factory::full_like(&t.detach(), rtorch_core::Scalar::Int(1)).or_raise();
+    }
+    let Some(g) = tensor::get(g) else {
+        return Err(PyTypeError::new_err(format!(
+            "gradients can be either Tensors or None, but got {}",
+            g.get_type().name()?
+        )));
+    };
+    if g.shape() != t.shape() {
+        return Err(PyRuntimeError::new_err(format!(
+            "Mismatch in shape: grad_output[{i}] has a shape of torch.Size({}) and output[{i}] has a shape of torch.Size({}).",
+            g.shape_text(),
+            t.shape_text()
+        )));
+    }
+    rtorch_core::ops::convert::to_dtype(g, t.dtype()).or_raise()
+}
+
+// ---- modes
+
+#[pyfunction]
+fn _set_grad_enabled(on: bool) {
+    mode::set_enabled(on);
+}
+#[pyfunction]
+fn is_grad_enabled() -> bool {
+    mode::is_enabled()
+}
+#[pyfunction]
+fn _set_inference_mode(on: bool) {
+    mode::set_inference(on);
+}
+#[pyfunction]
+fn is_inference_mode_enabled() -> bool {
+    mode::is_inference()
+}
+#[pyfunction]
+#[pyo3(signature = (on, check_nan = true))]
+fn _set_anomaly_enabled(on: bool, check_nan: bool) {
+    mode::set_anomaly(on, check_nan);
+}
+#[pyfunction]
+fn is_anomaly_enabled() -> bool {
+    mode::anomaly().0
+}
+#[pyfunction]
+fn is_anomaly_check_nan_enabled() -> bool {
+    mode::anomaly().1
+}
+
+fn trace() -> Option<String> {
+    Python::attach(|py| {
+        let lines = py.import("traceback").ok()?.getattr("format_stack").ok()?.call0().ok()?;
+        Some(lines.extract::<Vec<String>>().ok()?.concat())
+    })
+}
+
+// ---- garbage collection
+
+/// Shows the collector what a tensor that nobody else holds keeps alive.
+pub fn traverse(t: &Tensor, visit: &PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
+    if t.use_count() != 1 {
+        return Ok(());
+    }
+    let seen = t.try_meta(|m| {
+        for (_, h) in m.hooks.0.iter().chain(&m.post_accumulate.0) {
+            visit_hook(h, visit)?;
+        }
+        match &m.grad_fn {
+            Some(e) if Arc::strong_count(&e.node) == 1 => visit_node(&e.node, visit),
+            Some(_) | None => Ok(()),
+        }
+    });
+    seen.unwrap_or(Ok(()))
+}
+
+fn visit_hook(h: &Arc<dyn Hook>, visit: &PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
+    match h.as_any().downcast_ref::<PyHook>() {
+        Some(p) if Arc::strong_count(h) == 1 => visit.call(&p.f),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn visit_node(n: &GradNode, visit: &PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
+    if let GradOp::Custom(c) = &n.op
+        && let Some(f) = c.as_any().downcast_ref::<FunctionNode>()
+    {
+        visit.call(&f.backward)?;
+    }
+    let Some(x) = n.extra.try_lock() else { return Ok(()) };
+    for (_, h) in x.pre_hooks.0.iter().chain(&x.post_hooks.0).chain(x.tensor_hooks.iter().flat_map(|t| &t.1.0)) {
+        visit_hook(h, visit)?;
+    }
+    Ok(())
+}
+
+/// Breaks the cycles that `traverse` showed.
+pub fn clear(t: &Tensor) {
+    if t.use_count() != 1 {
+        return;
+    }
+    let old = t.try_meta(|m| {
+        (std::mem::take(&mut m.hooks), std::mem::take(&mut m.post_accumulate), m.grad_fn.take())
+    });
+    drop(old);
+}
+
+pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    let _ = TRACE_HOOK.set(trace);
+    m.add_class::<PyNode>()?;
+    m.add_class::<Handle>()?;
+    m.add_function(wrap_pyfunction!(_record_function, m)?)?;
+    m.add_function(wrap_pyfunction!(_run_backward, m)?)?;
+    m.add_function(wrap_pyfunction!(_set_grad_enabled, m)?)?;
+    m.add_function(wrap_pyfunction!(is_grad_enabled, m)?)?;
+    m.add_function(wrap_pyfunction!(_set_inference_mode, m)?)?;
+    m.add_function(wrap_pyfunction!(is_inference_mode_enabled, m)?)?;
+    m.add_function(wrap_pyfunction!(_set_anomaly_enabled, m)?)?;
+    m.add_function(wrap_pyfunction!(is_anomaly_enabled, m)?)?;
+    m.add_function(wrap_pyfunction!(is_anomaly_check_nan_enabled, m)?)
+}

@@ -1,0 +1,265 @@
+//! Tensors from Python data: nested sequences, numbers, arrays, other tensors; `rtorch.tensor` and the old constructor.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use rtorch_core::ops::pointwise::{default_dtype, scalar_dtype};
+use rtorch_core::{DType, Device, Scalar, Tensor};
+use rtorch_ir::promote;
+
+use crate::error::OrRaise;
+use crate::{convert, numpy, tensor};
+
+/// A tensor of its own with the values of any Python data.
+pub fn value(obj: &Bound<'_, PyAny>, dtype: Option<DType>, device: Device) -> PyResult<Tensor> {
+    if let Some(t) = tensor::get(obj) {
+        return copy(&t.detach(), dtype, device);
+    }
+    if numpy::is_array(obj) {
+        return copy(&numpy::from_array(obj, false)?, dtype, device);
+    }
+    if let Some(s) = convert::number(obj)? {
+        let d = dtype.unwrap_or_else(|| numpy::scalar_dtype(obj).unwrap_or_else(|| scalar_dtype(s)));
+        let mut bytes = Vec::with_capacity(d.size());
+        put(s, d, &mut bytes)?;
+        return Tensor::from_bytes(&bytes, &[], d, device).or_raise();
+    }
+    let shape = shape_of(obj)?;
+    let d = match dtype {
+        Some(d) => d,
+        None => infer(obj)?.unwrap_or_else(default_dtype),
+    };
+    let n: usize = shape.iter().product();
+    let mut bytes = Vec::with_capacity(n * d.size());
+    fill(obj, &shape, 0, d, &mut bytes)?;
+    Tensor::from_bytes(&bytes, &shape, d, device).or_raise()
+}
+
+fn copy(t: &Tensor, dtype: Option<DType>, device: Device) -> PyResult<Tensor> {
+    let d = dtype.unwrap_or(t.dtype());
+    let moved = rtorch_core::ops::convert::to_dtype(t, d).or_raise()?;
+    let moved = rtorch_core::ops::convert::to_device(&moved, device).or_raise()?;
+    if moved.same(t) { rtorch_core::ops::shape::clone(t).or_raise() } else { Ok(moved) }
+}
+
+fn put(s: Scalar, d: DType, out: &mut Vec<u8>) -> PyResult<()> {
+    if let (Some((lo, hi)), Scalar::Int(i)) = (d.int_range(), s)
+        && d != DType::Bool
+        && !(lo..=hi).contains(&i)
+    {
+        let text = format!("value cannot be converted to type {} without overflow", cpp_type(d));
+        return crate::error::runtime_error(text);
+    }
+    rtorch_core::ops::convert::write_scalar(s, d, out);
+    Ok(())
+}
+
+fn cpp_type(d: DType) -> &'static str {
+    match d {
+        DType::U8 => "uint8_t",
+        DType::I8 => "int8_t",
+        DType::I16 => "int16_t",
+        DType::I32 => "int",
+        DType::I64 => "int64_t",
+        DType::Bool => "bool",
+        DType::F16 => "at::Half",
+        DType::BF16 => "at::BFloat16",
+        DType::F32 => "float",
+        DType::F64 => "double",
+        DType::C64 => "c10::complex<float>",
+        DType::C128 => "c10::complex<double>",
+    }
+}
+
+/// Elements of a sequence, or None where the object is none.
+fn items<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
+    if let Ok(l) = obj.cast::<PyList>() {
+        return Ok(Some(l.iter().collect()));
+    }
+    if let Ok(t) = obj.cast::<PyTuple>() {
+        return Ok(Some(t.iter().collect()));
+    }
+    if obj.is_instance_of::<PyString>() || obj.is_instance_of::<PyBytes>() || tensor::get(obj).is_some() {
+        return Ok(None);
+    }
+    if obj.hasattr("__len__")? && obj.hasattr("__getitem__")? && !obj.is_instance_of::<PyDict>() {
+        let n = obj.len()?;
+        return (0..n).map(|i| obj.get_item(i)).collect::<PyResult<Vec<_>>>().map(Some);
+    }
+    Ok(None)
+}
+
+const MAX_DEPTH: usize = 128;
+
+fn shape_of(obj: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
+    let mut shape = Vec::new();
+    let mut at = obj.clone();
+    loop {
+        if let Some(t) = tensor::get(&at) {
+            shape.extend_from_slice(&t.shape());
+            return Ok(shape);
+        }
+        if numpy::is_array(&at) {
+            shape.extend(at.getattr("shape")?.extract::<Vec<usize>>()?);
+            return Ok(shape);
+        }
+        match items(&at)? {
+            None => {
+                if shape.is_empty() {
+                    return Err(wrong_element(&at)?);
+                }
+                return Ok(shape);
+            }
+            Some(list) => {
+                shape.push(list.len());
+                if shape.len() > MAX_DEPTH {
+                    return Err(PyValueError::new_err(format!("too many dimensions '{}'", at.get_type().name()?)));
+                }
+                match list.into_iter().next() {
+                    None => return Ok(shape),
+                    Some(first) => at = first,
+                }
+            }
+        }
+    }
+}
+
+fn wrong_element(obj: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+    let name = obj.get_type().name()?;
+    if obj.is_instance_of::<PyString>() {
+        return Ok(PyTypeError::new_err(format!("new(): invalid data type '{name}'")));
+    }
+    if obj.is_none() {
+        return Ok(pyo3::exceptions::PyRuntimeError::new_err("Could not infer dtype of NoneType"));
+    }
+    Ok(PyTypeError::new_err(format!("new(): data must be a sequence (got {name})")))
+}
+
+/// The dtype of the elements, None for no elements.
+fn infer(obj: &Bound<'_, PyAny>) -> PyResult<Option<DType>> {
+    if let Some(t) = tensor::get(obj) {
+        return Ok(Some(t.dtype()));
+    }
+    if numpy::is_array(obj) {
+        return numpy::array_dtype(obj).map(Some);
+    }
+    if let Some(s) = convert::number(obj)? {
+        return Ok(Some(numpy::scalar_dtype(obj).unwrap_or_else(|| scalar_dtype(s))));
+    }
+    let Some(list) = items(obj)? else { return Err(cannot_infer(obj)?) };
+    let mut found: Option<DType> = None;
+    for x in &list {
+        if let Some(d) = infer(x)? {
+            found = Some(found.map_or(d, |f| promote(f, d)));
+        }
+    }
+    Ok(found)
+}
+
+fn cannot_infer(obj: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+    let name = obj.get_type().name()?;
+    if obj.is_instance_of::<PyString>() {
+        return Ok(PyTypeError::new_err(format!("new(): invalid data type '{name}'")));
+    }
+    Ok(pyo3::exceptions::PyRuntimeError::new_err(format!("Could not infer dtype of {name}")))
+}
+
+fn fill(obj: &Bound<'_, PyAny>, shape: &[usize], dim: usize, d: DType, out: &mut Vec<u8>) -> PyResult<()> {
+    if dim == shape.len() {
+        if let Some(t) = tensor::get(obj) {
+            return put(convert::item(obj.py(), t)?, d, out);
+        }
+        return match convert::number(obj)? {
+            Some(s) => put(s, d, out),
+            None if items(obj)?.is_some() => {
+                Err(PyValueError::new_err(format!("too many dimensions '{}'", obj.get_type().name()?)))
+            }
+            None => Err(PyTypeError::new_err(format!(
+                "must be real number, not {}",
+                obj.get_type().name()?
+            ))),
+        };
+    }
+    let n = shape[dim];
+    if let Some(t) = tensor::get(obj) {
+        if t.shape().as_slice() != &shape[dim..] {
+            return Err(ragged(n, dim, t.shape().first().copied().unwrap_or(0)));
+        }
+        let same = rtorch_core::ops::convert::to_dtype(&t.detach(), d).or_raise()?;
+        out.extend(same.to_bytes().or_raise()?);
+        return Ok(());
+    }
+    if numpy::is_array(obj) {
+        let t = numpy::from_array(obj, false)?;
+        if t.shape().as_slice() != &shape[dim..] {
+            return Err(ragged(n, dim, t.shape().first().copied().unwrap_or(0)));
+        }
+        let same = rtorch_core::ops::convert::to_dtype(&t, d).or_raise()?;
+        out.extend(same.to_bytes().or_raise()?);
+        return Ok(());
+    }
+    let Some(list) = items(obj)? else {
+        return Err(PyTypeError::new_err(format!("expected sequence, but got {}", obj.get_type().name()?)));
+    };
+    if list.len() != n {
+        return Err(ragged(n, dim, list.len()));
+    }
+    for x in &list {
+        fill(x, shape, dim + 1, d, out)?;
+    }
+    Ok(())
+}
+
+fn ragged(n: usize, dim: usize, got: usize) -> PyErr {
+    PyValueError::new_err(format!("expected sequence of length {n} at dim {dim} (got {got})"))
+}
+
+/// `Tensor(2, 3)`, `Tensor([1, 2])`, `Tensor(other)`: sizes or data, in the default dtype.
+pub fn legacy(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Tensor> {
+    let device = match kwargs.and_then(|k| k.get_item("device").transpose()).transpose()? {
+        Some(d) => crate::device::extract(&d)?.unwrap_or_default(),
+        None => Device::Cpu,
+    };
+    legacy_as(args, default_dtype(), device)
+}
+
+pub fn legacy_as(args: &Bound<'_, PyTuple>, dtype: DType, device: Device) -> PyResult<Tensor> {
+    if args.len() == 1 {
+        let only = args.get_item(0)?;
+        if let Some(t) = tensor::get(&only) {
+            if t.dtype() != dtype {
+                return Err(PyTypeError::new_err(format!(
+                    "expected {} (got {})",
+                    dtype.cpp_name(),
+                    t.dtype().cpp_name()
+                )));
+            }
+            return Ok(t.detach());
+        }
+        let size = only.get_type().name()?.to_str()? == "Size";
+        if !size && (numpy::is_array(&only) || items(&only)?.is_some()) {
+            return value(&only, Some(dtype), device);
+        }
+        if size {
+            return empty(&only.extract::<Vec<i64>>()?, dtype, device);
+        }
+    }
+    let sizes: Vec<i64> = args
+        .iter()
+        .map(|a| {
+            convert::int(&a)?.ok_or_else(|| {
+                PyTypeError::new_err(format!("new(): argument must be int, not {}", a.get_type()))
+            })
+        })
+        .collect::<PyResult<_>>()?;
+    if sizes.is_empty() {
+        return empty(&[0], dtype, device);
+    }
+    empty(&sizes, dtype, device)
+}
+
+/// PyTorch leaves such memory uninitialised; zeros are as fast and answer nothing of the past.
+fn empty(sizes: &[i64], dtype: DType, device: Device) -> PyResult<Tensor> {
+    let shape = rtorch_core::ops::factory::checked_shape(sizes).or_raise()?;
+    rtorch_core::ops::factory::zeros(&shape, dtype, device).or_raise()
+}

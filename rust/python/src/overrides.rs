@@ -1,0 +1,163 @@
+//! `__torch_function__`: objects that want to answer operators themselves. One test per argument for exact tensors and
+//! Python's own types; the rest is looked up by type.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
+
+use crate::parse::Call;
+use crate::tensor::{self, PyTensor};
+
+thread_local! {
+    static DISABLED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Types seen, with whether they override. They are kept alive, so that an address means one type.
+type Seen = Mutex<HashMap<usize, (Py<PyType>, bool)>>;
+static SEEN: PyOnceLock<Seen> = PyOnceLock::new();
+
+fn overrides(obj: &Bound<'_, PyAny>) -> bool {
+    if tensor::is_exact(obj)
+        || obj.is_none()
+        || obj.is_exact_instance_of::<PyFloat>()
+        || obj.is_exact_instance_of::<PyInt>()
+        || obj.is_exact_instance_of::<PyBool>()
+        || obj.is_exact_instance_of::<PyString>()
+    {
+        return false;
+    }
+    let py = obj.py();
+    let ty = obj.get_type();
+    let id = ty.as_ptr() as usize;
+    let seen = SEEN.get_or_init(py, Mutex::default);
+    if let Some(found) = seen.lock().get(&id) {
+        return found.1;
+    }
+    let yes = match ty.getattr(pyo3::intern!(py, "__torch_function__")) {
+        Err(_) => false,
+        Ok(f) => {
+            let disabled = py.import("rtorch._C").and_then(|m| m.getattr("_disabled_torch_function_impl"));
+            !disabled.is_ok_and(|d| f.is(&d))
+        }
+    };
+    seen.lock().insert(id, (ty.unbind(), yes));
+    yes
+}
+
+/// Does a subclass of Tensor want to be asked now?
+pub fn wants(obj: &Bound<'_, PyAny>) -> bool {
+    !DISABLED.get() && overrides(obj)
+}
+
+fn any_in(obj: &Bound<'_, PyAny>) -> bool {
+    if let Ok(l) = obj.cast_exact::<PyList>() {
+        return l.iter().any(|x| overrides(&x));
+    }
+    if let Ok(t) = obj.cast_exact::<PyTuple>() {
+        return t.iter().any(|x| overrides(&x));
+    }
+    overrides(obj)
+}
+
+/// Must somebody be asked?
+#[inline]
+pub fn possible(call: &Call<'_>) -> bool {
+    let plain = |o: &Bound<'_, PyAny>| tensor::is_exact(o) || !any_in(o);
+    !(call.args.iter().all(plain) && call.kwargs.iter().all(|k| plain(&k.1))) && !DISABLED.get()
+}
+
+/// Asks each overriding type once, subclasses before their bases.
+pub fn dispatch<'py>(func: &Py<PyAny>, call: &Call<'py>) -> PyResult<Option<Py<PyAny>>> {
+    let py = call.py;
+    let mut found: Vec<Bound<'py, PyAny>> = Vec::new();
+    let mut add = |o: &Bound<'py, PyAny>| -> PyResult<()> {
+        if overrides(o) && !found.iter().any(|f| f.get_type().is(o.get_type())) {
+            let ty = o.get_type();
+            let at = found.iter().position(|f| ty.is_subclass(&f.get_type()).unwrap_or(false)).unwrap_or(found.len());
+            found.insert(at, o.clone());
+        }
+        Ok(())
+    };
+    for o in call.args.iter().chain(call.kwargs.iter().map(|k| &k.1)) {
+        add(o)?;
+        if o.is_exact_instance_of::<PyList>() || o.is_exact_instance_of::<PyTuple>() {
+            for x in o.try_iter()? {
+                add(&x?)?;
+            }
+        }
+    }
+    let (args, kwargs) = call.to_python()?;
+    ask(py, func.bind(py), &found, &args, &kwargs)
+}
+
+fn ask(
+    py: Python<'_>,
+    func: &Bound<'_, PyAny>,
+    found: &[Bound<'_, PyAny>],
+    args: &Bound<'_, PyTuple>,
+    kwargs: &Bound<'_, PyDict>,
+) -> PyResult<Option<Py<PyAny>>> {
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let types = PyTuple::new(py, found.iter().map(|f| f.get_type()))?;
+    for f in found {
+        let hook = f.getattr(pyo3::intern!(py, "__torch_function__"))?;
+        let r = hook.call1((func, &types, args, kwargs))?;
+        if !r.is(&*py.NotImplemented().bind(py)) {
+            return Ok(Some(r.unbind()));
+        }
+    }
+    let names: Vec<String> =
+        found.iter().map(|f| f.get_type().repr().map_or_else(|_| "?".into(), |r| r.to_string())).collect();
+    crate::error::type_error(format!(
+        "Multiple dispatch failed for '{}'; all __torch_function__ handlers returned NotImplemented:\n\n  - {}",
+        func.getattr("__name__").map_or_else(|_| "operator".into(), |n| n.to_string()),
+        names.join("\n  - ")
+    ))
+}
+
+/// Switches `__torch_function__` off for this thread; answers whether it was.
+#[pyfunction]
+fn _set_torch_function_disabled(on: bool) -> bool {
+    DISABLED.replace(on)
+}
+
+#[pyfunction]
+fn _is_torch_function_disabled() -> bool {
+    DISABLED.get()
+}
+
+/// What a class sets `__torch_function__` to for plain tensors to come out of its operators.
+#[pyfunction]
+#[pyo3(signature = (func, types, args = None, kwargs = None))]
+fn _disabled_torch_function_impl(
+    func: &Bound<'_, PyAny>,
+    types: &Bound<'_, PyAny>,
+    args: Option<Bound<'_, PyTuple>>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Py<PyAny>> {
+    let _ = types;
+    let before = DISABLED.replace(true);
+    let args = args.unwrap_or_else(|| PyTuple::empty(func.py()));
+    let r = func.call(args, kwargs);
+    DISABLED.set(before);
+    r.map(Bound::unbind)
+}
+
+/// Has the object a `__torch_function__` of its own?
+#[pyfunction]
+fn _has_torch_function(obj: &Bound<'_, PyAny>) -> bool {
+    !obj.is_exact_instance_of::<PyTensor>() && !DISABLED.get() && any_in(obj)
+}
+
+pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(_set_torch_function_disabled, m)?)?;
+    m.add_function(wrap_pyfunction!(_is_torch_function_disabled, m)?)?;
+    m.add_function(wrap_pyfunction!(_disabled_torch_function_impl, m)?)?;
+    m.add_function(wrap_pyfunction!(_has_torch_function, m)?)
+}

@@ -1,0 +1,331 @@
+//! Binding a call to a signature, and the texts of calls that fit none.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyList, PyString, PyTuple};
+use rtorch_core::Scalar;
+use smallvec::SmallVec;
+
+use super::signature::{Kind, Param, Signature};
+use super::value::{Args, Val};
+use crate::dtype::{PyDType, PyLayout, PyMemoryFormat};
+use crate::{convert, device, tensor};
+
+/// The arguments of a call as Python gave them.
+pub struct Call<'py> {
+    pub py: Python<'py>,
+    pub args: SmallVec<[Bound<'py, PyAny>; 6]>,
+    pub kwargs: SmallVec<[(String, Bound<'py, PyAny>); 2]>,
+}
+
+impl<'py> Call<'py> {
+    /// # Safety
+    /// `args` points to `nargs` objects followed by one per name in `names` (a tuple of strings, or null).
+    pub unsafe fn from_vector(
+        py: Python<'py>,
+        args: *const *mut ffi::PyObject,
+        nargs: usize,
+        names: *mut ffi::PyObject,
+    ) -> PyResult<Call<'py>> {
+        let mut call = Call { py, args: SmallVec::new(), kwargs: SmallVec::new() };
+        for i in 0..nargs {
+            // SAFETY: the caller's promise.
+            call.args.push(unsafe { Bound::from_borrowed_ptr(py, *args.add(i)) });
+        }
+        if !names.is_null() {
+            // SAFETY: the caller's promise.
+            let names = unsafe { Bound::from_borrowed_ptr(py, names) }.cast_into::<PyTuple>()?;
+            for (i, name) in names.iter().enumerate() {
+                let name = name.cast_into::<PyString>()?.to_str()?.to_string();
+                // SAFETY: the caller's promise.
+                call.kwargs.push((name, unsafe { Bound::from_borrowed_ptr(py, *args.add(nargs + i)) }));
+            }
+        }
+        Ok(call)
+    }
+    pub fn take_keyword(&mut self, name: &str) -> Option<Bound<'py, PyAny>> {
+        let i = self.kwargs.iter().position(|k| k.0 == name)?;
+        Some(self.kwargs.remove(i).1)
+    }
+    /// Positional and keyword arguments as Python objects.
+    pub fn to_python(&self) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let kwargs = PyDict::new(self.py);
+        for (k, v) in &self.kwargs {
+            kwargs.set_item(k, v)?;
+        }
+        Ok((PyTuple::new(self.py, &self.args)?, kwargs))
+    }
+}
+
+/// Why a value does not fit.
+enum Misfit {
+    /// Another overload may fit.
+    Type,
+    /// The conversion itself raised.
+    Raised(PyErr),
+}
+
+impl From<PyErr> for Misfit {
+    fn from(e: PyErr) -> Misfit {
+        Misfit::Raised(e)
+    }
+}
+
+type Fit<T> = Result<T, Misfit>;
+
+fn sequence<'py>(obj: &Bound<'py, PyAny>) -> Option<SmallVec<[Bound<'py, PyAny>; 6]>> {
+    if let Ok(t) = obj.cast::<PyTuple>() {
+        return Some(t.iter().collect());
+    }
+    if let Ok(l) = obj.cast::<PyList>() {
+        return Some(l.iter().collect());
+    }
+    None
+}
+
+fn need<T>(v: Option<T>) -> Fit<T> {
+    v.ok_or(Misfit::Type)
+}
+
+fn scalar(obj: &Bound<'_, PyAny>) -> Fit<Scalar> {
+    if let Some(t) = tensor::get(obj) {
+        if t.ndim() == 0 && !t.requires_grad() {
+            return Ok(convert::item(obj.py(), t)?);
+        }
+        return Err(Misfit::Type);
+    }
+    need(convert::number(obj)?)
+}
+
+fn float(obj: &Bound<'_, PyAny>) -> Fit<f64> {
+    match scalar(obj)? {
+        Scalar::Complex(..) => Err(Misfit::Type),
+        s @ (Scalar::Int(_) | Scalar::Float(_) | Scalar::Bool(_)) => Ok(s.to_f64()),
+    }
+}
+
+fn boolean(obj: &Bound<'_, PyAny>) -> Fit<bool> {
+    if obj.is_instance_of::<PyBool>() {
+        return Ok(obj.is_truthy()?);
+    }
+    match convert::is_numpy(obj).then(|| convert::number(obj)) {
+        Some(Ok(Some(Scalar::Bool(b)))) => Ok(b),
+        _ => Err(Misfit::Type),
+    }
+}
+
+fn ints(obj: &Bound<'_, PyAny>, expand: u8) -> Fit<SmallVec<[i64; 5]>> {
+    if let Some(items) = sequence(obj) {
+        return items.iter().map(|x| need(convert::int(x)?)).collect();
+    }
+    if expand > 0
+        && let Some(i) = convert::int(obj)?
+    {
+        return Ok(SmallVec::from_elem(i, expand as usize));
+    }
+    Err(Misfit::Type)
+}
+
+fn tensors(obj: &Bound<'_, PyAny>) -> Fit<Vec<rtorch_core::Tensor>> {
+    need(sequence(obj))?.iter().map(|x| need(tensor::get(x).cloned())).collect()
+}
+
+/// One argument in the form its parameter wants.
+fn value(p: &Param, obj: &Bound<'_, PyAny>) -> Fit<Val> {
+    if obj.is_none() {
+        return if p.optional || p.kind == Kind::Object { Ok(Val::None) } else { Err(Misfit::Type) };
+    }
+    Ok(match p.kind {
+        Kind::Tensor => Val::Tensor(need(tensor::get(obj))?.clone()),
+        Kind::TensorList => Val::Tensors(tensors(obj)?),
+        Kind::TensorOptList => {
+            let one = |x: &Bound<'_, PyAny>| if x.is_none() { Ok(None) } else { need(tensor::get(x)).map(|t| Some(t.clone())) };
+            Val::OptTensors(need(sequence(obj))?.iter().map(one).collect::<Fit<_>>()?)
+        }
+        Kind::Scalar => Val::Scalar(scalar(obj)?),
+        Kind::ScalarList => Val::Scalars(need(sequence(obj))?.iter().map(scalar).collect::<Fit<_>>()?),
+        Kind::Int => Val::Int(need(convert::int(obj)?)?),
+        Kind::IntList(n) => Val::Ints(ints(obj, n)?),
+        Kind::Float => Val::Float(float(obj)?),
+        Kind::FloatList => Val::Floats(need(sequence(obj))?.iter().map(float).collect::<Fit<_>>()?),
+        Kind::Bool => Val::Bool(boolean(obj)?),
+        Kind::BoolList => Val::Ints(need(sequence(obj))?.iter().map(|x| boolean(x).map(i64::from)).collect::<Fit<_>>()?),
+        Kind::Str => Val::Str(obj.cast::<PyString>().map_err(|_| Misfit::Type)?.to_str()?.to_string()),
+        Kind::DType => Val::DType(match obj.cast::<PyDType>() {
+            Ok(d) => d.get().0,
+            Err(_) => return python_type(obj),
+        }),
+        Kind::Device => Val::Device(need(device::extract(obj)?)?),
+        Kind::Layout => {
+            obj.cast::<PyLayout>().map_err(|_| Misfit::Type)?;
+            Val::Layout
+        }
+        Kind::MemoryFormat => Val::MemoryFormat(obj.cast::<PyMemoryFormat>().map_err(|_| Misfit::Type)?.get().0),
+        Kind::Generator => {
+            if !crate::is_generator(obj) {
+                return Err(Misfit::Type);
+            }
+            Val::Object(obj.clone().unbind())
+        }
+        Kind::Object => Val::Object(obj.clone().unbind()),
+    })
+}
+
+/// `dtype=float`: Python's own number types name dtypes.
+fn python_type(obj: &Bound<'_, PyAny>) -> Fit<Val> {
+    let py = obj.py();
+    let d = if obj.is(py.get_type::<PyFloat>()) {
+        rtorch_core::DType::F64
+    } else if obj.is(py.get_type::<pyo3::types::PyInt>()) {
+        rtorch_core::DType::I64
+    } else if obj.is(py.get_type::<PyBool>()) {
+        rtorch_core::DType::Bool
+    } else if obj.is(py.get_type::<pyo3::types::PyComplex>()) {
+        rtorch_core::DType::C128
+    } else {
+        return Err(Misfit::Type);
+    };
+    Ok(Val::DType(d))
+}
+
+/// A call bound to one signature.
+fn bind_one(sig: &Signature, call: &Call<'_>) -> Fit<Args> {
+    let mut vals: SmallVec<[Val; 6]> = SmallVec::new();
+    let given = call.args.len();
+    let mut used = 0;
+    // x.view(2, 3): all remaining ints are the list
+    let mut packed = None;
+    if let Some(v) = sig.varargs
+        && given > v
+        && (given > v + 1 || matches!(convert::int(&call.args[v]), Ok(Some(_))))
+    {
+        let list: Fit<SmallVec<[i64; 5]>> = call.args[v..].iter().map(|x| need(convert::int(x)?)).collect();
+        packed = Some((v, list?));
+    } else if given > sig.positional {
+        return Err(Misfit::Type);
+    }
+    for (i, p) in sig.params.iter().enumerate() {
+        if let Some((v, list)) = &mut packed
+            && *v == i
+        {
+            vals.push(Val::Ints(std::mem::take(list)));
+            continue;
+        }
+        if packed.is_none() && i < given && !p.keyword_only {
+            vals.push(value(p, &call.args[i])?);
+            continue;
+        }
+        if packed.as_ref().is_some_and(|k| i < k.0) {
+            vals.push(value(p, &call.args[i])?);
+            continue;
+        }
+        match call.kwargs.iter().find(|k| p.is_called(&k.0)) {
+            Some((_, v)) => {
+                used += 1;
+                vals.push(value(p, v)?);
+            }
+            None => match &p.default {
+                Some(d) => vals.push(Val::of_default(d)),
+                None => return Err(Misfit::Type),
+            },
+        }
+    }
+    if used < call.kwargs.len() { Err(Misfit::Type) } else { Ok(Args { vals, overload: 0 }) }
+}
+
+/// Binds a call to the first overload that fits.
+pub fn bind(sigs: &[Signature], call: &Call<'_>) -> PyResult<Args> {
+    for (i, sig) in sigs.iter().enumerate() {
+        match bind_one(sig, call) {
+            Ok(mut args) => {
+                args.overload = i;
+                return Ok(args);
+            }
+            Err(Misfit::Raised(e)) => return Err(e),
+            Err(Misfit::Type) => {}
+        }
+    }
+    Err(PyTypeError::new_err(explain(sigs, call)))
+}
+
+fn type_name(obj: &Bound<'_, PyAny>) -> String {
+    match obj.get_type().name() {
+        Ok(n) => n.to_string(),
+        Err(_) => "object".into(),
+    }
+}
+
+fn explain(sigs: &[Signature], call: &Call<'_>) -> String {
+    if let [sig] = sigs {
+        return explain_one(sig, call);
+    }
+    let name = sigs.first().map_or("", |s| s.name);
+    let mut got: Vec<String> = call.args.iter().map(type_name).collect();
+    got.extend(call.kwargs.iter().map(|(k, v)| format!("{k}={}", type_name(v))));
+    let mut text = format!(
+        "{name}() received an invalid combination of arguments - got ({}), but expected one of:",
+        got.join(", ")
+    );
+    for s in sigs {
+        text.push_str("\n * ");
+        text.push_str(s.text.split_once('(').map_or(s.text, |_| &s.text[s.name.len()..]));
+    }
+    text
+}
+
+fn explain_one(sig: &Signature, call: &Call<'_>) -> String {
+    let name = sig.name;
+    let given = call.args.len();
+    if given > sig.positional && sig.varargs.is_none() {
+        let s = if sig.positional == 1 { "" } else { "s" };
+        return format!("{name}() takes {} positional argument{s} but {given} were given", sig.positional);
+    }
+    let mut missing: Vec<&str> = Vec::new();
+    for (i, p) in sig.params.iter().enumerate() {
+        let keyword = call.kwargs.iter().find(|k| p.is_called(&k.0));
+        let obj = if i < given && !p.keyword_only { Some(&call.args[i]) } else { keyword.map(|k| &k.1) };
+        match obj {
+            None if p.default.is_none() => missing.push(&p.name),
+            None => {}
+            Some(_) if i < given && !p.keyword_only && keyword.is_some() => {
+                return format!("{name}() got multiple values for argument '{}'", p.name);
+            }
+            Some(obj) => {
+                if let Err(Misfit::Type) = value(p, obj) {
+                    return misfit_text(name, p, i, i < given && !p.keyword_only, obj);
+                }
+            }
+        }
+    }
+    if !missing.is_empty() {
+        let list: Vec<String> = missing.iter().map(|m| format!("\"{m}\"")).collect();
+        return format!("{name}() missing {} required positional arguments: {}", missing.len(), list.join(", "));
+    }
+    for (k, _) in &call.kwargs {
+        if !sig.params.iter().any(|p| p.is_called(k)) {
+            return format!("{name}() got an unexpected keyword argument '{k}'");
+        }
+    }
+    format!("{name}(): invalid arguments")
+}
+
+fn misfit_text(name: &str, p: &Param, i: usize, by_position: bool, obj: &Bound<'_, PyAny>) -> String {
+    let at = if by_position { format!(" (position {})", i + 1) } else { String::new() };
+    if let Some(items) = sequence(obj) {
+        let bad = |x: &Bound<'_, PyAny>| match p.kind {
+            Kind::IntList(_) => !matches!(convert::int(x), Ok(Some(_))),
+            Kind::TensorList => tensor::get(x).is_none(),
+            _ => false,
+        };
+        if let Some(k) = items.iter().position(bad) {
+            let kind = if p.kind == Kind::TensorList { "tuple of Tensors" } else { "tuple of ints" };
+            return format!(
+                "{name}(): argument '{}'{at} must be {kind}, but found element of type {} at pos {k}",
+                p.name,
+                type_name(&items[k])
+            );
+        }
+    }
+    format!("{name}(): argument '{}'{at} must be {}, not {}", p.name, p.kind.name(), type_name(obj))
+}

@@ -1,0 +1,150 @@
+//! The process around the operators: counters, threads, Ctrl-C, warnings, the default dtype.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use rtorch_core::stats::{COUNTERS, Mode};
+use std::sync::atomic::Ordering;
+
+use crate::dtype::{self, PyDType};
+
+#[pyfunction]
+fn runtime_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let d = PyDict::new(py);
+    let c = &COUNTERS;
+    for (name, n) in [
+        ("kernels", &c.kernels),
+        ("bytes_read", &c.bytes_read),
+        ("bytes_written", &c.bytes_written),
+        ("cow_copies", &c.cow_copies),
+        ("host_fallbacks", &c.host_fallbacks),
+        ("fused", &c.fused),
+    ] {
+        d.set_item(name, n.load(Ordering::Relaxed))?;
+    }
+    d.set_item("pending", c.pending.load(Ordering::Relaxed))?;
+    d.set_item("pending_bytes", c.pending_bytes.load(Ordering::Relaxed))?;
+    d.set_item("bytes_in_use", rtorch_cpu::alloc::bytes_in_use())?;
+    d.set_item("peak_bytes", rtorch_cpu::alloc::peak_bytes())?;
+    d.set_item("bytes_cached", rtorch_cpu::alloc::bytes_cached())?;
+    d.set_item("gpu_dispatches", 0)?;
+    d.set_item("gpu_pipelines", 0)?;
+    Ok(d)
+}
+
+#[pyfunction]
+fn reset_runtime_stats() {
+    rtorch_core::stats::reset();
+    rtorch_cpu::alloc::reset_peak();
+}
+
+#[pyfunction]
+fn _empty_cache() {
+    rtorch_cpu::alloc::empty_cache();
+}
+
+/// For the fuzzer: "default", "eager" or "always".
+#[pyfunction]
+fn _set_defer_mode(mode: &str) -> PyResult<()> {
+    rtorch_core::stats::set_mode(match mode {
+        "default" => Mode::Default,
+        "eager" => Mode::Eager,
+        "always" => Mode::Always,
+        _ => return Err(PyValueError::new_err(format!("unknown mode '{mode}'"))),
+    });
+    Ok(())
+}
+
+#[pyfunction]
+fn get_num_threads() -> usize {
+    rtorch_cpu::threads::num_threads()
+}
+
+#[pyfunction]
+fn set_num_threads(n: &Bound<'_, PyAny>) -> PyResult<()> {
+    if !crate::convert::is_int(n) {
+        return Err(PyTypeError::new_err(format!("set_num_threads expects an int, but got {}", n.get_type().name()?)));
+    }
+    match n.extract::<i64>()? {
+        n if n > 0 => {
+            rtorch_cpu::threads::set_num_threads(n as usize);
+            Ok(())
+        }
+        _ => crate::error::runtime_error("set_num_threads expects a positive integer"),
+    }
+}
+
+#[pyfunction]
+fn get_default_dtype(py: Python<'_>) -> PyResult<Py<PyDType>> {
+    dtype::object(py, rtorch_core::ops::pointwise::default_dtype())
+}
+
+#[pyfunction]
+fn set_default_dtype(d: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Ok(d) = d.cast::<PyDType>() else {
+        return Err(PyTypeError::new_err("invalid dtype object: only floating-point types are supported as the default type"));
+    };
+    if !d.get().0.is_float() {
+        return Err(PyTypeError::new_err(format!(
+            "only floating-point types are supported as the default type, but got {}",
+            d.get().0
+        )));
+    }
+    rtorch_core::ops::pointwise::set_default_dtype(d.get().0);
+    Ok(())
+}
+
+/// Waits for another thread with the GIL released.
+fn blocking(wait: &mut dyn FnMut()) {
+    struct Cross<'a>(&'a mut dyn FnMut());
+    // SAFETY: the closure runs on this very thread; `detach` only asks for Send to keep Python objects out of it, and
+    // what waits here is a lock of the core.
+    unsafe impl Send for Cross<'_> {}
+    Python::attach(|py| {
+        let c = Cross(wait);
+        py.detach(move || {
+            let c = c;
+            (c.0)();
+        });
+    });
+}
+
+/// Ctrl-C (or another signal handler that raised): asked by long kernels on the calling thread.
+fn interrupted() -> bool {
+    Python::attach(|py| match py.check_signals() {
+        Ok(()) => false,
+        Err(e) => {
+            let _ = crate::error::carry(e);
+            true
+        }
+    })
+}
+
+fn warn(text: &str) {
+    Python::attach(|py| {
+        let raised = py.import("warnings").and_then(|w| {
+            let category = py.get_type::<pyo3::exceptions::PyUserWarning>();
+            let kw = PyDict::new(py);
+            kw.set_item("stacklevel", 2)?;
+            w.getattr("warn")?.call((text, category), Some(&kw))
+        });
+        if let Err(e) = raised {
+            // `-W error`: the warning cannot become an exception inside the core
+            e.print(py);
+        }
+    });
+}
+
+pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    rtorch_core::defer::set_blocking_hook(blocking);
+    rtorch_cpu::threads::set_interrupt_hook(interrupted);
+    rtorch_core::warn::set_hook(warn);
+    m.add_function(wrap_pyfunction!(runtime_stats, m)?)?;
+    m.add_function(wrap_pyfunction!(reset_runtime_stats, m)?)?;
+    m.add_function(wrap_pyfunction!(_empty_cache, m)?)?;
+    m.add_function(wrap_pyfunction!(_set_defer_mode, m)?)?;
+    m.add_function(wrap_pyfunction!(get_num_threads, m)?)?;
+    m.add_function(wrap_pyfunction!(set_num_threads, m)?)?;
+    m.add_function(wrap_pyfunction!(get_default_dtype, m)?)?;
+    m.add_function(wrap_pyfunction!(set_default_dtype, m)?)
+}
