@@ -3,7 +3,7 @@
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBytes, PyTuple};
 use rtorch_core::ops::shape;
 use rtorch_core::tensor::Parts;
 use rtorch_core::{DType, Tensor};
@@ -191,6 +191,12 @@ impl PyTensor {
     }
     fn tolist(slf: Me) -> Answer {
         convert::tolist(slf.py(), &slf.get().t)
+    }
+    /// The elements in row-major order (pickling).
+    fn _to_bytes<'py>(slf: Me<'_, 'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let t = &slf.get().t;
+        let bytes = slf.py().detach(|| t.to_bytes()).or_raise()?;
+        Ok(PyBytes::new(slf.py(), &bytes))
     }
     #[pyo3(signature = (*, force = false))]
     fn numpy(slf: Me, force: bool) -> Answer {

@@ -263,3 +263,67 @@ fn empty(sizes: &[i64], dtype: DType, device: Device) -> PyResult<Tensor> {
     let shape = rtorch_core::ops::factory::checked_shape(sizes).or_raise()?;
     rtorch_core::ops::factory::zeros(&shape, dtype, device).or_raise()
 }
+
+/// `FloatTensor(2, 3)` and its like.
+#[pyfunction]
+#[pyo3(signature = (dtype, *args))]
+fn _legacy_tensor(dtype: &Bound<'_, crate::dtype::PyDType>, args: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+    tensor::wrap(args.py(), legacy_as(args, dtype.get().0, Device::Cpu)?)
+}
+
+/// A 1-d tensor over the memory of an object with the buffer protocol.
+#[pyfunction]
+#[pyo3(signature = (buffer, *, dtype, count = -1, offset = 0, requires_grad = false))]
+fn frombuffer(
+    buffer: &Bound<'_, PyAny>,
+    dtype: &Bound<'_, crate::dtype::PyDType>,
+    count: i64,
+    offset: i64,
+    requires_grad: bool,
+) -> PyResult<Py<PyAny>> {
+    let py = buffer.py();
+    let d = dtype.get().0;
+    // NumPy reads the buffer protocol, which the stable ABI of Python 3.10 does not have
+    let kw = PyDict::new(py);
+    kw.set_item("dtype", "uint8")?;
+    let all = py.import("numpy")?.getattr("frombuffer")?.call((buffer,), Some(&kw)).map_err(|e| {
+        if e.is_instance_of::<PyTypeError>(py) { e } else { PyValueError::new_err(e.value(py).to_string()) }
+    })?;
+    let n = all.len()?;
+    let start = usize::try_from(offset).ok().filter(|&o| o < n).ok_or_else(|| {
+        PyValueError::new_err(format!(
+            "offset ({offset} bytes) must be non-negative and no greater than buffer length ({n} bytes) minus 1"
+        ))
+    })?;
+    let rest = n - start;
+    let items = match count {
+        c if c > 0 => c as usize,
+        c if c < 0 && rest % d.size() == 0 => rest / d.size(),
+        c if c < 0 => {
+            return Err(PyValueError::new_err(format!(
+                "buffer length ({rest} bytes) after offset ({offset} bytes) must be a multiple of element size ({})",
+                d.size()
+            )));
+        }
+        _ => return Err(PyValueError::new_err("both buffer length and count must not be 0")),
+    };
+    if items * d.size() > rest {
+        return Err(PyValueError::new_err(format!(
+            "requested buffer length ({items} * {} bytes) after offset ({offset} bytes) must not be greater than actual \
+             buffer length ({n} bytes)",
+            d.size()
+        )));
+    }
+    let part = all.get_item(pyo3::types::PySlice::new(py, start as isize, (start + items * d.size()) as isize, 1))?;
+    let bytes = numpy::from_array(&part, true)?;
+    let t = rtorch_core::ops::shape::view_dtype(&bytes, d).or_raise()?.detach();
+    if requires_grad {
+        t.set_requires_grad(true).or_raise()?;
+    }
+    tensor::wrap(py, t)
+}
+
+pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(_legacy_tensor, m)?)?;
+    m.add_function(wrap_pyfunction!(frombuffer, m)?)
+}

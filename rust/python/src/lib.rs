@@ -10,6 +10,7 @@ mod convert;
 mod device;
 mod dtype;
 mod error;
+mod generator;
 mod index;
 mod numpy;
 mod ops;
@@ -24,11 +25,6 @@ mod tensor;
 
 use pyo3::prelude::*;
 
-/// Is this a `rtorch.Generator`?
-pub fn is_generator(_obj: &Bound<'_, PyAny>) -> bool {
-    false
-}
-
 #[pymodule]
 fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = m.py();
@@ -39,9 +35,12 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     dtype::install(m)?;
     device::install(m)?;
     storage::install(m)?;
+    generator::install(m)?;
     numpy::install(m)?;
     autograd::install(m)?;
     overrides::install(m)?;
+    output::install(m)?;
+    construct::install(m)?;
     runtime::install(m)?;
     let mut registry = registry::Registry::default();
     ops::register(&mut registry);

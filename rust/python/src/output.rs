@@ -127,13 +127,44 @@ pub fn write_out(
         Out::OptTensors(ts) => ts.into_iter().flatten().collect(),
         other @ (Out::Scalar(_) | Out::Bool(_) | Out::Int(_) | Out::None | Out::Object(_)) => return finish(py, other),
     };
+    store(py, name, results, targets)?;
+    Ok(out.clone().unbind())
+}
+
+fn store(py: Python<'_>, name: &str, results: Vec<Tensor>, targets: Vec<Tensor>) -> PyResult<()> {
     if results.len() != targets.len() {
         return Err(PyTypeError::new_err(format!("{name}(): argument 'out' must be a tuple of {} Tensors", results.len())));
     }
     for (r, t) in results.iter().zip(&targets) {
         one_out(py, r, t).or_raise()?;
     }
+    Ok(())
+}
+
+/// `out=` of operators composed in Python: their result, computed already, written into the target.
+#[pyfunction]
+fn _write_out(py: Python<'_>, result: &Bound<'_, PyAny>, out: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let list = |x: &Bound<'_, PyAny>| -> PyResult<Vec<Tensor>> {
+        if let Some(t) = tensor::get(x) {
+            return Ok(vec![t.clone()]);
+        }
+        let bad = || PyTypeError::new_err("argument 'out' must be Tensor");
+        x.try_iter().map_err(|_| bad())?.map(|i| tensor::get(&i?).cloned().ok_or_else(bad)).collect()
+    };
+    let (results, targets) = (list(result)?, list(out)?);
+    let grad = rtorch_core::autograd::mode::is_enabled();
+    if grad && (results.iter().any(Tensor::requires_grad) || targets.iter().any(Tensor::requires_grad)) {
+        return Err(PyRuntimeError::new_err(
+            "functions with out=... arguments don't support automatic differentiation, but one of the arguments requires \
+             grad.",
+        ));
+    }
+    store(py, "out", results, targets)?;
     Ok(out.clone().unbind())
+}
+
+pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(_write_out, m)?)
 }
 
 fn one_out(py: Python<'_>, r: &Tensor, t: &Tensor) -> rtorch_core::Result<()> {

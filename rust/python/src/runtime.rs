@@ -7,6 +7,7 @@ use rtorch_core::stats::{COUNTERS, Mode};
 use std::sync::atomic::Ordering;
 
 use crate::dtype::{self, PyDType};
+use crate::error::OrRaise;
 
 #[pyfunction]
 fn runtime_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
@@ -90,8 +91,7 @@ fn set_default_dtype(d: &Bound<'_, PyAny>) -> PyResult<()> {
             d.get().0
         )));
     }
-    rtorch_core::ops::pointwise::set_default_dtype(d.get().0);
-    Ok(())
+    rtorch_core::ops::pointwise::set_default_dtype(d.get().0).or_raise()
 }
 
 /// Waits for another thread with the GIL released.

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::signature::{Kind, Param, Signature};
 use super::value::{Args, Val};
 use crate::dtype::{PyDType, PyLayout, PyMemoryFormat};
+use crate::generator::PyGenerator;
 use crate::{convert, device, tensor};
 
 /// The arguments of a call as Python gave them.
@@ -162,12 +163,7 @@ fn value(p: &Param, obj: &Bound<'_, PyAny>) -> Fit<Val> {
             Val::Layout
         }
         Kind::MemoryFormat => Val::MemoryFormat(obj.cast::<PyMemoryFormat>().map_err(|_| Misfit::Type)?.get().0),
-        Kind::Generator => {
-            if !crate::is_generator(obj) {
-                return Err(Misfit::Type);
-            }
-            Val::Object(obj.clone().unbind())
-        }
+        Kind::Generator => Val::Generator(obj.cast::<PyGenerator>().map_err(|_| Misfit::Type)?.get().0.clone()),
         Kind::Object => Val::Object(obj.clone().unbind()),
     })
 }

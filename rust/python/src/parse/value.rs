@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use rtorch_core::ops::Arg;
+use rtorch_core::ops::random::generator::Generator;
 use rtorch_core::{DType, Device, Scalar, Tensor};
 use smallvec::SmallVec;
 
@@ -25,6 +26,7 @@ pub enum Val {
     Device(Device),
     Layout,
     MemoryFormat(MemoryFormat),
+    Generator(Generator),
     Object(Py<PyAny>),
 }
 
@@ -48,6 +50,7 @@ impl Val {
             | Val::Device(_)
             | Val::Layout
             | Val::MemoryFormat(_)
+            | Val::Generator(_)
             | Val::Object(_) => Val::None,
         }
     }
@@ -96,6 +99,7 @@ readers! {
     dtype_of, dtype, "a dtype": Val::DType(d) => *d, DType;
     device_of, device, "a device": Val::Device(d) => *d, Device;
     format_of, format, "a memory format": Val::MemoryFormat(m) => *m, MemoryFormat;
+    generator_of, generator, "a generator": Val::Generator(g) => g, &Generator;
     obj, opt_obj, "an object": Val::Object(o) => o, &Py<PyAny>;
 }
 
