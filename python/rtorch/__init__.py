@@ -13,6 +13,15 @@ from rtorch._namespace import *
 from rtorch.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 from rtorch import autograd
 from rtorch._tensor_str import get_printoptions, set_printoptions
+from rtorch import _ops
+
+for _name, _f in _ops.FUNCTIONS.items():
+    if not hasattr(_C, _name):
+        globals()[_name] = _f
+for _name, _f in _ops.METHODS.items():
+    if not hasattr(Tensor, _name):
+        setattr(Tensor, _name, _f)
+del _name, _f
 
 _LAZY = {"nn", "optim", "utils", "linalg", "testing", "fft", "special", "random", "wgpu", "accelerator", "overrides"}
 

@@ -344,7 +344,7 @@ impl PyTensor {
     }
     #[getter]
     fn _base(slf: Me) -> Answer {
-        wrap_opt(slf.py(), slf.get().t.view_of().map(|v| v.base()))
+        wrap_opt(slf.py(), slf.get().t.view_of().map(|v| v.base().clone()))
     }
     fn _is_view(&self) -> bool {
         self.t.view_of().is_some()

@@ -2,6 +2,8 @@
 //! The way of a call: `registry` (C function) -> `overrides` (`__torch_function__`) -> `parse` -> `ops` -> `output`.
 //! Operators of the number protocol take a shorter way (`tensor.rs`).
 #![allow(non_snake_case)]
+// wgpu types nest deeply where a tensor is asked to be Send
+#![recursion_limit = "256"]
 
 mod attrs;
 mod autograd;

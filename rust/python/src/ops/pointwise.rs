@@ -1,5 +1,6 @@
 //! Pointwise operators: every row of the table under PyTorch's name, its aliases, and those with arguments of their own.
 
+use rtorch_core::ops::composite;
 use rtorch_core::ops::pointwise::{self, binary_into, unary_into};
 use rtorch_core::ops::{Arg, binary, unary};
 use rtorch_core::{Result, Scalar, ScalarOp, Tensor};
@@ -94,34 +95,10 @@ fn binary_row(r: &mut Registry, name: &str, op: ScalarOp, class: Class) {
 
 /// x + alpha * y
 fn scaled(op: ScalarOp, a: &Args, dest: Option<&Tensor>) -> Result<Out> {
-    let alpha = a.s(2);
-    let (x, y) = (a.arg(0), a.arg(1));
-    if alpha == Scalar::Int(1) {
-        return Ok(binary_into(op, x, y, dest)?.into());
+    if a.s(2) == Scalar::Int(1) {
+        return Ok(binary_into(op, a.arg(0), a.arg(1), dest)?.into());
     }
-    let common = pointwise::result_type(&[x, y]);
-    rtorch_ir::ensure!(
-        !(common.is_integral() && matches!(alpha, Scalar::Float(_))),
-        runtime,
-        "For integral input tensors, argument alpha must not be a floating point number."
-    );
-    rtorch_ir::ensure!(
-        !(matches!(alpha, Scalar::Bool(_)) && common != rtorch_core::DType::Bool),
-        runtime,
-        "Boolean alpha only supported for Boolean results."
-    );
-    if common.is_integral() {
-        let m = binary(ScalarOp::Mul, y, Arg::S(alpha))?;
-        return Ok(binary_into(op, x, Arg::T(&m), dest)?.into());
-    }
-    let grad = if op == ScalarOp::Add { "AddBackward0" } else { "SubBackward0" };
-    let name = if op == ScalarOp::Add { "add_scaled" } else { "sub_scaled" };
-    let args = [x, y, Arg::S(alpha)];
-    let body = |e: &[rtorch_ir::Ex]| match op {
-        ScalarOp::Sub => e[0] - e[1] * e[2],
-        _ => e[0] + e[1] * e[2],
-    };
-    Ok(pointwise::compose(name, grad, pointwise::Rule::Same, &args, dest, body)?.into())
+    Ok(composite::add_alpha(a.arg(0), a.arg(1), a.s(2), op == ScalarOp::Sub, dest)?.into())
 }
 
 /// `div` with its rounding mode.
@@ -232,44 +209,14 @@ fn round(x: &Tensor, decimals: i64, dest: Option<&Tensor>) -> Result<Out> {
     if decimals == 0 {
         return Ok(unary_into(ScalarOp::Round, x, dest)?.into());
     }
-    let ten = 10f64.powi(decimals.unsigned_abs().min(300) as i32);
-    let body = |e: &[rtorch_ir::Ex]| {
-        let round = |v| rtorch_ir::Ex::apply(ScalarOp::Round, &[v]);
-        if decimals > 0 { round(e[0] * e[1]) / e[1] } else { round(e[0] / e[1]) * e[1] }
-    };
-    let name = if decimals > 0 { "round_decimals" } else { "round_tens" };
-    let args = [Arg::T(x), Arg::S(Scalar::Float(ten))];
-    Ok(pointwise::compose(name, "RoundBackward1", pointwise::Rule::FloatOnly, &args, dest, body)?.into())
+    Ok(composite::round_decimals(x, decimals, dest)?.into())
 }
 
 fn clamp(x: &Tensor, lo: Option<Arg>, hi: Option<Arg>, dest: Option<&Tensor>) -> Result<Out> {
-    use rtorch_ir::program::ex;
-    let t = |a| Arg::T(a);
-    let (name, args, body): (_, Vec<Arg>, fn(&[rtorch_ir::Ex]) -> rtorch_ir::Ex) = match (lo, hi) {
-        (None, None) => {
-            return Err(rtorch_core::Error::runtime("torch.clamp: At least one of 'min' or 'max' must not be None"));
-        }
-        // the gradient passes where x is inside the bounds, bounds included
-        (Some(lo), None) => {
-            ("clamp_min", vec![t(x), lo], |e| ex::where_(ex::lt(e[0], e[1]), e[1], e[0]))
-        }
-        (None, Some(hi)) => {
-            ("clamp_max", vec![t(x), hi], |e| ex::where_(ex::lt(e[1], e[0]), e[1], e[0]))
-        }
-        (Some(lo), Some(hi)) => ("clamp", vec![t(x), lo, hi], |e| {
-            let low = ex::where_(ex::lt(e[0], e[1]), e[1], e[0]);
-            ex::where_(ex::lt(e[2], low), e[2], low)
-        }),
-    };
-    let grad = match name {
-        "clamp_min" => "ClampMinBackward0",
-        "clamp_max" => "ClampMaxBackward0",
-        _ => "ClampBackward1",
-    };
     if x.dtype() == rtorch_core::DType::Bool || x.dtype().is_complex() {
         return Err(pointwise::not_implemented("clamp", x.dtype()));
     }
-    Ok(pointwise::compose(name, grad, pointwise::Rule::Same, &args, dest, body)?.into())
+    Ok(composite::clamp(x, lo, hi, dest)?.into())
 }
 
 fn choices(r: &mut Registry) {
