@@ -10,6 +10,7 @@ pub mod gemm;
 mod interp;
 mod interp_plan;
 mod interp_walk;
+mod linalg;
 mod lines;
 mod matmul;
 pub mod nonzero;

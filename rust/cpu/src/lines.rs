@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::alloc::Buffer;
 use crate::element::{Element, dispatch_float};
+use crate::reader::{Cursor, Reader};
 use crate::simd::convert::converter;
 use crate::simd::lane::Isa;
 use crate::simd::{math_f32, math_f64};
@@ -95,7 +96,9 @@ macro_rules! dispatch_compute {
 pub(crate) use dispatch_compute;
 
 /// One operand or result, cut in lines.
-struct Operand {
+struct Operand<'a> {
+    /// A prologue, evaluated as lines are loaded; strides then count elements in row-major order.
+    reader: Option<Reader<'a>>,
     base: Base,
     dtype: DType,
     /// Over the starts of the lines.
@@ -108,9 +111,9 @@ struct Operand {
 }
 
 /// Operands and results of one shape, cut in lines along some of the dimensions.
-pub(crate) struct Lines {
-    ins: SmallVec<[Operand; 2]>,
-    outs: SmallVec<[Operand; 1]>,
+pub(crate) struct Lines<'a> {
+    ins: SmallVec<[Operand<'a>; 2]>,
+    outs: SmallVec<[Operand<'a>; 1]>,
     pub count: usize,
     pub len: usize,
     group: usize,
@@ -146,21 +149,21 @@ impl Block<'_> {
     }
 }
 
-impl Lines {
+impl<'a> Lines<'a> {
     /// Lines along the dimensions for which `along` is true, numbered row-major over the others.
     pub fn new(
-        sources: &[Source],
-        outs: &[Arg],
+        sources: &[Source<'a>],
+        outs: &[Arg<'a>],
         shape: &[usize],
         compute: DType,
         along: &dyn Fn(usize) -> bool,
-    ) -> Result<Lines> {
+    ) -> Result<Lines<'a>> {
         let ins = sources.iter().map(|s| Operand::source(s, shape, compute, along)).collect::<Result<SmallVec<_>>>()?;
-        let outs: SmallVec<[Operand; 1]> = outs.iter().map(|o| Operand::of(*o, None, compute, along)).collect();
+        let outs: SmallVec<[Operand<'a>; 1]> = outs.iter().map(|o| Operand::of(*o, None, compute, along)).collect();
         let size =
             |take: bool| shape.iter().enumerate().filter(|d| along(d.0) == take).map(|d| *d.1).product::<usize>();
         let (count, len) = (size(false), size(true));
-        let strided = |o: &Operand| !o.direct && o.line.inner().1[0] != o.dtype.size() as isize;
+        let strided = |o: &Operand| !o.direct && o.reader.is_none() && o.line.inner().1[0] != o.dtype.size() as isize;
         let group = if ins.iter().chain(&outs).any(strided) { GROUP } else { (BLOCK / len.max(1)).clamp(1, 64) };
         Ok(Lines { ins, outs, count, len, group, compute })
     }
@@ -184,6 +187,8 @@ impl Lines {
         let line_bytes = ((self.len * self.compute.size()).next_multiple_of(64) | 64) as isize;
         let bytes = self.group * line_bytes as usize;
         let scratch = Buffer::uninit(staged * bytes)?;
+        let mut cursors: SmallVec<[Option<Cursor>; 2]> =
+            self.ins.iter().map(|o| o.reader.as_ref().map(Reader::cursor)).collect();
         let mut first = start;
         while first < end {
             let count = self.group.min(end - first);
@@ -200,8 +205,10 @@ impl Lines {
             };
             let ins: SmallVec<[(*mut u8, isize); 4]> = self.ins.iter().map(&mut place).collect();
             let outs: SmallVec<[(*mut u8, isize); 4]> = self.outs.iter().map(&mut place).collect();
-            for (o, &(p, _)) in self.ins.iter().zip(&ins) {
-                if !o.direct {
+            for ((o, &(p, _)), cursor) in self.ins.iter().zip(&ins).zip(&mut cursors) {
+                if let Some(cursor) = cursor {
+                    o.evaluate(cursor, first, count, p, line_bytes as usize)?;
+                } else if !o.direct {
                     o.load(first, count, self.len, p, line_bytes as usize, self.compute);
                 }
             }
@@ -217,12 +224,21 @@ impl Lines {
     }
 }
 
-impl Operand {
-    fn source(s: &Source, shape: &[usize], compute: DType, along: &dyn Fn(usize) -> bool) -> Result<Operand> {
+impl<'a> Operand<'a> {
+    fn source(s: &Source<'a>, shape: &[usize], compute: DType, along: &dyn Fn(usize) -> bool) -> Result<Operand<'a>> {
         if let Some(arg) = s.direct() {
             return Ok(Operand::of(arg, None, compute, along));
         }
         let layout = Layout::contiguous(shape);
+        let strides = byte_strides(&layout, 1);
+        let starts = Walk::of_dims(shape, [&strides], |d| !along(d));
+        let line = Walk::of_dims(shape, [&strides], along);
+        if line.inner().1[0] == 1 || line.len() <= 1 {
+            let reader = Some(Reader::new(s, compute)?);
+            let base = Base::new(std::ptr::null_mut());
+            return Ok(Operand { reader, base, dtype: compute, starts, line, direct: false, _keep: None });
+        }
+        // lines across the program's order: elements are computed once, in order
         let buffer = Buffer::uninit(layout.numel() * compute.size())?;
         let mut program = s.program.clone();
         program.outputs[0] = program.cast(program.outputs[0], compute);
@@ -231,7 +247,7 @@ impl Operand {
         Ok(Operand::of(arg, Some(buffer), compute, along))
     }
 
-    fn of(arg: Arg, keep: Option<Buffer>, compute: DType, along: &dyn Fn(usize) -> bool) -> Operand {
+    fn of(arg: Arg, keep: Option<Buffer>, compute: DType, along: &dyn Fn(usize) -> bool) -> Operand<'a> {
         let size = arg.dtype.size();
         let strides = byte_strides(arg.layout, size);
         let starts = Walk::of_dims(&arg.layout.shape, [&strides], |d| !along(d));
@@ -240,7 +256,26 @@ impl Operand {
         // a block's lines are found by one stride
         let even = starts.dims().len() == 1;
         let direct = contiguous && even && arg.dtype == compute;
-        Operand { base: Base::of(&arg), dtype: arg.dtype, starts, line, direct, _keep: keep }
+        Operand { reader: None, base: Base::of(&arg), dtype: arg.dtype, starts, line, direct, _keep: keep }
+    }
+
+    /// Evaluates the prologue of some lines into the scratch.
+    fn evaluate(&self, cursor: &mut Cursor, first: usize, count: usize, to: *mut u8, line_bytes: usize) -> Result<()> {
+        let len = self.line.len();
+        for l in 0..count {
+            let [start] = self.starts.at(first + l);
+            let mut p = to.wrapping_add(l * line_bytes);
+            let mut done = Ok(());
+            self.line.runs(0..len, |[at], n| {
+                if done.is_ok() {
+                    // SAFETY: room for the line in the scratch, which is the thread's own.
+                    done = unsafe { cursor.read_into((start + at) as usize, n, p) };
+                }
+                p = p.wrapping_add(n * self.dtype.size());
+            });
+            done?;
+        }
+        Ok(())
     }
 
     /// Copies lines into contiguous ones of the compute type.

@@ -153,6 +153,32 @@ mod tests {
     }
 
     #[test]
+    fn prologues_are_evaluated_on_the_way() {
+        use rtorch_ir::program::{Ex, build, ex};
+        let mut rng = Rng(9);
+        let x = T::new(DType::F16, &[5, 6, 700], &rng.reals(21000));
+        let column = T::new(DType::F16, &[6, 1], &rng.reals(6));
+        let (mut program, out) = build(rtorch_ir::Program::new(), || {
+            let (a, b) = (Ex::leaf(DType::F16).cast(DType::F32), Ex::leaf(DType::F16).cast(DType::F32));
+            ex::tanh(a * b)
+        });
+        program.outputs.push(out.0);
+        let shape = [5, 6, 700];
+        let wide = column.layout.broadcast_to(&shape).unwrap();
+        let leaves = [x.arg(), Arg { layout: &wide, ..column.arg() }];
+        let source = Source { program: &program, leaves: &leaves, shape: &shape };
+        let (xv, cv) = (x.get(), column.get());
+        let computed: Vec<f64> = (0..21000).map(|i| (xv[i] * cv[i / 700 % 6]).tanh()).collect();
+        for axis in 0..3 {
+            let (got, want) = (T::full(DType::F32, &shape, 0.0), T::full(DType::F32, &shape, 0.0));
+            softmax(axis, false, &[source], &[got.arg()]).unwrap();
+            let plain = T::new(DType::F32, &shape, &computed);
+            call(|i, o| softmax(axis, false, i, o), &[&plain], &[&want]).unwrap();
+            assert!(got.get().iter().zip(want.get()).all(|(&a, b)| near(a, b, DType::F32)));
+        }
+    }
+
+    #[test]
     fn special_values() {
         let inf = f64::INFINITY;
         let x = T::new(DType::F32, &[4, 2], &[-inf, 0.0, -inf, -inf, f64::NAN, 1.0, 200.0, -200.0]);

@@ -6,10 +6,15 @@ use rtorch_ir::{Result, ensure};
 
 use super::box_muller;
 use super::mt19937::Mt19937;
+use crate::threads::parallel_for;
 use crate::versions::versions;
+use crate::walk::Base;
 
 /// Draws made at a time: the bits stay in the L1 cache.
 const CHUNK: usize = 1024;
+/// The same for slow functions, and how many of their elements are worth a thread.
+const SLOW_CHUNK: usize = 1 << 15;
+const SLOW_GRAIN: usize = 1 << 10;
 /// Ranges from here on take 64 bits a draw (PyTorch's threshold: the bias of the remainder).
 const WIDE_RANGE: u64 = 1 << 28;
 
@@ -210,6 +215,22 @@ pub fn each64<T>(rng: &mut Mt19937, out: &mut [T], f: impl Fn(u64) -> T) {
     }
 }
 
+/// As `each64`, for functions that take long: bits are drawn in order, the functions run on several threads.
+fn each64_slow<T: Item>(rng: &mut Mt19937, out: &mut [T], f: impl Fn(u64) -> T + Sync) {
+    let mut bits = vec![0u32; 2 * SLOW_CHUNK.min(out.len())];
+    for block in out.chunks_mut(SLOW_CHUNK) {
+        rng.fill_u32(&mut bits[..2 * block.len()]);
+        let (bits, to) = (&bits, Base::new(block.as_mut_ptr().cast()));
+        parallel_for(block.len(), SLOW_GRAIN, &|range| {
+            for i in range {
+                let v = f((bits[2 * i] as u64) << 32 | bits[2 * i + 1] as u64);
+                // SAFETY: an element of the block, this thread's own.
+                unsafe { *to.at::<T>((i * size_of::<T>()) as isize) = v };
+            }
+        });
+    }
+}
+
 versions!(
     fn uniform32[T: Real, F: Fn(f32) -> T](rng: &mut Mt19937, out: &mut [T], from: f32, to: f32, round: F) =
         uniform_body::<T, F>
@@ -257,16 +278,16 @@ pub fn log_normal<T: Real>(rng: &mut Mt19937, out: &mut [T], mean: f64, std: f64
 }
 
 pub fn exponential<T: Real>(rng: &mut Mt19937, out: &mut [T], lambda: f64) {
-    each64(rng, out, |bits| T::from_f64(-1.0 / lambda * (-unit64(bits)).ln_1p()));
+    each64_slow(rng, out, |bits| T::from_f64(-1.0 / lambda * (-unit64(bits)).ln_1p()));
 }
 
 pub fn cauchy<T: Real>(rng: &mut Mt19937, out: &mut [T], median: f64, sigma: f64) {
-    each64(rng, out, |bits| T::from_f64(median + sigma * (std::f64::consts::PI * (unit64(bits) - 0.5)).tan()));
+    each64_slow(rng, out, |bits| T::from_f64(median + sigma * (std::f64::consts::PI * (unit64(bits) - 0.5)).tan()));
 }
 
 pub fn geometric<T: Item>(rng: &mut Mt19937, out: &mut [T], p: f64) {
     let scale = (-p).ln_1p();
-    each64(rng, out, |bits| T::from_f64((unit64(bits).ln() / scale).ceil()));
+    each64_slow(rng, out, |bits| T::from_f64((unit64(bits).ln() / scale).ceil()));
 }
 
 versions!(pub fn bernoulli[T: Item](rng: &mut Mt19937, out: &mut [T], p: f64) = bernoulli_body::<T>);
