@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use rtorch_ir::{Error, Result};
+use rtorch_ir::Error;
 
 /// Immediates (push constants) are used up to this size where the adapter has them: Vulkan promises 128.
 pub const IMMEDIATE_BYTES: u32 = 128;
@@ -59,6 +59,23 @@ fn flag(name: &str) -> bool {
 /// Is only what every adapter has to be used? (`RTORCH_GPU_PROFILE=portable`)
 pub fn portable() -> bool {
     std::env::var("RTORCH_GPU_PROFILE").is_ok_and(|v| v == "portable")
+}
+
+/// wgpu's backend that does nothing, for tests: there only where wgpu was built with it.
+pub(crate) fn noop() -> Option<Found> {
+    let mut desc = wgpu::InstanceDescriptor::new_without_display_handle();
+    desc.backends = wgpu::Backends::NOOP;
+    desc.backend_options.noop = wgpu::NoopBackendOptions { enable: true, ..Default::default() };
+    let instance = wgpu::Instance::new(desc);
+    let adapter = ready(instance.enumerate_adapters(wgpu::Backends::NOOP)).into_iter().next()?;
+    let info = AdapterInfo {
+        name: "noop".to_string(),
+        driver: String::new(),
+        backend: "noop".to_string(),
+        software: false,
+        integrated: false,
+    };
+    Some(Found { adapter, info })
 }
 
 fn enumerate() -> Vec<Found> {
@@ -127,9 +144,13 @@ pub(crate) fn missing(index: usize) -> Error {
 }
 
 /// Features and limits to ask of an adapter, and what they mean for kernels.
-pub(crate) fn request(adapter: &wgpu::Adapter, software: bool) -> Result<(wgpu::Features, wgpu::Limits, Profile)> {
+pub(crate) fn request(
+    adapter: &wgpu::Adapter,
+    software: bool,
+    portable: bool,
+) -> (wgpu::Features, wgpu::Limits, Profile) {
     let have = adapter.features();
-    let (features, limits) = if portable() {
+    let (features, limits) = if portable {
         (wgpu::Features::empty(), wgpu::Limits::default())
     } else {
         let wanted = wgpu::Features::IMMEDIATES | wgpu::Features::SHADER_INT64 | wgpu::Features::SUBGROUP;
@@ -145,5 +166,5 @@ pub(crate) fn request(adapter: &wgpu::Adapter, software: bool) -> Result<(wgpu::
         int64: features.contains(wgpu::Features::SHADER_INT64),
         software,
     };
-    Ok((features, limits, profile))
+    (features, limits, profile)
 }

@@ -80,7 +80,7 @@ fn split_pixel(counter: &str, spatial: usize, first: usize, which: usize) -> Str
     s + "let img = rest;\n"
 }
 
-/// Statements that split a counter into a channel and a place in the kernel: `ch`, `k0`, `k1`, ... (sizes are constants).
+/// Statements that split a counter into a channel and a place in the kernel: `ch`, `k0`, ... (sizes are constants).
 fn split_window(counter: &str, kernel: &[usize]) -> String {
     let mut s = format!("var inner = {counter};\n");
     for (d, k) in kernel.iter().enumerate().rev() {

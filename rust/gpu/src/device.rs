@@ -13,6 +13,7 @@ use crate::adapter::{self, AdapterInfo, Profile};
 use crate::memory::{ALIGN, Buffer, Page, Pool};
 use crate::pipeline::{Layouts, Pipeline};
 use crate::queue::{IN_FLIGHT, Stream};
+use crate::record::Recorded;
 
 /// A wait gives other threads a chance to record after this long ...
 const SLICE: Duration = Duration::from_millis(2);
@@ -60,6 +61,7 @@ pub struct Device {
     flag: Arc<Page>,
     flag_used: AtomicBool,
     staging: Mutex<Vec<wgpu::Buffer>>,
+    pub(crate) recording: Mutex<Option<Vec<Recorded>>>,
     pid: u32,
 }
 
@@ -98,15 +100,19 @@ pub fn device(index: usize) -> Result<Arc<Device>> {
     if let Some(d) = &*slot {
         return Ok(d.clone());
     }
-    let d = Arc::new(Device::open(index)?);
+    let d = Arc::new(Device::open(index, &adapter::all()[index], adapter::portable())?);
     *slot = Some(d.clone());
     Ok(d)
 }
 
+/// A device that runs nothing, for tests of printed kernels (see `record.rs`); None where wgpu was built without it.
+pub fn noop_device(portable: bool) -> Result<Option<Arc<Device>>> {
+    adapter::noop().map(|f| Ok(Arc::new(Device::open(0, &f, portable)?))).transpose()
+}
+
 impl Device {
-    fn open(index: usize) -> Result<Device> {
-        let found = &adapter::all()[index];
-        let (features, limits, profile) = adapter::request(&found.adapter, found.info.software)?;
+    fn open(index: usize, found: &adapter::Found, portable: bool) -> Result<Device> {
+        let (features, limits, profile) = adapter::request(&found.adapter, found.info.software, portable);
         let (device, queue) = adapter::ready(found.adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("rtorch"),
             required_features: features,
@@ -153,6 +159,7 @@ impl Device {
             flag: Arc::new(Page { id: 0, buffer: flag, size: ALIGN }),
             flag_used: AtomicBool::new(false),
             staging: Mutex::default(),
+            recording: Mutex::default(),
             pid: std::process::id(),
             wgpu: device,
             queue,

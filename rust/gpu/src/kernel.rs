@@ -10,7 +10,9 @@ use crate::access::{Access, Build};
 use crate::device::Device;
 use crate::emit;
 use crate::memory::ALIGN;
+use crate::pipeline::Pipeline;
 use crate::queue::Window;
+use crate::record::Recorded;
 use crate::{GpuArg, GpuSource};
 
 /// Invocations per workgroup of the one-dimensional kernels.
@@ -121,8 +123,8 @@ impl<'d> Kernel<'d> {
         };
         if len > limit {
             return Err(Error::memory(format!(
-                "wgpu: an operand of shape {:?} spans {} MiB, more than one binding of this adapter ({} MiB). Split the \
-                 tensor, or run this operator on the CPU",
+                "wgpu: an operand of shape {:?} spans {} MiB, more than one binding of this adapter ({} MiB). Split \
+                 the tensor, or run this operator on the CPU",
                 a.layout.shape.as_slice(),
                 ((hi - lo) as u64 * size) >> 20,
                 limit >> 20
@@ -213,6 +215,31 @@ impl<'d> Kernel<'d> {
         Ok((names, windows, atomic))
     }
 
+    fn pipeline(
+        &self,
+        atomic: &[bool],
+        windows: &[Window],
+        groups: [u32; 3],
+        body: impl FnOnce() -> String,
+    ) -> Result<std::sync::Arc<Pipeline>> {
+        let n = self.build.params.len();
+        let mut recording = self.dev.recording.lock();
+        let Some(list) = &mut *recording else {
+            drop(recording);
+            return self.dev.pipeline(&self.build.key, atomic, n, body);
+        };
+        let body = body();
+        let immediates = self.dev.immediates(n);
+        list.push(Recorded {
+            text: crate::pipeline::assemble(&body, atomic, n, immediates),
+            params: self.build.params.to_vec(),
+            immediates,
+            groups,
+            bindings: windows.iter().map(|w| w.size).collect(),
+        });
+        self.dev.pipeline(&self.build.key, atomic, n, || body)
+    }
+
     /// Records the dispatch. `body` prints the kernel where it is new.
     pub fn launch(mut self, groups: [u32; 3], body: impl FnOnce(&Names) -> String) -> Result<()> {
         let (names, windows, atomic) = self.bindings()?;
@@ -227,7 +254,7 @@ impl<'d> Kernel<'d> {
         if n * 4 > crate::queue::SLOT_BYTES as usize {
             return Err(Error::runtime("wgpu: a fused kernel has too many operands of too many dimensions"));
         }
-        let pipeline = self.dev.pipeline(&self.build.key, &atomic, n, || body(&names))?;
+        let pipeline = self.pipeline(&atomic, &windows, groups, || body(&names))?;
         let mut bytes: SmallVec<[u8; 256]> = SmallVec::new();
         for p in &self.build.params {
             bytes.extend_from_slice(&p.to_le_bytes());
@@ -311,9 +338,6 @@ pub(crate) fn open_main() -> String {
         FOLD * GROUP
     )
 }
-/// A grid where a workgroup is one item: `item` counts them, `lid` the invocations.
-pub(crate) const ITEM: &str = "gid.x + gid.y * 32768u";
-
 /// A template with its marked holes (`//@begin name` ... `//@end`) filled; holes not named keep their text.
 pub(crate) fn splice(template: &str, holes: &[(&str, &str)]) -> String {
     let mut out = String::with_capacity(template.len() + 1024);

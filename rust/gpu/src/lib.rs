@@ -1,5 +1,6 @@
 //! `rtorch-gpu`: the GPU backend over wgpu. `Device::map` runs pointwise programs, `Device::run` primitives, on buffers
-//! of device memory. No tensors, no autograd, no deferral here (`rtorch-core`); meaning and shapes come from `rtorch-ir`.
+//! of device memory. No tensors, no autograd, no deferral here (`rtorch-core`); meaning and shapes come from
+//! `rtorch-ir`.
 
 mod access;
 mod adapter;
@@ -18,6 +19,7 @@ mod pipeline;
 mod pool;
 mod prelude;
 mod queue;
+mod record;
 mod reduce;
 mod rows;
 mod run;
@@ -28,8 +30,9 @@ mod stores;
 mod work;
 
 pub use adapter::{AdapterInfo, Profile, adapters};
-pub use device::{Counters, Device, device, set_interrupt_hook};
+pub use device::{Counters, Device, device, noop_device, set_interrupt_hook};
 pub use memory::Buffer;
+pub use record::{Recorded, static_shaders};
 pub use run::{Support, support};
 
 use rtorch_ir::{DType, Layout, Program};

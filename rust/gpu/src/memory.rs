@@ -66,6 +66,10 @@ impl Buffer {
     pub fn id(&self) -> usize {
         Arc::as_ptr(&self.0) as usize
     }
+    /// First byte within the memory that kernels bind (for tests of recorded launches).
+    pub fn offset(&self) -> u64 {
+        self.0.start
+    }
     /// Is it the same memory?
     pub fn same(&self, other: &Buffer) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -104,6 +104,11 @@ pub(crate) fn assemble(body: &str, atomic: &[bool], param_words: usize, immediat
 static NEXT: AtomicUsize = AtomicUsize::new(1);
 
 impl Device {
+    /// Do parameters of this size come as immediates?
+    pub(crate) fn immediates(&self, words: usize) -> bool {
+        self.profile.immediates && words * 4 <= IMMEDIATE_BYTES as usize
+    }
+
     /// The pipeline of a key, compiled from `body` where it is new.
     pub(crate) fn pipeline(
         &self,
@@ -115,7 +120,7 @@ impl Device {
         if let Some(p) = self.pipelines.lock().get(key) {
             return Ok(p.clone());
         }
-        let immediates = self.profile.immediates && param_words * 4 <= IMMEDIATE_BYTES as usize;
+        let immediates = self.immediates(param_words);
         let text = assemble(&body(), atomic, param_words, immediates);
         if std::env::var("RTORCH_GPU_PRINT").is_ok_and(|v| v == "1") {
             eprintln!("---- kernel {key:?}\n{text}");

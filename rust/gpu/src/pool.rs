@@ -107,8 +107,8 @@ impl Window {
             let float = matches!(t, CType::F32 | CType::F64 | CType::C64 | CType::C128);
             let nan = if float { " || rt_isnan_f32(v)" } else { "" };
             let body = format!(
-                "let v = {value};\nlet at = {place};\nif (at_best == 0xffffffffu || rt_gt_{}(v, best){nan}) {{ best = v; \
-                 at_best = at; }}\n",
+                "let v = {value};\nlet at = {place};\nif (at_best == 0xffffffffu || rt_gt_{}(v, best){nan}) {{\n\
+                 best = v;\nat_best = at;\n}}\n",
                 suffix(t)
             );
             s += &format!("var best: {};\nvar at_best = 0xffffffffu;\n", type_name(t));

@@ -264,8 +264,8 @@ impl Device {
         k.launch(groups, |names| {
             let base = word(slot.access.word);
             let io = format!(
-                "const LANES = {lanes}u;\n{}fn put(k: u32, part: u32, s: State) {{ save({base} + (k * P.w[0].z + part) * \
-                 {words}u, s); }}\n",
+                "const LANES = {lanes}u;\n{}fn put(k: u32, part: u32, s: State) {{\n\
+                 save({base} + (k * P.w[0].z + part) * {words}u, s);\n}}\n",
                 src.function(names, "src"),
             );
             let op = text.text.replace("partial", &names.of(slot.slot)) + &step;

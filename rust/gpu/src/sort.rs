@@ -59,17 +59,18 @@ fn key_of(t: CType, descending: bool) -> String {
 fn pair_text(names: &Names, pairs: &Operand, wide: bool) -> String {
     let b = names.of(pairs.slot);
     let base = word(pairs.access.word);
+    let at = |per: u32| format!("let at = {base} + {per}u * i;");
     if wide {
         format!(
-            "fn load(i: u32) -> vec3<u32> {{ let at = {base} + 3u * i; return vec3<u32>({b}[at], {b}[at + 1u], {b}[at + \
-             2u]); }}\n\
-             fn save(i: u32, v: vec3<u32>) {{ let at = {base} + 3u * i; {b}[at] = v.x; {b}[at + 1u] = v.y; {b}[at + 2u] = \
-             v.z; }}\n"
+            "fn load(i: u32) -> vec3<u32> {{ {at} return vec3<u32>({b}[at], {b}[at + 1u], {b}[at + 2u]); }}\n\
+             fn save(i: u32, v: vec3<u32>) {{ {at} {b}[at] = v.x; {b}[at + 1u] = v.y; {b}[at + 2u] = v.z; }}\n",
+            at = at(3)
         )
     } else {
         format!(
-            "fn load(i: u32) -> vec3<u32> {{ let at = {base} + 2u * i; return vec3<u32>({b}[at], 0u, {b}[at + 1u]); }}\n\
-             fn save(i: u32, v: vec3<u32>) {{ let at = {base} + 2u * i; {b}[at] = v.x; {b}[at + 1u] = v.z; }}\n"
+            "fn load(i: u32) -> vec3<u32> {{ {at} return vec3<u32>({b}[at], 0u, {b}[at + 1u]); }}\n\
+             fn save(i: u32, v: vec3<u32>) {{ {at} {b}[at] = v.x; {b}[at + 1u] = v.z; }}\n",
+            at = at(2)
         )
     }
 }

@@ -93,13 +93,11 @@ pub(crate) fn frame(outs: &[Out], element: &str, values: &[String], names: &Name
                     // the last word may end in elements that are somebody else's
                     let _ = writeln!(
                         after,
-                        "{{ let have = min(count, {}u); if (have >= {}u) {{ {b}[{at}] = r{i}_{w}; }} else if (have > \
-                         {}u) {{ let mask = (1u << ((have - {}u) * {bits}u)) - 1u; {b}[{at}] = ({b}[{at}] & ~mask) | \
-                         (r{i}_{w} & mask); }} }}",
-                        (w + 1) * per,
-                        (w + 1) * per,
-                        w * per,
-                        w * per
+                        "{{\nlet have = min(count, {full}u);\nif (have >= {full}u) {{ {b}[{at}] = r{i}_{w}; }}\n\
+                         else if (have > {start}u) {{\nlet mask = (1u << ((have - {start}u) * {bits}u)) - 1u;\n\
+                         {b}[{at}] = ({b}[{at}] & ~mask) | (r{i}_{w} & mask);\n}}\n}}",
+                        full = (w + 1) * per,
+                        start = w * per
                     );
                 }
             }

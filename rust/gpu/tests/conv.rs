@@ -178,7 +178,14 @@ fn pooling() {
             close(&run(&dev, &prim, &[&g])[0].f32s(), &dx, 1e-5, "gradient of mean");
         }
     }
-    // adaptive
+}
+
+#[test]
+fn adaptive_pooling() {
+    let Some(dev) = gpu() else { return };
+    let shape = [2, 3, 9, 7];
+    let x = T::floats(&dev, &noise(378, 5), &shape);
+    let v = x.f32s();
     let out = [4, 3];
     let os = [2, 3, 4, 3];
     let g = T::floats(&dev, &noise(72, 7), &os);

@@ -21,7 +21,7 @@ fn running_values() {
         let len = shape[axis];
         let walk = |f: &mut dyn FnMut(usize, Option<usize>)| {
             for i in 0..n {
-                f(i, if i / inner % len == 0 { None } else { Some(i - inner) });
+                f(i, if (i / inner).is_multiple_of(len) { None } else { Some(i - inner) });
             }
         };
         let mut sum = vec![0.0f32; n];

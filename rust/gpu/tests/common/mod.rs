@@ -9,9 +9,11 @@ use rtorch_ir::{DType, Layout, Program};
 
 /// The first adapter, software included; None (with a message) where there is none, unless `RTORCH_REQUIRE_GPU=1`.
 pub fn gpu() -> Option<Arc<Device>> {
-    // SAFETY: tests set this before the first adapter is asked for, from a Once; nothing else reads it meanwhile.
     static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| unsafe { std::env::set_var("RTORCH_ALLOW_SOFTWARE", "1") });
+    ONCE.call_once(|| {
+        // SAFETY: from a Once, before the first adapter is asked for; nothing reads the environment meanwhile.
+        unsafe { std::env::set_var("RTORCH_ALLOW_SOFTWARE", "1") };
+    });
     if adapters().is_empty() {
         assert!(
             std::env::var("RTORCH_REQUIRE_GPU").as_deref() != Ok("1"),
