@@ -156,8 +156,54 @@ pub(crate) fn cast(v: &str, from: DType, to: DType) -> String {
 }
 
 /// The helper of a row, for arguments of a compute type.
-fn helper(op: ScalarOp, t: CType) -> String {
-    format!("{}_{}", op.row().wgsl, suffix(t))
+pub(crate) fn helper(op: ScalarOp, t: CType) -> String {
+    let row = op.row();
+    if row.wgsl.is_empty() {
+        format!("rt_row_{}_{}", row.name, suffix(t))
+    } else {
+        format!("{}_{}", row.wgsl, suffix(t))
+    }
+}
+
+/// A row's body as WGSL: calls of functions become calls of their helpers, `lit(a, x)` the number itself.
+pub(crate) fn body(row: &rtorch_ir::table::Row, t: CType) -> String {
+    // the name that bodies use for a row is that of the plain call which is its whole body
+    let called = |name: &str| {
+        rtorch_ir::table::ROWS
+            .iter()
+            .find(|r| !r.wgsl.is_empty() && r.body.replace(' ', "") == format!("{name}({})", r.args.join(",")))
+            .map(|r| helper(r.op, t))
+    };
+    let mut out = String::new();
+    let mut rest = row.body;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let (word, tail) = rest.split_at(end);
+        let tail = tail.trim_start();
+        if word == "lit" {
+            // lit(x, number): the number, a literal of the helper's float type
+            let close = tail.find(')').unwrap_or(tail.len());
+            out.push_str(tail[..close].rsplit(',').next().unwrap_or("").trim());
+            rest = tail.get(close + 1..).unwrap_or("");
+        } else {
+            out.push_str(&if tail.starts_with('(') { called(word).unwrap_or_default() } else { word.to_string() });
+            rest = tail;
+        }
+    }
+    out + rest
+}
+
+/// The helpers of the rows that have none of their own, printed from their bodies.
+pub(crate) fn printed_helpers() -> String {
+    let mut s = String::new();
+    for row in rtorch_ir::table::ROWS.iter().filter(|r| r.wgsl.is_empty()) {
+        let args: Vec<String> = row.args.iter().map(|a| format!("{a}: f32")).collect();
+        let code = body(row, CType::F32).split_whitespace().collect::<Vec<_>>().join(" ");
+        let _ = writeln!(s, "fn {}({}) -> f32 {{ return {code}; }}", helper(row.op, CType::F32), args.join(", "));
+    }
+    s
 }
 
 /// Adds a program's code to the key and its constants to the parameters; answers the first constant's word.

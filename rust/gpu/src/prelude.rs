@@ -36,7 +36,8 @@ fn declared(line: &str) -> Option<&str> {
 fn parse() -> Prelude {
     let mut items: Vec<Item> = Vec::new();
     let mut by_name = HashMap::new();
-    for source in SOURCES {
+    let printed = crate::emit::printed_helpers();
+    for source in SOURCES.into_iter().chain([printed.as_str()]) {
         for line in source.lines() {
             if let Some(name) = declared(line) {
                 by_name.insert(name.to_string(), items.len());

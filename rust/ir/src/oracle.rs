@@ -270,6 +270,9 @@ mod float_fns {
         le: |a, b| a <= b;
     }
     integers_only! { logical_and logical_or logical_xor bit_and bit_or bit_xor shl shr gcd philox_uniform philox_normal }
+    pub fn lit(a: F, v: f64) -> F {
+        a.of(super::round_to(v, a.t))
+    }
     pub fn nextafter(a: F, b: F) -> F {
         a.of(match a.t {
             CType::F32 => libm::nextafterf(a.f() as f32, b.f() as f32) as f64,
@@ -402,6 +405,9 @@ mod int_fns {
     floats_only! {
         recip floor ceil round trunc exp exp2 expm1 log log2 log10 log1p sqrt rsqrt sin cos tan asin acos atan sinh
         cosh tanh asinh acosh atanh sigmoid erf erfc erfinv lgamma digamma trigamma isnan isinf signbit
+    }
+    pub fn lit(a: I, v: f64) -> I {
+        a.of(v as i64)
     }
     pub fn shl(a: I, b: I) -> I {
         let n = b.i();

@@ -4,7 +4,9 @@
 //! Columns: `Name name (args; y, g) Class, body, "wgsl helper", [derivatives], cost, gpu ulp, "doc"`.
 //! * `body` calls functions by name; each crate brings its own set into scope when it expands the column:
 //!   the oracle here (f64 and i64, exact libm), the SIMD lanes in `rtorch-cpu`.
-//! * `wgsl helper` is a function of the same arguments; `shaders/prelude.wgsl` holds it per type.
+//!   `lit(a, 0.5)` is a number of a's type.
+//! * `wgsl helper` is a function of the same arguments; `shaders/prelude.wgsl` holds it per type. Left empty, the helper
+//!   is printed from the body.
 //! * `derivatives`: one `Option<Ex>` per argument, in terms of the arguments, the result `y` and its cotangent `g`.
 //! * `cost`: roughly, additions' worth of time; backward recomputes a saved value where this is low.
 //! * `gpu ulp`: the f32 error that a conforming GPU may show against the oracle.
@@ -110,6 +112,14 @@ macro_rules! for_each_scalar_op {
     [Some(-g * exp(-(a * a)) * std::f64::consts::FRAC_2_SQRT_PI)], 24, 512, "1 - erf(x), accurate for large x."]
 [Erfinv erfinv (a; y, g) Float, erfinv(a), "rt_erfinv",
     [Some(g * exp(y * y) * (0.5 / std::f64::consts::FRAC_2_SQRT_PI * 2.0))], 30, 512, "Inverse of erf."]
+[Erfcx erfcx (a; y, g) Float,
+    where_(lt(a, lit(a, 3.0)), mul(exp(mul(a, a)), erfc(a)), div(lit(a, 0.5641895835477563), add(a, div(lit(a, 0.5),
+        add(a, div(lit(a, 1.0), add(a, div(lit(a, 1.5), add(a, div(lit(a, 2.0), add(a, div(lit(a, 2.5), add(a,
+        div(lit(a, 3.0), add(a, div(lit(a, 3.5), add(a, div(lit(a, 4.0), add(a, div(lit(a, 4.5), add(a, div(lit(a, 5.0),
+        add(a, div(lit(a, 5.5), add(a, div(lit(a, 6.0), add(a, div(lit(a, 6.5), add(a, div(lit(a, 7.0),
+        a)))))))))))))))))))))))))))))), "",
+    [Some(g * (a * y * 2.0 - std::f64::consts::FRAC_2_SQRT_PI))], 60, 4096,
+    "exp(x*x) * erfc(x) without overflow: beyond 3 Laplace's continued fraction (Abramowitz and Stegun 7.1.14)."]
 [Lgamma lgamma (a; y, g) Float, lgamma(a), "rt_lgamma", [Some(g * digamma(a))], 40, 4096, "Log of |gamma(x)|."]
 [Digamma digamma (a; y, g) Float, digamma(a), "rt_digamma", [Some(g * trigamma(a))], 40, 4096,
     "Derivative of lgamma."]
@@ -171,6 +181,9 @@ macro_rules! define_ops {
             pub arity: usize,
             pub class: Class,
             pub wgsl: &'static str,
+            /// The body as text, over the arguments' names.
+            pub body: &'static str,
+            pub args: &'static [&'static str],
             pub cost: u32,
             pub gpu_ulp: u32,
             pub doc: &'static str,
@@ -179,7 +192,7 @@ macro_rules! define_ops {
         /// Every row, in the order of the enum.
         pub static ROWS: &[Row] = &[$(Row {
             op: ScalarOp::$name, name: stringify!($fn), arity: [$(stringify!($arg)),+].len(), class: Class::$class,
-            wgsl: $wgsl, cost: $cost, gpu_ulp: $ulp, doc: $doc,
+            wgsl: $wgsl, body: stringify!($body), args: &[$(stringify!($arg)),+], cost: $cost, gpu_ulp: $ulp, doc: $doc,
         }),*];
     };
 }

@@ -62,10 +62,7 @@ impl PyHook {
         }
         match r.cast::<PyTuple>() {
             Ok(t) if self.kind != HookKind::Tensor => t.iter().map(|x| optional(&x)).collect::<PyResult<_>>().map(Some),
-            _ => Err(PyTypeError::new_err(format!(
-                "expected Tensor, but hook returned '{}'",
-                r.get_type().name()?
-            ))),
+            _ => Err(PyTypeError::new_err(format!("expected Tensor, but hook returned '{}'", r.get_type().name()?))),
         }
     }
 }
@@ -341,7 +338,12 @@ struct FunctionNode {
 }
 
 impl FunctionNode {
-    fn run(&self, py: Python<'_>, node: &Arc<GradNode>, mut grads: Vec<Option<Tensor>>) -> PyResult<Vec<Option<Tensor>>> {
+    fn run(
+        &self,
+        py: Python<'_>,
+        node: &Arc<GradNode>,
+        mut grads: Vec<Option<Tensor>>,
+    ) -> PyResult<Vec<Option<Tensor>>> {
         let mut saved = Vec::new();
         for (i, &has) in self.present.iter().enumerate() {
             saved.push(if has { Some(node.unpack(i).or_raise()?) } else { None });
@@ -389,11 +391,7 @@ fn _record_function<'py>(
         histories.push(rtorch_core::inplace::History::before(t, &present_inputs).or_raise()?);
     }
     let next = inputs.iter().map(|t| t.as_ref().and_then(record::edge)).collect();
-    let empty = TensorMeta {
-        shape: SmallVec::new(),
-        dtype: rtorch_core::DType::F32,
-        device: rtorch_core::Device::Cpu,
-    };
+    let empty = TensorMeta { shape: SmallVec::new(), dtype: rtorch_core::DType::F32, device: rtorch_core::Device::Cpu };
     let metas = inputs.iter().map(|t| t.as_ref().map_or_else(|| empty.clone(), TensorMeta::of)).collect();
     // an output that is an input as it was is handed out as a view of it
     let mut handed: Vec<Tensor> = Vec::new();
@@ -600,9 +598,7 @@ pub fn clear(t: &Tensor) {
     if t.use_count() != 1 {
         return;
     }
-    let old = t.try_meta(|m| {
-        (std::mem::take(&mut m.hooks), std::mem::take(&mut m.post_accumulate), m.grad_fn.take())
-    });
+    let old = t.try_meta(|m| (std::mem::take(&mut m.hooks), std::mem::take(&mut m.post_accumulate), m.grad_fn.take()));
     drop(old);
 }
 

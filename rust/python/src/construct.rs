@@ -174,10 +174,7 @@ fn fill(obj: &Bound<'_, PyAny>, shape: &[usize], dim: usize, d: DType, out: &mut
             None if items(obj)?.is_some() => {
                 Err(PyValueError::new_err(format!("too many dimensions '{}'", obj.get_type().name()?)))
             }
-            None => Err(PyTypeError::new_err(format!(
-                "must be real number, not {}",
-                obj.get_type().name()?
-            ))),
+            None => Err(PyTypeError::new_err(format!("must be real number, not {}", obj.get_type().name()?))),
         };
     }
     let n = shape[dim];
@@ -247,9 +244,8 @@ pub fn legacy_as(args: &Bound<'_, PyTuple>, dtype: DType, device: Device) -> PyR
     let sizes: Vec<i64> = args
         .iter()
         .map(|a| {
-            convert::int(&a)?.ok_or_else(|| {
-                PyTypeError::new_err(format!("new(): argument must be int, not {}", a.get_type()))
-            })
+            convert::int(&a)?
+                .ok_or_else(|| PyTypeError::new_err(format!("new(): argument must be int, not {}", a.get_type())))
         })
         .collect::<PyResult<_>>()?;
     if sizes.is_empty() {

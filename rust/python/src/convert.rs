@@ -118,9 +118,10 @@ fn nested(py: Python<'_>, bytes: &[u8], dtype: DType, shape: &[usize], at: &mut 
 /// An int from an int, a NumPy integer, an integral 0-d tensor or anything with `__index__`.
 pub fn int(obj: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
     if is_int(obj) {
-        return obj.extract::<i64>().map(Some).map_err(|_| {
-            pyo3::exceptions::PyRuntimeError::new_err("Overflow when unpacking long long")
-        });
+        return obj
+            .extract::<i64>()
+            .map(Some)
+            .map_err(|_| pyo3::exceptions::PyRuntimeError::new_err("Overflow when unpacking long long"));
     }
     if obj.is_instance_of::<PyBool>() || obj.is_instance_of::<PyFloat>() {
         return Ok(None);

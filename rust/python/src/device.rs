@@ -45,7 +45,9 @@ impl PyDevice {
     fn parse(text: &str) -> PyResult<PyDevice> {
         let d = Device::parse(text).or_raise()?;
         let index = match text.split_once(':') {
-            Some((_, i)) => Some(i.parse::<u32>().map_err(|_| PyRuntimeError::new_err(format!("Invalid device string: '{text}'")))?),
+            Some((_, i)) => Some(
+                i.parse::<u32>().map_err(|_| PyRuntimeError::new_err(format!("Invalid device string: '{text}'")))?,
+            ),
             None => None,
         };
         Ok(PyDevice { index, ..PyDevice::of(d) })
@@ -99,7 +101,9 @@ impl PyDevice {
         };
         let Some(i) = index else { return Ok(base) };
         if base.index.is_some() {
-            return Err(PyRuntimeError::new_err("type (string) must not include an index because index was passed explicitly"));
+            return Err(PyRuntimeError::new_err(
+                "type (string) must not include an index because index was passed explicitly",
+            ));
         }
         let i = index_of(i)?;
         if base.device == DeviceKind::Cpu && i > 0 {

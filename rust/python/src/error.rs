@@ -4,7 +4,8 @@ use std::cell::RefCell;
 
 use pyo3::create_exception;
 use pyo3::exceptions::{
-    PyAssertionError, PyIndexError, PyKeyboardInterrupt, PyNotImplementedError, PyRuntimeError, PyTypeError, PyValueError,
+    PyAssertionError, PyIndexError, PyKeyboardInterrupt, PyNotImplementedError, PyRuntimeError, PyTypeError,
+    PyValueError,
 };
 use pyo3::prelude::*;
 use rtorch_core::{Error, ErrorKind};

@@ -55,7 +55,6 @@ pub fn set_plain(t: &Tensor, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -
     if t.numel() < DETACH_NUMEL { go() } else { py.detach(go) }.or_raise()
 }
 
-
 /// The value of an assignment as a tensor.
 fn assigned(t: &Tensor, value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     if let Some(v) = tensor::get(value) {
@@ -119,7 +118,8 @@ fn item(key: &Bound<'_, PyAny>) -> PyResult<Item> {
                 + ")",
         ));
     }
-    let t = construct::value(key, None, rtorch_core::Device::Cpu).map_err(|e| PyIndexError::new_err(e.value(key.py()).to_string()))?;
+    let t = construct::value(key, None, rtorch_core::Device::Cpu)
+        .map_err(|e| PyIndexError::new_err(e.value(key.py()).to_string()))?;
     // an empty list selects nothing
     let t = if t.numel() == 0 && t.dtype().is_float() {
         rtorch_core::ops::convert::to_dtype(&t, DType::I64).or_raise()?

@@ -133,7 +133,10 @@ pub fn write_out(
 
 fn store(py: Python<'_>, name: &str, results: Vec<Tensor>, targets: Vec<Tensor>) -> PyResult<()> {
     if results.len() != targets.len() {
-        return Err(PyTypeError::new_err(format!("{name}(): argument 'out' must be a tuple of {} Tensors", results.len())));
+        return Err(PyTypeError::new_err(format!(
+            "{name}(): argument 'out' must be a tuple of {} Tensors",
+            results.len()
+        )));
     }
     for (r, t) in results.iter().zip(&targets) {
         one_out(py, r, t).or_raise()?;

@@ -83,7 +83,9 @@ fn get_default_dtype(py: Python<'_>) -> PyResult<Py<PyDType>> {
 #[pyfunction]
 fn set_default_dtype(d: &Bound<'_, PyAny>) -> PyResult<()> {
     let Ok(d) = d.cast::<PyDType>() else {
-        return Err(PyTypeError::new_err("invalid dtype object: only floating-point types are supported as the default type"));
+        return Err(PyTypeError::new_err(
+            "invalid dtype object: only floating-point types are supported as the default type",
+        ));
     };
     if !d.get().0.is_float() {
         return Err(PyTypeError::new_err(format!(

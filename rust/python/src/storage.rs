@@ -60,7 +60,9 @@ pub fn resize(t: &Tensor, shape: &[usize]) -> Result<()> {
         .checked_add(layout.offset)
         .and_then(|n| n.checked_mul(p.dtype.size()))
         .filter(|&n| n <= isize::MAX as usize)
-        .ok_or_else(|| rtorch_core::Error::runtime(format!("Storage size calculation overflowed with sizes={shape:?}")))?;
+        .ok_or_else(|| {
+            rtorch_core::Error::runtime(format!("Storage size calculation overflowed with sizes={shape:?}"))
+        })?;
     if need > p.storage.len() {
         let have = p.storage.len() / p.dtype.size();
         let grown = rtorch_core::ops::factory::zeros(&[need / p.dtype.size()], p.dtype, p.storage.device())?;

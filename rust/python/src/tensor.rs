@@ -46,12 +46,7 @@ impl Drop for PyTensor {
         let me = *self.me.get_mut();
         if !me.is_null() {
             // another object may have taken the place while this one was dying
-            let _ = self.t.inner().py.compare_exchange(
-                me,
-                std::ptr::null_mut(),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            let _ = self.t.inner().py.compare_exchange(me, std::ptr::null_mut(), Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 }
@@ -156,7 +151,12 @@ fn general(name: &str, a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<P
     }
 }
 
-fn inplace_operator(name: &'static str, op: Option<ScalarOp>, a: &Bound<'_, PyTensor>, b: &Bound<'_, PyAny>) -> PyResult<()> {
+fn inplace_operator(
+    name: &'static str,
+    op: Option<ScalarOp>,
+    a: &Bound<'_, PyTensor>,
+    b: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     let py = a.py();
     let any = a.as_any();
     if let Some(op) = op
@@ -395,9 +395,7 @@ impl PyTensor {
         let py = slf.py();
         let s = convert::item(py, &slf.get().t)?;
         match s {
-            Scalar::Float(_) | Scalar::Complex(..) => {
-                Ok(py.get_type::<PyInt>().call1((s.to_f64(),))?.unbind())
-            }
+            Scalar::Float(_) | Scalar::Complex(..) => Ok(py.get_type::<PyInt>().call1((s.to_f64(),))?.unbind()),
             Scalar::Bool(_) | Scalar::Int(_) => convert::scalar_to_py(py, Scalar::Int(s.to_i64())),
         }
     }

@@ -100,6 +100,8 @@ pub trait Num: Lane {
 
 /// Rows of classes Float, Round and Test.
 pub trait Real: Num {
+    /// A number of the type, rounded to it.
+    fn lit(self, v: f64) -> Self;
     fn div(self, b: Self) -> Self;
     fn recip(self) -> Self;
     fn floor(self) -> Self;
@@ -347,6 +349,11 @@ pub mod functions {
         )*};
     }
     test!(isnan isinf signbit);
+
+    #[inline(always)]
+    pub fn lit<T: super::Real>(a: T, v: f64) -> T {
+        a.lit(v)
+    }
 
     #[inline(always)]
     pub fn logical_not(a: B) -> B {

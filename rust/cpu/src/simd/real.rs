@@ -234,6 +234,10 @@ fn lgamma(x: f64) -> f64 {
 
 impl<I: Isa> Real for F32<I> {
     common!();
+    #[inline(always)]
+    fn lit(self, v: f64) -> Self {
+        Self::get(v as f32)
+    }
     rounding!(8388608.0);
     calls! {
         exp math_f32::exp::<I>;
@@ -286,6 +290,10 @@ impl<I: Isa> Real for F32<I> {
 
 impl<I: Isa> Real for F64<I> {
     common!();
+    #[inline(always)]
+    fn lit(self, v: f64) -> Self {
+        Self::get(v)
+    }
     rounding!(4503599627370496.0);
     calls! {
         exp math_f64::exp::<I>;

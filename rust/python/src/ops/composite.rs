@@ -40,7 +40,10 @@ pub fn register(r: &mut Registry) {
         r.op_named(name, s, move |a| Ok(f(a.t(0), a.t(1), a.t(2), a.s(3), Some(a.t(0)))?.into())).method_only();
     }
     let sigs = |n: &str| {
-        vec![format!("{n}(Tensor input, Tensor end, Scalar weight)"), format!("{n}(Tensor input, Tensor end, Tensor weight)")]
+        vec![
+            format!("{n}(Tensor input, Tensor end, Scalar weight)"),
+            format!("{n}(Tensor input, Tensor end, Tensor weight)"),
+        ]
     };
     r.op_named("lerp".into(), sigs("lerp"), |a| Ok(core::lerp(a.t(0), a.t(1), a.arg(2), None)?.into())).out();
     r.op_named("lerp_".into(), sigs("lerp_"), |a| Ok(core::lerp(a.t(0), a.t(1), a.arg(2), Some(a.t(0)))?.into()))
@@ -69,9 +72,11 @@ fn logs(r: &mut Registry) {
     r.op("xlogy_", &["xlogy_(Tensor input, Tensor other)", "xlogy_(Tensor input, Scalar other)"], |a| {
         Ok(core::xlogy(a.arg(0), a.arg(1), Some(a.t(0)))?.into())
     });
-    r.op("logaddexp", &["logaddexp(Tensor input, Tensor other)"], |a| {
-        Ok(core::logaddexp(a.t(0), a.t(1), None)?.into())
-    })
+    r.op(
+        "logaddexp",
+        &["logaddexp(Tensor input, Tensor other)"],
+        |a| Ok(core::logaddexp(a.t(0), a.t(1), None)?.into()),
+    )
     .out();
     r.op("logaddexp2", &["logaddexp2(Tensor input, Tensor other)"], |a| {
         Ok(core::logaddexp2(a.t(0), a.t(1), None)?.into())

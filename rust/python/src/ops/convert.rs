@@ -16,7 +16,13 @@ pub fn register(r: &mut Registry) {
 }
 
 /// `Tensor.to` once its forms are told apart.
-fn moved(x: &Tensor, device: Option<Device>, dtype: Option<DType>, copy: bool, format: Option<MemoryFormat>) -> Result<Out> {
+fn moved(
+    x: &Tensor,
+    device: Option<Device>,
+    dtype: Option<DType>,
+    copy: bool,
+    format: Option<MemoryFormat>,
+) -> Result<Out> {
     let d = dtype.unwrap_or_else(|| x.dtype());
     let device = device.unwrap_or_else(|| x.device());
     // to the narrower place last: float64 does not exist on the GPU
@@ -91,20 +97,18 @@ fn questions(r: &mut Registry) {
         "result_type(Scalar scalar, Tensor tensor)",
         "result_type(Scalar scalar1, Scalar scalar2)",
     ];
-    r.py("result_type", &sigs, |py, a| {
-        Ok(crate::dtype::object(py, result_type(&[a.arg(0), a.arg(1)]))?.into_any())
-    })
-    .function_only();
+    r.py("result_type", &sigs, |py, a| Ok(crate::dtype::object(py, result_type(&[a.arg(0), a.arg(1)]))?.into_any()))
+        .function_only();
     r.op("can_cast", &["can_cast(dtype from_, dtype to)"], |a| Ok(a.dtype_of(0).can_cast_to(a.dtype_of(1)).into()))
         .function_only();
     r.op("is_floating_point", &["is_floating_point(Tensor input)"], |a| Ok(a.t(0).dtype().is_float().into()))
         .function_only();
     r.op("is_complex", &["is_complex(Tensor input)"], |a| Ok(a.t(0).dtype().is_complex().into())).function_only();
-    r.op("is_same_size", &["is_same_size(Tensor input, Tensor other)"], |a| Ok((a.t(0).shape() == a.t(1).shape()).into()));
-    r.op("numel", &["numel(Tensor input)"], |a| Ok(Out::Int(a.t(0).numel() as i64))).function_only();
-    r.op("get_device", &["get_device(Tensor input)"], |a| {
-        Ok(Out::Int(a.t(0).device().index().map_or(-1, i64::from)))
+    r.op("is_same_size", &["is_same_size(Tensor input, Tensor other)"], |a| {
+        Ok((a.t(0).shape() == a.t(1).shape()).into())
     });
+    r.op("numel", &["numel(Tensor input)"], |a| Ok(Out::Int(a.t(0).numel() as i64))).function_only();
+    r.op("get_device", &["get_device(Tensor input)"], |a| Ok(Out::Int(a.t(0).device().index().map_or(-1, i64::from))));
     r.op("detach", &["detach(Tensor input)"], |a| Ok(a.t(0).detach().into())).function_only();
     r.op("resize_", &["resize_(Tensor input, int[] size, *, memory_format? memory_format=None)"], |a| {
         rtorch_ir::ensure!(!a.t(0).requires_grad(), runtime, "cannot resize variables that require grad");

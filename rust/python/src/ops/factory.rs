@@ -13,7 +13,8 @@ use crate::registry::Registry;
 use crate::{construct, tensor};
 
 /// The keyword arguments that all factories share; they stand at `at` .. `at + 5`.
-const OPTIONS: &str = "dtype? dtype=None, layout? layout=None, device? device=None, bool? pin_memory=False, bool? requires_grad=False";
+const OPTIONS: &str =
+    "dtype? dtype=None, layout? layout=None, device? device=None, bool? pin_memory=False, bool? requires_grad=False";
 
 struct Options {
     dtype: Option<DType>,
@@ -130,7 +131,10 @@ fn likes(r: &mut Registry) {
         r.op_named(name.into(), vec![sig], move |a| {
             let o = like(a, 1);
             let layout = layout_of(a.t(0), a.format(6))?;
-            with_grad(factory::full_with(layout, Scalar::Int(value), o.dtype.unwrap_or_else(default_dtype), o.device)?, &o)
+            with_grad(
+                factory::full_with(layout, Scalar::Int(value), o.dtype.unwrap_or_else(default_dtype), o.device)?,
+                &o,
+            )
         })
         .function_only();
     }
@@ -206,7 +210,8 @@ fn from_data(r: &mut Registry) {
         tensor::wrap(py, t)
     })
     .function_only();
-    let sig = "new_tensor(Tensor input, object data, *, dtype? dtype=None, device? device=None, bool requires_grad=False)";
+    let sig =
+        "new_tensor(Tensor input, object data, *, dtype? dtype=None, device? device=None, bool requires_grad=False)";
     r.py("new_tensor", &[sig], |py, a| {
         let none = py.None();
         let data = a.opt_obj(1).unwrap_or(&none).bind(py);

@@ -45,10 +45,9 @@ fn combine(c: &Tensor, p: &Tensor, beta: Scalar, alpha: Scalar) -> Result<Tensor
 }
 
 fn sums_of_products(r: &mut Registry) {
-    for (name, a1, a2, grad) in [
-        ("addmm", "mat1", "mat2", "AddmmBackward0"),
-        ("baddbmm", "batch1", "batch2", "BaddbmmBackward0"),
-    ] {
+    for (name, a1, a2, grad) in
+        [("addmm", "mat1", "mat2", "AddmmBackward0"), ("baddbmm", "batch1", "batch2", "BaddbmmBackward0")]
+    {
         let sig = format!("{name}(Tensor input, Tensor {a1}, Tensor {a2}, *, Scalar beta=1, Scalar alpha=1)");
         r.op_named(name.into(), vec![sig], move |a| {
             let (c, x, y) = (a.t(0), a.t(1), a.t(2));

@@ -129,7 +129,8 @@ fn arithmetic(r: &mut Registry) {
         let s = sigs(&name);
         r.op_named(name, s, move |a| scaled(op, a, Some(a.t(0)))).method_only();
     }
-    let rsub = ["rsub(Tensor input, Tensor other, *, Scalar alpha=1)", "rsub(Tensor input, Scalar other, Scalar alpha=1)"];
+    let rsub =
+        ["rsub(Tensor input, Tensor other, *, Scalar alpha=1)", "rsub(Tensor input, Scalar other, Scalar alpha=1)"];
     r.op("rsub", &rsub, |a| {
         if a.s(2) == Scalar::Int(1) {
             return Ok(binary(ScalarOp::Sub, a.arg(1), a.arg(0))?.into());
@@ -261,11 +262,18 @@ fn choices(r: &mut Registry) {
     })
     .function_only()
     .out();
-    let sigs = ["where(Tensor input, Tensor condition, Tensor other)", "where(Tensor input, Tensor condition, Scalar other)"];
+    let sigs =
+        ["where(Tensor input, Tensor condition, Tensor other)", "where(Tensor input, Tensor condition, Scalar other)"];
     r.op("where", &sigs, |a| Ok(pointwise::where_(a.t(1), a.arg(0), a.arg(2))?.into())).method_only();
-    let sigs = ["masked_fill(Tensor input, Tensor mask, Scalar value)", "masked_fill(Tensor input, Tensor mask, Tensor value)"];
+    let sigs = [
+        "masked_fill(Tensor input, Tensor mask, Scalar value)",
+        "masked_fill(Tensor input, Tensor mask, Tensor value)",
+    ];
     r.op("masked_fill", &sigs, |a| Ok(pointwise::masked_fill(a.t(0), a.t(1), a.arg(2), None)?.into()));
-    let sigs = ["masked_fill_(Tensor input, Tensor mask, Scalar value)", "masked_fill_(Tensor input, Tensor mask, Tensor value)"];
+    let sigs = [
+        "masked_fill_(Tensor input, Tensor mask, Scalar value)",
+        "masked_fill_(Tensor input, Tensor mask, Tensor value)",
+    ];
     r.op("masked_fill_", &sigs, |a| Ok(pointwise::masked_fill(a.t(0), a.t(1), a.arg(2), Some(a.t(0)))?.into()))
         .method_only();
 }

@@ -48,7 +48,8 @@ fn sums(r: &mut Registry) {
     })
     .out();
     for (name, all) in [("all", true), ("any", false)] {
-        let sigs = vec![format!("{name}(Tensor input)"), format!("{name}(Tensor input, int[1]? dim, bool keepdim=False)")];
+        let sigs =
+            vec![format!("{name}(Tensor input)"), format!("{name}(Tensor input, int[1]? dim, bool keepdim=False)")];
         r.op_named(name.into(), sigs, move |a| {
             let f = if all { reduce::all } else { reduce::any };
             match a.overload {
@@ -68,11 +69,9 @@ fn sums(r: &mut Registry) {
         Ok(reduce::sum(&hit, a.dims(1), false, None)?.into())
     });
     let sig = "_vector_norm(Tensor input, Scalar ord=2, int[1]? dim=None, bool keepdim=False, *, dtype? dtype=None)";
-    r.op("_vector_norm", &[sig], |a| {
-        Ok(reduce::norm(a.t(0), a.s(1).to_f64(), a.dims(2), a.b(3), a.dtype(4))?.into())
-    })
-    .function_only()
-    .out();
+    r.op("_vector_norm", &[sig], |a| Ok(reduce::norm(a.t(0), a.s(1).to_f64(), a.dims(2), a.b(3), a.dtype(4))?.into()))
+        .function_only()
+        .out();
 }
 
 fn extreme(a: &Args, largest: bool) -> Result<Out> {
@@ -99,7 +98,8 @@ fn extremes(r: &mut Registry) {
         r.op_named(name, vec![sig], move |a| Ok(reduce::amax(a.t(0), a.ints(1), a.b(2), largest)?.into())).out();
         let name = if largest { "argmax" } else { "argmin" };
         let sig = format!("{name}(Tensor input, int? dim=None, bool keepdim=False)");
-        r.op_named(name.into(), vec![sig], move |a| Ok(reduce::argmax(a.t(0), a.opt_i(1), a.b(2), largest)?.into())).out();
+        r.op_named(name.into(), vec![sig], move |a| Ok(reduce::argmax(a.t(0), a.opt_i(1), a.b(2), largest)?.into()))
+            .out();
     }
     r.op("aminmax", &["aminmax(Tensor input, *, int? dim=None, bool keepdim=False)"], |a| {
         let dims: Vec<i64> = a.opt_i(1).into_iter().collect();
@@ -148,8 +148,7 @@ fn spread(r: &mut Registry) {
 }
 
 fn scans(r: &mut Registry) {
-    for (name, op, grad) in
-        [("cumsum", ScanOp::Sum, "CumsumBackward0"), ("cumprod", ScanOp::Prod, "CumprodBackward0")]
+    for (name, op, grad) in [("cumsum", ScanOp::Sum, "CumsumBackward0"), ("cumprod", ScanOp::Prod, "CumprodBackward0")]
     {
         let sig = format!("{name}(Tensor input, int dim, *, dtype? dtype=None)");
         r.op_named(name.into(), vec![sig], move |a| {
@@ -166,11 +165,7 @@ fn scans(r: &mut Registry) {
         .out();
     }
     r.op("logcumsumexp", &["logcumsumexp(Tensor input, int dim)"], |a| {
-        let x = if a.t(0).dtype().is_float() {
-            a.t(0).clone()
-        } else {
-            ops::convert::to_dtype(a.t(0), DType::F32)?
-        };
+        let x = if a.t(0).dtype().is_float() { a.t(0).clone() } else { ops::convert::to_dtype(a.t(0), DType::F32)? };
         Ok(reduce::scan("LogcumsumexpBackward0", ScanOp::LogSumExp, &x, a.i(1), None)?.swap_remove(0).into())
     })
     .out();

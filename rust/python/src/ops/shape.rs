@@ -69,10 +69,16 @@ fn dims(r: &mut Registry) {
     r.op("t_", &["t_(Tensor input)"], |a| relayout(a.t(0), &shape::t(a.t(0))?)).method_only();
     r.op("adjoint", &["adjoint(Tensor input)"], |a| Ok(shape::mt(a.t(0))?.into()));
     r.op("unsqueeze", &["unsqueeze(Tensor input, int dim)"], |a| Ok(shape::unsqueeze(a.t(0), a.i(1))?.into()));
-    r.op("unsqueeze_", &["unsqueeze_(Tensor input, int dim)"], |a| relayout(a.t(0), &shape::unsqueeze(a.t(0), a.i(1))?))
-        .method_only();
+    r.op("unsqueeze_", &["unsqueeze_(Tensor input, int dim)"], |a| {
+        relayout(a.t(0), &shape::unsqueeze(a.t(0), a.i(1))?)
+    })
+    .method_only();
     let squeeze = |name: &str| {
-        vec![format!("{name}(Tensor input)"), format!("{name}(Tensor input, int dim)"), format!("{name}(Tensor input, int[] dim)")]
+        vec![
+            format!("{name}(Tensor input)"),
+            format!("{name}(Tensor input, int dim)"),
+            format!("{name}(Tensor input, int[] dim)"),
+        ]
     };
     let squeezed = |a: &crate::parse::Args| match a.overload {
         0 => shape::squeeze(a.t(0), None),
@@ -96,10 +102,15 @@ fn relayout(x: &Tensor, to: &Tensor) -> Result<Out> {
 }
 
 fn windows(r: &mut Registry) {
-    r.op("select", &["select(Tensor input, int dim, int index)"], |a| {
-        Ok(shape::select(a.t(0), a.i(1), a.i(2))?.into())
-    });
-    let sigs = ["narrow(Tensor input, int dim, int start, int length)", "narrow(Tensor input, int dim, Tensor start, int length)"];
+    r.op(
+        "select",
+        &["select(Tensor input, int dim, int index)"],
+        |a| Ok(shape::select(a.t(0), a.i(1), a.i(2))?.into()),
+    );
+    let sigs = [
+        "narrow(Tensor input, int dim, int start, int length)",
+        "narrow(Tensor input, int dim, Tensor start, int length)",
+    ];
     r.op("narrow", &sigs, |a| {
         let start = match a.opt_i(2) {
             Some(i) => i,
@@ -115,7 +126,8 @@ fn windows(r: &mut Registry) {
     })
     .method_only();
     let sig = "_slice(Tensor input, int dim=0, int? start=None, int? end=None, int step=1)";
-    r.op("_slice", &[sig], |a| Ok(shape::slice(a.t(0), a.i(1), a.opt_i(2), a.opt_i(3), a.i(4))?.into())).function_only();
+    r.op("_slice", &[sig], |a| Ok(shape::slice(a.t(0), a.i(1), a.opt_i(2), a.opt_i(3), a.i(4))?.into()))
+        .function_only();
     r.op("flip", &["flip(Tensor input, int[1] dims)"], |a| Ok(shape::flip(a.t(0), a.ints(1))?.into()));
     r.op("fliplr", &["fliplr(Tensor input)"], |a| {
         rtorch_ir::ensure!(a.t(0).ndim() >= 2, runtime, "Input must be >= 2-d.");
@@ -163,13 +175,17 @@ fn copies(r: &mut Registry) {
     r.op("clone", &["clone(Tensor input, *, memory_format? memory_format=None)"], |a| {
         Ok(copy_in_format(a.t(0), a.format(1).unwrap_or(MemoryFormat::Preserve))?.into())
     });
-    r.op("copy_", &["copy_(Tensor input, Tensor src, bool non_blocking=False)", "copy_(Tensor input, Scalar src)"], |a| {
-        match a.opt_t(1) {
-            Some(src) => rtorch_core::inplace::copy_(a.t(0), src)?,
-            None => fill(a.t(0), a.s(1))?,
-        }
-        Ok(a.t(0).clone().into())
-    })
+    r.op(
+        "copy_",
+        &["copy_(Tensor input, Tensor src, bool non_blocking=False)", "copy_(Tensor input, Scalar src)"],
+        |a| {
+            match a.opt_t(1) {
+                Some(src) => rtorch_core::inplace::copy_(a.t(0), src)?,
+                None => fill(a.t(0), a.s(1))?,
+            }
+            Ok(a.t(0).clone().into())
+        },
+    )
     .method_only();
     r.op("fill_", &["fill_(Tensor input, Scalar value)", "fill_(Tensor input, Tensor value)"], |a| {
         match a.opt_t(1) {
@@ -208,14 +224,21 @@ fn pieces(r: &mut Registry) {
     r.op("stack", &["stack(Tensor[] tensors, int dim=0)"], |a| Ok(shape::stack(a.ts(0), a.i(1))?.into()))
         .function_only()
         .out();
-    let sigs = ["split(Tensor tensor, int split_size_or_sections, int dim=0)", "split(Tensor tensor, int[] split_size_or_sections, int dim=0)"];
+    let sigs = [
+        "split(Tensor tensor, int split_size_or_sections, int dim=0)",
+        "split(Tensor tensor, int[] split_size_or_sections, int dim=0)",
+    ];
     r.op("split", &sigs, |a| Ok(split(a)?.into())).function_only();
     let sigs = ["split(Tensor input, int split_size, int dim=0)", "split(Tensor input, int[] split_size, int dim=0)"];
     r.op("split", &sigs, |a| Ok(split(a)?.into())).method_only();
     r.op("split_with_sizes", &["split_with_sizes(Tensor input, int[] split_sizes, int dim=0)"], |a| {
         Ok(shape::split_sizes(a.t(0), a.ints(1), a.i(2))?.into())
     });
-    r.op("chunk", &["chunk(Tensor input, int chunks, int dim=0)"], |a| Ok(shape::chunk(a.t(0), a.i(1), a.i(2))?.into()));
+    r.op(
+        "chunk",
+        &["chunk(Tensor input, int chunks, int dim=0)"],
+        |a| Ok(shape::chunk(a.t(0), a.i(1), a.i(2))?.into()),
+    );
     r.op("unbind", &["unbind(Tensor input, int dim=0)"], |a| Ok(shape::unbind(a.t(0), a.i(1))?.into()));
 }
 

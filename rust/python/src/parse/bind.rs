@@ -141,7 +141,9 @@ fn value(p: &Param, obj: &Bound<'_, PyAny>) -> Fit<Val> {
         Kind::Tensor => Val::Tensor(need(tensor::get(obj))?.clone()),
         Kind::TensorList => Val::Tensors(tensors(obj)?),
         Kind::TensorOptList => {
-            let one = |x: &Bound<'_, PyAny>| if x.is_none() { Ok(None) } else { need(tensor::get(x)).map(|t| Some(t.clone())) };
+            let one = |x: &Bound<'_, PyAny>| {
+                if x.is_none() { Ok(None) } else { need(tensor::get(x)).map(|t| Some(t.clone())) }
+            };
             Val::OptTensors(need(sequence(obj))?.iter().map(one).collect::<Fit<_>>()?)
         }
         Kind::Scalar => Val::Scalar(scalar(obj)?),
@@ -151,7 +153,9 @@ fn value(p: &Param, obj: &Bound<'_, PyAny>) -> Fit<Val> {
         Kind::Float => Val::Float(float(obj)?),
         Kind::FloatList => Val::Floats(need(sequence(obj))?.iter().map(float).collect::<Fit<_>>()?),
         Kind::Bool => Val::Bool(boolean(obj)?),
-        Kind::BoolList => Val::Ints(need(sequence(obj))?.iter().map(|x| boolean(x).map(i64::from)).collect::<Fit<_>>()?),
+        Kind::BoolList => {
+            Val::Ints(need(sequence(obj))?.iter().map(|x| boolean(x).map(i64::from)).collect::<Fit<_>>()?)
+        }
         Kind::Str => Val::Str(obj.cast::<PyString>().map_err(|_| Misfit::Type)?.to_str()?.to_string()),
         Kind::DType => Val::DType(match obj.cast::<PyDType>() {
             Ok(d) => d.get().0,
