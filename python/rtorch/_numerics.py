@@ -55,7 +55,7 @@ class iinfo:
         self.max = 2 ** (self.bits - signed) - 1
 
     def __repr__(self):
-        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
+        return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"
 
     def __eq__(self, other):
         return isinstance(other, iinfo) and other.dtype == self.dtype

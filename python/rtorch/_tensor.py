@@ -11,9 +11,10 @@ Tensor = _C.Tensor
 
 
 def _method(f):
-    """Sets a function of this file on Tensor."""
-    f.__qualname__ = f"Tensor.{f.__name__}"
-    setattr(Tensor, f.__name__, f)
+    """Sets a function of this file on Tensor; its name here must not hide a builtin, hence `type_of_tensor`."""
+    name = f.__name__.removesuffix("_of_tensor")
+    f.__name__, f.__qualname__ = name, f"Tensor.{name}"
+    setattr(Tensor, name, f)
     return f
 
 
@@ -152,7 +153,7 @@ def _type_name(tensor):
 
 
 @_method
-def type(self, dtype=None, non_blocking=False):
+def type_of_tensor(self, dtype=None, non_blocking=False):
     """The name of this tensor's old-style type; with `dtype`, a tensor of that type."""
     if dtype is None:
         return _type_name(self)

@@ -135,9 +135,6 @@ impl Layout {
                     return false;
                 }
                 step *= self.shape[i] as isize;
-            } else if i == 1 && self.strides[1] != 1 {
-                // PyTorch asks for stride 1 at the channel dimension even when it has one element
-                return false;
             }
         }
         true

@@ -248,7 +248,12 @@ impl PyNode {
         }
     }
     fn name(&self) -> String {
-        self.0.name.clone()
+        match &self.0.op {
+            GradOp::Accumulate(_) | GradOp::CopySlices { .. } => format!("torch::autograd::{}", self.0.name),
+            GradOp::Map { .. } | GradOp::View { .. } | GradOp::Prim { .. } | GradOp::Pass | GradOp::Custom(_) => {
+                self.0.name.clone()
+            }
+        }
     }
     #[getter]
     fn next_functions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
@@ -419,7 +424,10 @@ fn _record_function<'py>(
     );
     for (i, t) in handed.iter().enumerate() {
         match dirty.iter().position(|d| d.same(t)).and_then(|k| histories[k].take()) {
-            Some(h) => h.rebase(t, node.clone()),
+            Some(h) => {
+                t.version().bump();
+                h.rebase(t, node.clone());
+            }
             None => record::connect(t, &node, i),
         }
     }
@@ -449,6 +457,13 @@ fn _run_backward<'py>(
 ) -> PyResult<Bound<'py, PyTuple>> {
     let mut roots = Vec::new();
     for (i, (o, g)) in outputs.iter().zip(grads.iter()).enumerate() {
+        if let Some(edge) = gradient_edge(&o)? {
+            let Some(g) = tensor::get(&g) else {
+                return Err(PyRuntimeError::new_err("a gradient must be given for a GradientEdge"));
+            };
+            roots.push((edge, g.clone()));
+            continue;
+        }
         let Some(t) = tensor::get(&o) else {
             return Err(PyTypeError::new_err(format!("element {i} of tensors is not a Tensor")));
         };
@@ -461,8 +476,12 @@ fn _run_backward<'py>(
     }
     let mut targets: Vec<Edge> = Vec::new();
     for x in inputs.iter() {
+        if let Some(edge) = gradient_edge(&x)? {
+            targets.push(edge);
+            continue;
+        }
         let Some(t) = tensor::get(&x) else {
-            return Err(PyTypeError::new_err("all inputs have to be Tensors"));
+            return Err(PyTypeError::new_err("all inputs have to be Tensors or GradientEdges"));
         };
         let Some(e) = record::edge(t) else {
             return Err(PyRuntimeError::new_err("One of the differentiated Tensors does not require grad"));
@@ -490,6 +509,17 @@ fn _run_backward<'py>(
         ));
     }
     tuple(py, &found)
+}
+
+/// `autograd.graph.GradientEdge`: a node and one of its outputs.
+fn gradient_edge(obj: &Bound<'_, PyAny>) -> PyResult<Option<Edge>> {
+    if !obj.is_instance_of::<PyTuple>() || obj.len()? < 2 {
+        return Ok(None);
+    }
+    match obj.get_item(0)?.cast::<PyNode>() {
+        Ok(n) => Ok(Some(Edge { node: n.get().0.clone(), output: obj.get_item(1)?.extract()? })),
+        Err(_) => Ok(None),
+    }
 }
 
 fn cotangent(t: &Tensor, g: &Bound<'_, PyAny>, i: usize) -> PyResult<Tensor> {

@@ -43,10 +43,12 @@ fn copy(t: &Tensor, dtype: Option<DType>, device: Device) -> PyResult<Tensor> {
 }
 
 fn put(s: Scalar, d: DType, out: &mut Vec<u8>) -> PyResult<()> {
-    if let (Some((lo, hi)), Scalar::Int(i)) = (d.int_range(), s)
-        && d != DType::Bool
-        && !(lo..=hi).contains(&i)
-    {
+    let fits = match (d.int_range(), s) {
+        (Some((lo, hi)), Scalar::Int(i)) => (lo..=hi).contains(&i),
+        (Some((lo, hi)), Scalar::Float(f)) => f > lo as f64 - 1.0 && f < hi as f64 + 1.0,
+        (Some(_) | None, _) => true,
+    };
+    if d != DType::Bool && !fits {
         let text = format!("value cannot be converted to type {} without overflow", cpp_type(d));
         return crate::error::runtime_error(text);
     }

@@ -27,11 +27,7 @@ pub fn number(obj: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
     if obj.is_instance_of::<PyInt>() {
         return match obj.extract::<i64>() {
             Ok(i) => Ok(Some(Scalar::Int(i))),
-            Err(_) => match obj.extract::<u64>() {
-                // beyond int64 the value wraps, as a uint64 would
-                Ok(u) => Ok(Some(Scalar::Int(u as i64))),
-                Err(_) => crate::error::runtime_error("Overflow when unpacking long long"),
-            },
+            Err(_) => crate::error::value_error("Overflow when unpacking long long"),
         };
     }
     if obj.is_instance_of::<PyComplex>() {

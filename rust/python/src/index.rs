@@ -1,6 +1,6 @@
 //! `x[...]` and `x[...] = v`: Python subscripts as the core's items.
 
-use pyo3::exceptions::{PyIndexError, PyTypeError};
+use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyEllipsis, PyInt, PyList, PySlice, PyString, PyTuple};
@@ -21,7 +21,7 @@ pub fn get(slf: &Bound<'_, PyTensor>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyA
 
 pub fn get_plain(py: Python<'_>, t: &Tensor, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     if key.is_exact_instance_of::<PyInt>() {
-        let i = key.extract::<i64>()?;
+        let i = key.extract::<i64>().map_err(|_| PyValueError::new_err("Overflow when unpacking long long"))?;
         if t.ndim() == 0 {
             return Err(PyIndexError::new_err(
                 "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a \
@@ -67,16 +67,37 @@ fn assigned(t: &Tensor, value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
             t.dtype().cpp_name()
         )));
     };
+    s.check_fits(t.dtype(), "setitem").or_raise()?;
     let mut bytes = Vec::new();
     rtorch_core::ops::convert::write_scalar(s, t.dtype(), &mut bytes);
     Tensor::from_bytes(&bytes, &[], t.dtype(), t.device()).or_raise()
 }
 
 fn items(key: &Bound<'_, PyAny>) -> PyResult<Vec<Item>> {
-    match key.cast::<PyTuple>() {
-        Ok(t) => t.iter().map(|k| item(&k)).collect(),
-        Err(_) => Ok(vec![item(key)?]),
-    }
+    let mut out: Vec<Item> = match key.cast::<PyTuple>() {
+        Ok(t) => t.iter().map(|k| item(&k)).collect::<PyResult<_>>()?,
+        Err(_) if stands_for_tuple(key) => key.try_iter()?.map(|k| item(&k?)).collect::<PyResult<_>>()?,
+        Err(_) => vec![item(key)?],
+    };
+    // only the first ellipsis spans dimensions
+    let mut seen = false;
+    out.retain(|i| !matches!(i, Item::Ellipsis) || !std::mem::replace(&mut seen, true));
+    Ok(out)
+}
+
+/// A short list that holds more than numbers means a tuple (NumPy's old rule, which PyTorch keeps).
+fn stands_for_tuple(key: &Bound<'_, PyAny>) -> bool {
+    const NUMPY_LIMIT: usize = 32;
+    let Ok(list) = key.cast::<PyList>() else { return false };
+    list.len() < NUMPY_LIMIT
+        && list.iter().any(|x| {
+            x.is_none()
+                || x.is_instance_of::<PySlice>()
+                || x.is_instance_of::<PyEllipsis>()
+                || x.is_instance_of::<PyList>()
+                || x.is_instance_of::<PyTuple>()
+                || tensor::get(&x).is_some()
+        })
 }
 
 fn item(key: &Bound<'_, PyAny>) -> PyResult<Item> {
@@ -87,7 +108,11 @@ fn item(key: &Bound<'_, PyAny>) -> PyResult<Item> {
         return Ok(Item::Bool(key.is_truthy()?));
     }
     if key.is_instance_of::<PyInt>() {
-        return Ok(Item::Int(key.extract()?));
+        let i = key.extract::<i64>();
+        return i.map(Item::Int).map_err(|_| PyValueError::new_err("Overflow when unpacking long long"));
+    }
+    if key.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err("new(): invalid data type 'str'"));
     }
     if let Ok(s) = key.cast::<PySlice>() {
         return slice(s);
@@ -110,7 +135,7 @@ fn item(key: &Bound<'_, PyAny>) -> PyResult<Item> {
         }
     }
     let listy = key.is_instance_of::<PyList>() || convert::is_numpy(key) || key.hasattr("__len__")?;
-    if !listy || key.is_instance_of::<PyString>() {
+    if !listy {
         return Err(PyIndexError::new_err(
             "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got "
                 .to_string()
@@ -120,8 +145,8 @@ fn item(key: &Bound<'_, PyAny>) -> PyResult<Item> {
     }
     let t = construct::value(key, None, rtorch_core::Device::Cpu)
         .map_err(|e| PyIndexError::new_err(e.value(key.py()).to_string()))?;
-    // an empty list selects nothing
-    let t = if t.numel() == 0 && t.dtype().is_float() {
+    // an empty list selects nothing; floats in a list are truncated
+    let t = if t.dtype().is_float() && (t.numel() == 0 || key.is_instance_of::<PyList>()) {
         rtorch_core::ops::convert::to_dtype(&t, DType::I64).or_raise()?
     } else {
         t

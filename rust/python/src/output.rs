@@ -99,6 +99,7 @@ pub fn write_out(
     name: &str,
     out: &Bound<'_, PyAny>,
     args: &Args,
+    fills: bool,
     compute: impl FnOnce() -> PyResult<Out>,
 ) -> PyResult<Py<PyAny>> {
     let targets: Vec<Tensor> = match tensor::get(out) {
@@ -121,14 +122,28 @@ pub fn write_out(
              requires grad."
         )));
     }
+    let mut kind = None;
     let results = match compute()? {
         Out::Tensor(t) => vec![t],
-        Out::Tensors(ts) | Out::List(ts) | Out::Named(_, ts) => ts,
+        Out::Named(name, ts) => {
+            kind = Some(name);
+            ts
+        }
+        Out::Tensors(ts) | Out::List(ts) => ts,
         Out::OptTensors(ts) => ts.into_iter().flatten().collect(),
         other @ (Out::Scalar(_) | Out::Bool(_) | Out::Int(_) | Out::None | Out::Object(_)) => return finish(py, other),
     };
+    let results = if fills { results.into_iter().zip(&targets).map(|(r, t)| cast_fill(&r, t)).collect::<PyResult<_>>()? } else { results };
     store(py, name, results, targets)?;
-    Ok(out.clone().unbind())
+    match kind {
+        Some(kind) => Ok(return_type(py, kind)?.bind(py).call1((out.extract::<Vec<Py<PyAny>>>()?,))?.unbind()),
+        None => Ok(out.clone().unbind()),
+    }
+}
+
+/// A factory writes in the target's dtype.
+fn cast_fill(r: &Tensor, t: &Tensor) -> PyResult<Tensor> {
+    rtorch_core::ops::convert::to_dtype(r, t.dtype()).or_raise()
 }
 
 fn store(py: Python<'_>, name: &str, results: Vec<Tensor>, targets: Vec<Tensor>) -> PyResult<()> {

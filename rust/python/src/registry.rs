@@ -37,6 +37,7 @@ pub struct Op {
     run: Run,
     /// Takes `out=`.
     out: bool,
+    fills: bool,
     function: bool,
     method: bool,
     /// The submodule of `_C` its function stands in ("" for `_C` itself).
@@ -61,7 +62,7 @@ impl Registry {
     fn push(&mut self, name: &'static str, sigs: &[&'static str], run: Run) -> &mut Op {
         let sigs = sigs.iter().map(|s| Signature::parse(s)).collect();
         let op =
-            Op { name, sigs, run, out: false, function: true, method: true, module: "", objects: Mutex::default() };
+            Op { name, sigs, run, out: false, fills: false, function: true, method: true, module: "", objects: Mutex::default() };
         self.ops.push(op);
         let last = self.ops.len() - 1;
         &mut self.ops[last]
@@ -119,6 +120,11 @@ impl Op {
     pub fn out(&mut self) -> &mut Op {
         self.out = true;
         self
+    }
+    /// `out=` that decides the dtype (factories).
+    pub fn out_fills(&mut self) -> &mut Op {
+        self.fills = true;
+        self.out()
     }
     pub fn function_only(&mut self) -> &mut Op {
         self.method = false;
@@ -191,7 +197,7 @@ fn invoke(py: Python<'_>, op: &'static Op, mut call: Call<'_>, method: bool) -> 
     let args = bind(&op.sigs, &call)?;
     match out {
         None => finish(py, run(py, op, &args)?),
-        Some(out) => write_out(py, op.name, &out, &args, || {
+        Some(out) => write_out(py, op.name, &out, &args, op.fills, || {
             let _off = rtorch_core::autograd::mode::Guard::new(false);
             run(py, op, &args)
         }),

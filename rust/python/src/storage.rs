@@ -79,6 +79,47 @@ pub fn resize(t: &Tensor, shape: &[usize]) -> Result<()> {
     Ok(())
 }
 
+/// `Tensor.set_`: the memory of another tensor or storage, with sizes of its own.
+pub fn set(py: Python<'_>, a: &crate::parse::Args) -> PyResult<Py<PyAny>> {
+    let t = a.t(0);
+    let source = match a.overload {
+        0 => Tensor::empty(&[0], t.dtype(), t.device()).or_raise()?,
+        1 | 2 => a.t(1).clone(),
+        _ => match a.obj(1).bind(py).cast::<PyStorage>() {
+            Ok(s) => s.get().0.clone(),
+            Err(_) => return crate::error::type_error("set_(): argument 'source' must be a Tensor or a storage"),
+        },
+    };
+    let p = source.parts();
+    let dtype = if a.overload < 3 { p.dtype } else { t.dtype() };
+    let layout = match a.overload {
+        2 | 4 => {
+            let shape = rtorch_core::ops::factory::checked_shape(a.ints(3)).or_raise()?;
+            let strides = match a.ints(4) {
+                [] => rtorch_ir::layout::contiguous_strides(&shape),
+                given => given.iter().map(|&s| s as isize).collect(),
+            };
+            if strides.len() != shape.len() || a.i(2) < 0 {
+                return crate::error::runtime_error("set_: sizes, strides and offset do not fit each other");
+            }
+            Layout { shape, strides, offset: a.i(2) as usize }
+        }
+        3 => Layout::contiguous(&[p.storage.len() / dtype.size()]),
+        _ => p.layout.clone(),
+    };
+    let room = p.storage.len() / dtype.size();
+    if layout.extent().is_some_and(|e| e.1 > room) {
+        return crate::error::runtime_error(format!(
+            "setStorage: sizes {:?} are out of bounds for storage of size {}",
+            layout.shape.as_slice(),
+            p.storage.len()
+        ));
+    }
+    t.set_parts(Parts { dtype, layout, ..p });
+    t.version().bump();
+    crate::tensor::wrap(py, t.clone())
+}
+
 pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyStorage>()
 }

@@ -142,9 +142,21 @@ fn operator(name: &'static str, op: ScalarOp, a: &Bound<'_, PyAny>, b: &Bound<'_
     general(name, a, b)
 }
 
+fn tensor_like_array(x: &Bound<'_, PyAny>) -> bool {
+    get(x).is_none() && convert::is_numpy(x) && crate::numpy::is_array(x)
+}
+
 /// An operator through the registry, with its `__torch_function__` and conversions.
 fn general(name: &str, a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let py = a.py();
+    // an array joins as the tensor over its memory
+    for (x, left) in [(a, true), (b, false)] {
+        if tensor_like_array(x) {
+            let t = wrap(py, crate::numpy::from_array(x, false)?)?;
+            let (p, q) = if left { (t.as_ptr(), b.as_ptr()) } else { (a.as_ptr(), t.as_ptr()) };
+            return registry::call(py, name, &[p, q]);
+        }
+    }
     match registry::call(py, name, &[a.as_ptr(), b.as_ptr()]) {
         Err(e) if e.is_instance_of::<PyTypeError>(py) => Ok(py.NotImplemented()),
         r => r,
@@ -360,8 +372,8 @@ impl PyTensor {
         operator(name, op, slf.as_any(), &o)
     }
     fn __hash__(slf: Me) -> isize {
-        // addresses are multiples of 16; -1 means an error
-        slf.as_ptr() as isize >> 4
+        // id(self), as in PyTorch
+        slf.as_ptr() as isize
     }
 
     fn __len__(&self) -> PyResult<usize> {
@@ -380,7 +392,7 @@ impl PyTensor {
         Ok(convert::item(slf.py(), t)?.is_true())
     }
     fn __float__(slf: Me) -> PyResult<f64> {
-        match convert::item(slf.py(), &slf.get().t)? {
+        match one_number(slf)? {
             Scalar::Complex(_, im) if im != 0.0 => {
                 crate::error::runtime_error("value cannot be converted to type double without overflow")
             }
@@ -388,12 +400,12 @@ impl PyTensor {
         }
     }
     fn __complex__(slf: Me) -> Answer {
-        let s = convert::item(slf.py(), &slf.get().t)?;
+        let s = one_number(slf)?;
         convert::scalar_to_py(slf.py(), Scalar::Complex(s.to_f64(), s.imag()))
     }
     fn __int__(slf: Me) -> Answer {
         let py = slf.py();
-        let s = convert::item(py, &slf.get().t)?;
+        let s = one_number(slf)?;
         match s {
             Scalar::Float(_) | Scalar::Complex(..) => Ok(py.get_type::<PyInt>().call1((s.to_f64(),))?.unbind()),
             Scalar::Bool(_) | Scalar::Int(_) => convert::scalar_to_py(py, Scalar::Int(s.to_i64())),
@@ -415,6 +427,15 @@ impl PyTensor {
     fn __delitem__(&self, _key: Obj) -> PyResult<()> {
         Err(PyTypeError::new_err("Tensor does not support deleting items"))
     }
+}
+
+/// The element that `int(t)` and its like convert.
+fn one_number(slf: &Bound<'_, PyTensor>) -> PyResult<Scalar> {
+    let t = &slf.get().t;
+    if t.numel() != 1 {
+        return crate::error::value_error("only one element tensors can be converted to Python scalars");
+    }
+    convert::item(slf.py(), t)
 }
 
 /// The device in a message about conversions.

@@ -224,7 +224,7 @@ fn drop_leading_ones(value: &Tensor, ndim: usize) -> Result<Tensor> {
 /// `index_put_`: writes (or adds) values at an index per dim.
 pub fn put(v: &Tensor, at: &[Option<Tensor>], value: &Tensor, accumulate: bool) -> Result<()> {
     ensure!(
-        value.dtype() == v.dtype() || value.ndim() == 0 || !accumulate,
+        value.dtype() == v.dtype() || (value.ndim() == 0 && !accumulate),
         runtime,
         "Index put requires the source and destination dtypes match, got {} for the destination and {} for the source.",
         v.dtype().cpp_name(),

@@ -443,7 +443,7 @@ pub fn chunk(x: &Tensor, chunks: i64, dim: i64) -> Result<Vec<Tensor>> {
 }
 
 pub fn unbind(x: &Tensor, dim: i64) -> Result<Vec<Tensor>> {
-    ensure!(x.ndim() > 0, runtime, "Dimension specified as {dim} but tensor has no dimensions");
+    ensure!(x.ndim() > 0, index, "Dimension specified as {dim} but tensor has no dimensions");
     let d = normalize_dim(dim, x.ndim())?;
     (0..x.size(d)).map(|i| select(x, d as i64, i as i64)).collect()
 }

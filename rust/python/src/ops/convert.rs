@@ -116,14 +116,16 @@ fn questions(r: &mut Registry) {
         Ok(a.t(0).clone().into())
     })
     .method_only();
-    r.op("set_", &["set_(Tensor input)", "set_(Tensor input, Tensor source)"], |a| {
-        let parts = match a.overload {
-            0 => Tensor::empty(&[0], a.t(0).dtype(), a.t(0).device())?.parts(),
-            _ => a.t(1).parts(),
-        };
-        a.t(0).set_parts(parts);
-        a.t(0).version().bump();
+    r.op("resize_as_", &["resize_as_(Tensor input, Tensor the_template, *, memory_format? memory_format=None)"], |a| {
+        crate::storage::resize(a.t(0), &a.t(1).shape())?;
         Ok(a.t(0).clone().into())
-    })
-    .method_only();
+    });
+    let sigs = [
+        "set_(Tensor input)",
+        "set_(Tensor input, Tensor source)",
+        "set_(Tensor input, Tensor source, int storage_offset, int[] size, int[] stride=[])",
+        "set_(Tensor input, object source)",
+        "set_(Tensor input, object source, int storage_offset, int[] size, int[] stride=[])",
+    ];
+    r.py("set_", &sigs, crate::storage::set).method_only();
 }

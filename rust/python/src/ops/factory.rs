@@ -63,20 +63,27 @@ fn fills(r: &mut Registry) {
             let o = options(a, 1);
             let shape = factory::checked_shape(a.ints(0))?;
             let d = o.dtype.unwrap_or_else(default_dtype);
-            with_grad(factory::full(&shape, Scalar::Int(value), d, o.device)?, &o)
+            let layout = match if name == "empty" { a.format(6) } else { None } {
+                Some(MemoryFormat::ChannelsLast | MemoryFormat::ChannelsLast3d) => {
+                    rtorch_core::ops::shape::contiguous_channels_last(&Tensor::empty(&shape, d, Device::Cpu)?)?.layout()
+                }
+                Some(MemoryFormat::Contiguous | MemoryFormat::Preserve) | None => Layout::contiguous(&shape),
+            };
+            with_grad(factory::full_with(layout, Scalar::Int(value), d, o.device)?, &o)
         })
         .function_only()
-        .out();
+        .out_fills();
     }
     let sig = format!("full(int[] size, Scalar fill_value, *, {OPTIONS})");
     r.op_named("full".into(), vec![sig], |a| {
         let o = options(a, 2);
         let shape = factory::checked_shape(a.ints(0))?;
         let d = o.dtype.unwrap_or_else(|| rtorch_core::ops::pointwise::scalar_dtype(a.s(1)));
+        a.s(1).check_fits(d, "full")?;
         with_grad(factory::full(&shape, a.s(1), d, o.device)?, &o)
     })
     .function_only()
-    .out();
+    .out_fills();
     let sig = format!("empty_strided(int[] size, int[] stride, *, {OPTIONS})");
     r.op_named("empty_strided".into(), vec![sig], |a| {
         let o = options(a, 2);
@@ -162,10 +169,13 @@ fn ranges(r: &mut Registry) {
         let o = options(a, a.overload + 1);
         let ints = [start, end, step].iter().all(|s| matches!(s, Scalar::Int(_) | Scalar::Bool(_)));
         let d = o.dtype.unwrap_or_else(|| if ints { DType::I64 } else { default_dtype() });
+        if d == DType::Bool {
+            return Err(rtorch_core::ops::pointwise::not_implemented("arange", d));
+        }
         with_grad(factory::arange(start, end, step, d, o.device)?, &o)
     })
     .function_only()
-    .out();
+    .out_fills();
     let sig = format!("linspace(Scalar start, Scalar end, int steps, *, {OPTIONS})");
     r.op_named("linspace".into(), vec![sig], |a| {
         let o = options(a, 3);
@@ -174,7 +184,7 @@ fn ranges(r: &mut Registry) {
         with_grad(factory::linspace(a.s(0).to_f64(), a.s(1).to_f64(), a.i(2) as usize, d, o.device)?, &o)
     })
     .function_only()
-    .out();
+    .out_fills();
     let sigs = vec![format!("eye(int n, *, {OPTIONS})"), format!("eye(int n, int m, *, {OPTIONS})")];
     r.op_named("eye".into(), sigs, |a| {
         let o = options(a, a.overload + 1);
@@ -184,7 +194,7 @@ fn ranges(r: &mut Registry) {
         with_grad(factory::eye(n as usize, m as usize, o.dtype.unwrap_or_else(default_dtype), o.device)?, &o)
     })
     .function_only()
-    .out();
+    .out_fills();
 }
 
 fn from_data(r: &mut Registry) {

@@ -127,10 +127,24 @@ fn writes(r: &mut Registry) {
         let sig = format!("{name}(Tensor input, Tensor?[] indices, Tensor values, bool accumulate=False)");
         r.op_named(name.into(), vec![sig], move |a| {
             let x = if name == "index_put_" { a.t(0).clone() } else { rtorch_core::ops::shape::clone(a.t(0))? };
-            index::put(&x, a.ots(1), a.t(2), a.b(3))?;
+            index::put(&x, &positions(a.ots(1))?, a.t(2), a.b(3))?;
             Ok(x.into())
         });
     }
+}
+
+/// Masks as the positions of what they select.
+fn positions(at: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+    let mut out = Vec::new();
+    for t in at {
+        match t {
+            Some(m) if matches!(m.dtype(), rtorch_core::DType::Bool | rtorch_core::DType::U8) => {
+                out.extend(rtorch_core::ops::shape::unbind(&index::nonzero(m)?, 1)?.into_iter().map(Some));
+            }
+            other => out.push(other.clone()),
+        }
+    }
+    Ok(out)
 }
 
 fn named(name: &'static str, p: (Tensor, Tensor)) -> Out {
@@ -138,22 +152,13 @@ fn named(name: &'static str, p: (Tensor, Tensor)) -> Out {
 }
 
 fn orders(r: &mut Registry) {
-    let sigs = [
-        "sort(Tensor input, int dim=-1, bool descending=False)",
-        "sort(Tensor input, *, bool? stable, int dim=-1, bool descending=False)",
-    ];
-    r.op("sort", &sigs, |a| match a.overload {
-        0 => Ok(named("sort", index::sort(a.t(0), a.i(1), a.b(2), false)?)),
-        _ => Ok(named("sort", index::sort(a.t(0), a.i(2), a.b(3), a.opt_b(1).unwrap_or(false))?)),
+    let tail = "(Tensor input, int dim=-1, bool descending=False, bool? stable=None)";
+    r.op_named("sort".into(), vec![format!("sort{tail}")], |a| {
+        Ok(named("sort", index::sort(a.t(0), a.i(1), a.b(2), a.opt_b(3).unwrap_or(false))?))
     })
     .out();
-    let sigs = [
-        "argsort(Tensor input, int dim=-1, bool descending=False)",
-        "argsort(Tensor input, *, bool stable, int dim=-1, bool descending=False)",
-    ];
-    r.op("argsort", &sigs, |a| match a.overload {
-        0 => Ok(index::sort(&a.t(0).detach(), a.i(1), a.b(2), false)?.1.into()),
-        _ => Ok(index::sort(&a.t(0).detach(), a.i(2), a.b(3), a.b(1))?.1.into()),
+    r.op_named("argsort".into(), vec![format!("argsort{tail}")], |a| {
+        Ok(index::sort(&a.t(0).detach(), a.i(1), a.b(2), a.opt_b(3).unwrap_or(false))?.1.into())
     });
     r.op("topk", &["topk(Tensor input, int k, int dim=-1, bool largest=True, bool sorted=True)"], |a| {
         Ok(named("topk", index::topk(a.t(0), a.i(1), a.i(2), a.b(3), a.b(4))?))

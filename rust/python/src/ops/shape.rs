@@ -212,6 +212,17 @@ fn copies(r: &mut Registry) {
 /// A constant written everywhere.
 pub fn fill(x: &Tensor, s: rtorch_core::Scalar) -> Result<()> {
     s.check_fits(x.dtype(), "fill_")?;
+    let p = x.parts();
+    if p.layout.overlaps_itself() && p.layout.numel() > 0 {
+        // an expanded tensor takes a constant: once per element that exists
+        let mut layout = p.layout.clone();
+        for (n, &stride) in layout.shape.iter_mut().zip(&p.layout.strides) {
+            if stride == 0 {
+                *n = 1;
+            }
+        }
+        return fill(&Tensor::from_parts(rtorch_core::tensor::Parts { layout, ..p }), s);
+    }
     let k = rtorch_core::kernel::Kernel::new(rtorch_ir::Program::fill(s, x.dtype()));
     rtorch_core::inplace::map("FillBackward0", x, &k, &[])
 }
