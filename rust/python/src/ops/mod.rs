@@ -19,7 +19,10 @@ mod factory;
 mod index;
 mod linalg;
 mod nn;
+mod nn_layers;
+mod optim;
 mod pointwise;
+mod random;
 mod reduce;
 mod shape;
 
@@ -33,6 +36,9 @@ pub fn register(r: &mut Registry) {
     index::register(r);
     linalg::register(r);
     nn::register(r);
+    nn_layers::register(r);
+    optim::register(r);
+    random::register(r);
     factory::register(r);
     convert::register(r);
 }

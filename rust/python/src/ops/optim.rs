@@ -1,0 +1,115 @@
+//! Fused optimizer steps and what clips gradients: functions of `rtorch._C` over lists of tensors, for `rtorch.optim`.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use rtorch_core::Tensor;
+use rtorch_core::optim::{self, Adam, Common, Sgd};
+
+use crate::error::OrRaise;
+use crate::output::Out;
+use crate::parse::Args;
+use crate::registry::Registry;
+use crate::tensor::{self, PyTensor};
+
+pub fn register(r: &mut Registry) {
+    let sig = "_fused_sgd_(Tensor[] params, Tensor[] grads, object momentum_buffers, float lr, float momentum, \
+               float dampening, float weight_decay, bool nesterov, bool maximize)";
+    r.py("_fused_sgd_", &[sig], sgd).function_only();
+    let sig = "_fused_adam_(Tensor[] params, Tensor[] grads, Tensor[] exp_avgs, Tensor[] exp_avg_sqs, \
+               Tensor[] max_exp_avg_sqs, Tensor[] state_steps, float lr, float beta1, float beta2, float weight_decay, \
+               float eps, bool amsgrad, bool maximize, bool decoupled)";
+    r.op("_fused_adam_", &[sig], |a| {
+        let o = Adam {
+            lr: a.f(6),
+            beta1: a.f(7),
+            beta2: a.f(8),
+            weight_decay: a.f(9),
+            eps: a.f(10),
+            amsgrad: a.b(11),
+            maximize: a.b(12),
+            decoupled: a.b(13),
+        };
+        Ok(optim::adam_(a.ts(0), a.ts(1), a.ts(2), a.ts(3), a.ts(4), a.ts(5), &o)?.into())
+    })
+    .function_only();
+    let sig = "_fused_adadelta_(Tensor[] params, Tensor[] grads, Tensor[] square_avgs, Tensor[] acc_deltas, \
+               Tensor[] state_steps, float lr, float rho, float eps, float weight_decay, bool maximize)";
+    r.op("_fused_adadelta_", &[sig], |a| {
+        let o = Common { lr: a.f(5), weight_decay: a.f(8), eps: a.f(7), maximize: a.b(9) };
+        Ok(optim::adadelta_(a.ts(0), a.ts(1), a.ts(2), a.ts(3), a.ts(4), a.f(6), &o)?.into())
+    })
+    .function_only();
+    let sig = "_fused_adagrad_(Tensor[] params, Tensor[] grads, Tensor[] state_sums, Tensor[] state_steps, float lr, \
+               float lr_decay, float weight_decay, float eps, bool maximize)";
+    r.op("_fused_adagrad_", &[sig], |a| {
+        let o = Common { lr: a.f(4), weight_decay: a.f(6), eps: a.f(7), maximize: a.b(8) };
+        Ok(optim::adagrad_(a.ts(0), a.ts(1), a.ts(2), a.ts(3), a.f(5), &o)?.into())
+    })
+    .function_only();
+    let sig = "_fused_rmsprop_(Tensor[] params, Tensor[] grads, Tensor[] square_avgs, Tensor[] grad_avgs, \
+               Tensor[] momentum_buffers, Tensor[] state_steps, float lr, float alpha, float eps, float weight_decay, \
+               float momentum, bool centered, bool maximize)";
+    r.op("_fused_rmsprop_", &[sig], |a| {
+        let o = Common { lr: a.f(6), weight_decay: a.f(9), eps: a.f(8), maximize: a.b(12) };
+        let means = if a.b(11) { a.ts(3) } else { &[] };
+        Ok(optim::rmsprop_(a.ts(0), a.ts(1), a.ts(2), means, a.ts(4), a.ts(5), (a.f(7), a.f(10)), &o)?.into())
+    })
+    .function_only();
+    r.py("_zero_grads", &["_zero_grads(object params, bool set_to_none)"], zero_grads).function_only();
+    r.op("_foreach_norm", &["_foreach_norm(Tensor[] tensors, float ord=2.0)"], |a| {
+        Ok(Out::List(optim::foreach_norm(a.ts(0), a.f(1))?))
+    })
+    .function_only();
+    let sigs = ["_foreach_mul_(Tensor[] tensors, Tensor other)", "_foreach_mul_(Tensor[] tensors, Scalar other)"];
+    r.op("_foreach_mul_", &sigs, |a| Ok(optim::foreach_mul_(a.ts(0), a.arg(1))?.into())).function_only();
+}
+
+/// `momentum_buffers` is a list whose missing entries are filled in.
+fn sgd(py: Python<'_>, a: &Args) -> PyResult<Py<PyAny>> {
+    let none = py.None();
+    let list = a.opt_obj(2).unwrap_or(&none).bind(py);
+    let Ok(list) = list.cast::<PyList>() else {
+        return Err(PyTypeError::new_err("_fused_sgd_(): momentum_buffers must be a list"));
+    };
+    let mut buffers: Vec<Option<Tensor>> = list.iter().map(|b| tensor::get(&b).cloned()).collect();
+    let missing: Vec<bool> = buffers.iter().map(Option::is_none).collect();
+    let o = Sgd {
+        lr: a.f(3),
+        momentum: a.f(4),
+        dampening: a.f(5),
+        weight_decay: a.f(6),
+        nesterov: a.b(7),
+        maximize: a.b(8),
+    };
+    let small = a.numel() < tensor::DETACH_NUMEL;
+    let run = |buffers: &mut Vec<Option<Tensor>>| optim::sgd_(a.ts(0), a.ts(1), buffers, &o);
+    let done = if small { run(&mut buffers) } else { py.detach(|| run(&mut buffers)) }.or_raise()?;
+    if done {
+        for (i, b) in buffers.into_iter().enumerate() {
+            if missing[i] {
+                list.set_item(i, tensor::wrap_opt(py, b)?)?;
+            }
+        }
+    }
+    crate::convert::scalar_to_py(py, rtorch_core::Scalar::Bool(done))
+}
+
+/// Drops (or zeroes) gradients and the Python objects that stand for them.
+fn zero_grads(py: Python<'_>, a: &Args) -> PyResult<Py<PyAny>> {
+    let none = py.None();
+    let set_to_none = a.b(1);
+    for p in a.opt_obj(0).unwrap_or(&none).bind(py).try_iter()? {
+        let p = p?;
+        let Ok(p) = p.cast::<PyTensor>() else {
+            return Err(PyTypeError::new_err("_zero_grads(): expected tensors"));
+        };
+        let me = p.get();
+        optim::zero_grads(std::slice::from_ref(&me.t), set_to_none).or_raise()?;
+        if set_to_none {
+            let old = me.grad.lock().take();
+            drop(old);
+        }
+    }
+    Ok(none)
+}
