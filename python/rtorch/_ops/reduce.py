@@ -78,7 +78,7 @@ def kthvalue(input, k, dim=-1, keepdim=False):
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {dim}")
     if input.dim() == 0:
         return kthvalue_type(input.clone(), rtorch.zeros((), dtype=rtorch.int64, device=input.device))
-    index = input.detach().argsort(d, stable=True).narrow(d, k - 1, 1)
+    index = input.detach().argsort(dim=d, stable=True).narrow(d, k - 1, 1)
     values = input.gather(d, index)
     return kthvalue_type(*((values, index) if keepdim else (values.squeeze(d), index.squeeze(d))))
 
@@ -96,7 +96,7 @@ def _median(kind, input, dim, keepdim, ignore_nan):
     if n == 0:
         raise IndexError(f"median(): Expected reduction dim {d} to have non-zero size.")
     plain = input.detach()
-    order = plain.argsort(d, stable=True)
+    order = plain.argsort(dim=d, stable=True)
     if input.is_floating_point():
         missing = plain.isnan()
         bad = missing.sum(d, keepdim=True)
@@ -130,7 +130,7 @@ def mode(input, dim=-1, keepdim=False):
     if n == 0:
         raise IndexError(f"mode(): Expected reduction dim {d} to have non-zero size.")
     rows = input.detach().movedim(d, -1)
-    values, order = rows.sort(-1, stable=True)
+    values, order = rows.sort(dim=-1, stable=True)
     starts = rtorch.ones_like(values, dtype=rtorch.bool)
     starts[..., 1:] = values[..., 1:] != values[..., :-1]
     at = rtorch.arange(n, device=input.device)

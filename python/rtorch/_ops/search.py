@@ -110,7 +110,7 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     x = input.detach()
     if dim is None:
         flat = x.reshape(-1)
-        values, order = flat.sort(stable=True)
+        values, order = flat.sort(stable=True, dim=-1)
         new = _runs(values)
         inverse = rtorch.empty_like(order)
         inverse[order] = new.to(rtorch.int64).cumsum(0) - 1
@@ -121,7 +121,7 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     flat = rows.reshape(n, -1)
     order = rtorch.arange(n, device=x.device)
     for c in range(flat.size(1) - 1, -1, -1):
-        order = order[flat[order, c].argsort(stable=True)]
+        order = order[flat[order, c].argsort(dim=-1, stable=True)]
     sorted_rows = flat[order]
     new = _runs(sorted_rows)
     inverse = rtorch.empty_like(order)

@@ -15,6 +15,7 @@
 
 mod composite;
 mod convert;
+mod decomposition;
 mod factory;
 mod index;
 mod linalg;
@@ -41,4 +42,5 @@ pub fn register(r: &mut Registry) {
     random::register(r);
     factory::register(r);
     convert::register(r);
+    decomposition::register(r);
 }

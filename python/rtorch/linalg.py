@@ -1,0 +1,340 @@
+"""Linear algebra under PyTorch's names, over the core's solvers and decompositions (`_C._linalg`, the faer crate).
+
+Matrices are the last two dimensions, batched over the others. Singular or non-convergent input raises `LinAlgError`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import rtorch
+from rtorch import _C
+from rtorch._ops.linalg import linalg_cross as cross
+from rtorch._ops.linalg import matrix_power, multi_dot
+from rtorch._ops._register import named
+from rtorch._ops.shape import _dim
+
+LinAlgError = _C.LinAlgError
+_l = _C._linalg
+
+slogdet_type = named("linalg_slogdet", "sign logabsdet")
+qr_type = named("linalg_qr", "Q R")
+svd_type = named("linalg_svd", "U S Vh")
+eigh_type = named("linalg_eigh", "eigenvalues eigenvectors")
+inv_ex_type = named("linalg_inv_ex", "inverse info")
+cholesky_ex_type = named("linalg_cholesky_ex", "L info")
+solve_ex_type = named("linalg_solve_ex", "result info")
+lstsq_type = named("linalg_lstsq", "solution residuals rank singular_values")
+
+
+def _out(result, out):
+    return result if out is None else _C._write_out(result, out)
+
+
+def _matrix(name, A):
+    if not isinstance(A, rtorch.Tensor):
+        raise TypeError(f"linalg_{name}(): argument 'A' (position 1) must be Tensor, not {type(A).__name__}")
+    if A.dim() < 2:
+        raise RuntimeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.")
+    if not (A.is_floating_point() or A.is_complex()):
+        raise RuntimeError(f"linalg.{name}: Expected a floating point or complex tensor as input. Got {str(A.dtype)[6:].capitalize()}")
+    if A.dtype in (rtorch.float16, rtorch.bfloat16):
+        raise RuntimeError(f"linalg.{name}: Low precision dtypes not supported. Got {str(A.dtype)[6:].capitalize()}")
+    return A
+
+
+def _square(name, A):
+    _matrix(name, A)
+    if A.size(-1) != A.size(-2):
+        raise RuntimeError(
+            f"linalg.{name}: A must be batches of square matrices, but they are {A.size(-2)} by {A.size(-1)} matrices"
+        )
+    return A
+
+
+def solve(A, B, *, left=True, out=None):
+    """X with A X = B (or X A = B). Shapes (*, n, n) and (*, n, k) or (*, n)."""
+    if not left:
+        return _out(_l.solve(_square("solve", A).mT, B.mT).mT, out)
+    return _out(_l.solve(A, B), out)
+
+
+def _info(A):
+    return rtorch.zeros(A.shape[:-2], dtype=rtorch.int32, device=A.device)
+
+
+def solve_ex(A, B, *, left=True, check_errors=False, out=None):
+    """`solve` and a tensor of error codes."""
+    return solve_ex_type(solve(A, B, left=left), _info(A))
+
+
+def inv(A, *, out=None):
+    """Inverse of square matrices."""
+    return _out(_l.inv(_square("inv", A)), out)
+
+
+def inv_ex(A, *, check_errors=False, out=None):
+    """Inverse and a tensor of error codes."""
+    return inv_ex_type(inv(A), _info(A))
+
+
+def slogdet(A, *, out=None):
+    """Sign and logarithm of the absolute value of the determinant."""
+    return slogdet_type(*_l.slogdet(_square("slogdet", A)))
+
+
+def det(A, *, out=None):
+    """Determinant of square matrices."""
+    sign, log = _l.slogdet(_square("det", A))
+    return _out(sign * log.exp(), out)
+
+
+def cholesky(A, *, upper=False, out=None):
+    """L with L L^T = A (or U with U^T U = A) of positive-definite matrices."""
+    return _out(_l.cholesky(_square("cholesky", A), upper), out)
+
+
+def cholesky_ex(A, *, upper=False, check_errors=False, out=None):
+    """Cholesky factor and a tensor of error codes."""
+    return cholesky_ex_type(cholesky(A, upper=upper), _info(A))
+
+
+def qr(A, mode="reduced", *, out=None):
+    """Q and R with A = Q R; mode 'reduced', 'complete' or 'r'."""
+    _matrix("qr", A)
+    if mode not in ("reduced", "complete", "r"):
+        raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
+    q, r = _l.qr(A, mode == "complete")
+    return qr_type(q.new_empty(0) if mode == "r" else q, r)
+
+
+def svd(A, full_matrices=True, *, driver=None, out=None):
+    """U, S, Vh with A = U diag(S) Vh, singular values descending."""
+    if driver is not None:
+        raise RuntimeError("linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.")
+    return svd_type(*_l.svd(_matrix("svd", A), full_matrices))
+
+
+def svdvals(A, *, driver=None, out=None):
+    """Singular values, descending."""
+    return _out(_l.svd(_matrix("svdvals", A), False)[1], out)
+
+
+def _upper(name, UPLO):
+    if UPLO.upper() not in ("L", "U"):
+        raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
+    return UPLO.upper() == "U"
+
+
+def eigh(A, UPLO="L", *, out=None):
+    """Eigenvalues (ascending) and eigenvectors of symmetric matrices, of which one triangle is read."""
+    return eigh_type(*_l.eigh(_square("eigh", A), _upper("eigh", UPLO)))
+
+
+def eigvalsh(A, UPLO="L", *, out=None):
+    """Eigenvalues of symmetric matrices, ascending."""
+    return _out(_l.eigh(_square("eigvalsh", A), _upper("eigvalsh", UPLO))[0], out)
+
+
+def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
+    """X with A X = B (or X A = B) for triangular A."""
+    _square("solve_triangular", A)
+    if B.dim() < 2:
+        raise RuntimeError("linalg.solve_triangular: The input tensor B must have at least 2 dimensions.")
+    if A.dtype != B.dtype:
+        raise RuntimeError(f"linalg.solve_triangular: Expected A and B to have the same dtype, but found A of type {A.dtype} and B of type {B.dtype} instead")
+    if not left:
+        return _out(solve_triangular(A.mT, B.mT, upper=not upper, unitriangular=unitriangular).mT, out)
+    if A.size(-1) != B.size(-2):
+        raise RuntimeError(
+            f"linalg.solve_triangular: Incompatible shapes of A and B for the equation AX = B ({A.size(-2)}x{A.size(-1)} and {B.size(-2)}x{B.size(-1)})"
+        )
+    batch = rtorch.broadcast_shapes(A.shape[:-2], B.shape[:-2])
+    A, B = A.expand(*batch, *A.shape[-2:]), B.expand(*batch, *B.shape[-2:])
+    return _out(_l.solve_triangular(A, B, upper, unitriangular), out)
+
+
+def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
+    """Norm of order `ord` over dims (all if None)."""
+    if isinstance(ord, str):
+        raise TypeError("linalg_vector_norm(): argument 'ord' must be Number, not str")
+    return _out(rtorch._vector_norm(x, ord, dim, keepdim, dtype=dtype), out)
+
+
+def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=None):
+    """Matrix norm: 'fro', 'nuc', +-inf, +-1, +-2."""
+    _matrix("matrix_norm", A)
+    if len(dim) != 2:
+        raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {list(dim)}")
+    n = A.dim()
+    a, b = _dim(dim[0], n), _dim(dim[1], n)
+    if a == b:
+        raise RuntimeError(f"linalg.matrix_norm: dims must be different. Got ({dim[0]}, {dim[1]})")
+    if dtype is not None:
+        A = A.to(dtype)
+    if ord == "fro":
+        return _out(vector_norm(A, 2, (a, b), keepdim), out)
+    if ord == "nuc" or (not isinstance(ord, str) and abs(ord) == 2):
+        rest = [d for d in range(n) if d not in (a, b)]
+        s = svdvals(A.permute([*rest, a, b]))
+        r = s.sum(-1) if ord == "nuc" else s.amax(-1) if ord > 0 else s.amin(-1)
+        if keepdim:
+            for d in sorted((a, b)):
+                r = r.unsqueeze(d)
+        return _out(r, out)
+    if isinstance(ord, str) or abs(ord) not in (1, math.inf):
+        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
+    add, pick = (b, a) if abs(ord) == math.inf else (a, b)
+    s = A.abs().sum(add, keepdim=True)
+    r = s.amax(pick, keepdim=True) if ord > 0 else s.amin(pick, keepdim=True)
+    return _out(r if keepdim else r.squeeze((a, b)), out)
+
+
+def norm(A, ord=None, dim=None, keepdim=False, *, out=None, dtype=None):
+    """Vector or matrix norm, by the number of dims."""
+    if dim is not None and not isinstance(dim, int):
+        dim = tuple(dim)
+    if ord is not None:
+        if dim is None and A.dim() not in (1, 2):
+            raise RuntimeError("linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got " + str(A.dim()) + "D.")
+        if isinstance(dim, tuple) and len(dim) > 2:
+            raise RuntimeError("linalg.norm: If dim is specified, it must be of length 1 or 2. Got " + str(list(dim)))
+        two = (dim is None and A.dim() == 2) or (isinstance(dim, tuple) and len(dim) == 2)
+        if two:
+            return matrix_norm(A, ord, dim or (-2, -1), keepdim, dtype=dtype, out=out)
+        if isinstance(ord, str):
+            raise RuntimeError(f"linalg.norm: Order {ord} is only supported for matrices")
+    return vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype, out=out)
+
+
+def cond(A, p=None, *, out=None):
+    """Condition number."""
+    if p is None or (not isinstance(p, str) and abs(p) == 2):
+        s = svdvals(A)
+        return _out(s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1], out)
+    _square("cond", A)
+    return _out(matrix_norm(A, p) * matrix_norm(inv(A), p), out)
+
+
+def _tolerance(A, s, atol, rtol, default):
+    eps = rtorch.finfo(A.dtype).eps * max(A.size(-2), A.size(-1))
+    if atol is None:
+        atol = 0.0
+        rtol = default if rtol is None else rtol
+    elif rtol is None:
+        rtol = 0.0 if (atol > 0 if not isinstance(atol, rtorch.Tensor) else bool((atol > 0).all())) else eps
+    rtol = eps if rtol is None else rtol
+    top = s.amax(-1, keepdim=True) if s.size(-1) else s.sum(-1, keepdim=True)
+    widen = lambda t: t.unsqueeze(-1) if isinstance(t, rtorch.Tensor) else t
+    return rtorch.maximum(rtorch.as_tensor(widen(atol), dtype=s.dtype), top * widen(rtol))
+
+
+def matrix_rank(A, *, atol=None, rtol=None, hermitian=False, tol=None, out=None):
+    """Number of singular values above a tolerance."""
+    _matrix("matrix_rank", A)
+    if tol is not None:
+        atol, rtol = tol, 0.0
+    s = eigvalsh(A).abs() if hermitian else svdvals(A)
+    return _out((s > _tolerance(A, s, atol, rtol, None)).sum(-1), out)
+
+
+def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None, out=None):
+    """Moore-Penrose inverse from the singular values above a tolerance."""
+    _matrix("pinv", A)
+    if rtol is None and rcond is not None:
+        rtol = rcond
+    if A.numel() == 0:
+        return A.new_empty(*A.shape[:-2], A.size(-1), A.size(-2))
+    if hermitian:
+        w, v = eigh(A)
+        keep = w.abs() > _tolerance(A, w.detach().abs(), atol, rtol, None)
+        inverse = rtorch.where(keep, 1 / rtorch.where(keep, w, 1.0), 0.0)
+        return _out((v * inverse.unsqueeze(-2)) @ v.mT, out)
+    u, s, vh = svd(A, full_matrices=False)
+    keep = s > _tolerance(A, s.detach(), atol, rtol, None)
+    inverse = rtorch.where(keep, 1 / rtorch.where(keep, s, 1.0), 0.0)
+    return _out((vh.mT * inverse.unsqueeze(-2)) @ u.mT, out)
+
+
+def lstsq(A, B, rcond=None, *, driver=None):
+    """Least squares: X that minimises |A X - B|."""
+    _matrix("lstsq", A)
+    vector = B.dim() == A.dim() - 1
+    rhs = B.unsqueeze(-1) if vector else B
+    if A.size(-2) != rhs.size(-2):
+        raise RuntimeError("linalg.lstsq: input.size(-2) should match other.size(-2)")
+    m, n = A.shape[-2:]
+    x = pinv(A, rtol=rcond) @ rhs
+    rank = matrix_rank(A.detach()) if driver != "gels" else rtorch.empty(0, dtype=rtorch.int64)
+    residuals = rtorch.empty(0, dtype=A.dtype)
+    if m > n and (driver == "gels" or bool((matrix_rank(A.detach()) == n).all())):
+        residuals = (A @ x - rhs).square().sum(-2)
+    values = svdvals(A.detach()) if driver in ("gelss", "gelsd") else rtorch.empty(0, dtype=A.dtype)
+    return lstsq_type(x.squeeze(-1) if vector else x, residuals, rank if driver not in (None, "gels") else rtorch.empty(0, dtype=rtorch.int64), values)
+
+
+def vander(x, N=None):
+    """Vandermonde matrix: powers 0 .. N-1 of each element."""
+    n = x.size(-1) if N is None else N
+    if n <= 1 and N is not None:
+        raise RuntimeError("N must be greater than 1.")
+    ones = rtorch.ones_like(x).unsqueeze(-1)
+    return rtorch.cat([ones, x.unsqueeze(-1).expand(*x.shape, n - 1).cumprod(-1)], -1)
+
+
+def vecdot(x, y, *, dim=-1, out=None):
+    """Dot products along a dim."""
+    if not (x.is_floating_point() or x.is_complex()) and x.dtype != y.dtype:
+        raise RuntimeError(f"linalg.vecdot: Expected x and y to have the same dtype, but found x of type {x.dtype} and y of type {y.dtype} instead")
+    return _out((x.conj() * y).sum(dim), out)
+
+
+def diagonal(A, *, offset=0, dim1=-2, dim2=-1):
+    """The diagonal of two dims."""
+    return A.diagonal(offset, dim1, dim2)
+
+
+def matmul(input, other, *, out=None):
+    """`rtorch.matmul`."""
+    return rtorch.matmul(input, other) if out is None else rtorch.matmul(input, other, out=out)
+
+
+def tensorinv(A, ind=2, *, out=None):
+    """Inverse of the map that a tensor is over its first `ind` dims."""
+    if ind <= 0:
+        raise RuntimeError("Expected a strictly positive integer for 'ind'")
+    lead, tail = A.shape[:ind], A.shape[ind:]
+    if math.prod(lead) != math.prod(tail):
+        raise RuntimeError(
+            "Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got "
+            f"{math.prod(tail)} != {math.prod(lead)}"
+        )
+    return _out(inv(A.reshape(math.prod(lead), -1)).reshape(*tail, *lead), out)
+
+
+def tensorsolve(A, B, dims=None, *, out=None):
+    """X with tensordot(A, X, X.dim()) = B."""
+    if dims is not None:
+        A = A.movedim(list(dims), list(range(A.dim() - len(dims), A.dim())))
+    shape = A.shape[B.dim() :]
+    if math.prod(shape) != B.numel():
+        raise RuntimeError("Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim])")
+    return _out(solve(A.reshape(B.numel(), -1), B.reshape(-1)).reshape(shape), out)
+
+
+def matrix_exp(A):
+    """Exponential of square matrices: scaling and squaring of a Taylor polynomial (Bader, Blanes, Casas 2019)."""
+    _square("matrix_exp", A)
+    if A.numel() == 0:
+        return A.clone()
+    size = float(A.detach().abs().sum(-2).amax())
+    squarings = max(0, math.ceil(math.log2(size / 0.5))) if size > 0.5 and math.isfinite(size) else 0
+    x = A / 2**squarings
+    eye = rtorch.eye(A.size(-1), dtype=A.dtype, device=A.device)
+    terms = 18 if A.dtype == rtorch.float64 else 10
+    result = eye + x / terms
+    for k in range(terms - 1, 0, -1):
+        result = eye + (x @ result) / k
+    for _ in range(squarings):
+        result = result @ result
+    return result

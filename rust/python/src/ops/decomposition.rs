@@ -1,0 +1,42 @@
+//! Solvers and decompositions as `_C._linalg`; `rtorch.linalg` is their Python front.
+
+use rtorch_core::ops::linalg;
+use rtorch_core::{Result, Tensor};
+use rtorch_ir::prim::LinalgOp;
+
+use crate::output::Out;
+use crate::registry::Registry;
+
+const MODULE: &str = "_linalg";
+
+fn all(name: &'static str, op: LinalgOp, x: &[&Tensor]) -> Result<Out> {
+    Ok(Out::Tensors(linalg::matrix_ops(name, op, x)?.into_vec()))
+}
+
+pub fn register(r: &mut Registry) {
+    r.op("solve", &["solve(Tensor A, Tensor B)"], |a| Ok(linalg::solve(a.t(0), a.t(1))?.into())).within(MODULE);
+    r.op("inv", &["inv(Tensor A)"], |a| {
+        Ok(linalg::matrix_op("LinalgInvExBackward0", LinalgOp::Inverse, &[a.t(0)])?.into())
+    })
+    .within(MODULE);
+    r.op("slogdet", &["slogdet(Tensor A)"], |a| all("LinalgSlogdetBackward0", LinalgOp::SlogDet, &[a.t(0)])).within(MODULE);
+    r.op("cholesky", &["cholesky(Tensor A, bool upper)"], |a| {
+        let op = LinalgOp::Cholesky { upper: a.b(1) };
+        Ok(linalg::matrix_op("LinalgCholeskyExBackward0", op, &[a.t(0)])?.into())
+    })
+    .within(MODULE);
+    r.op("qr", &["qr(Tensor A, bool full)"], |a| all("LinalgQrBackward0", LinalgOp::Qr { full: a.b(1) }, &[a.t(0)])).within(MODULE);
+    r.op("svd", &["svd(Tensor A, bool full)"], |a| {
+        all("LinalgSvdBackward0", LinalgOp::Svd { full: a.b(1) }, &[a.t(0)])
+    })
+    .within(MODULE);
+    r.op("eigh", &["eigh(Tensor A, bool upper)"], |a| {
+        all("LinalgEighBackward0", LinalgOp::Eigh { upper: a.b(1) }, &[a.t(0)])
+    })
+    .within(MODULE);
+    r.op("solve_triangular", &["solve_triangular(Tensor A, Tensor B, bool upper, bool unit)"], |a| {
+        let op = LinalgOp::TriangularSolve { upper: a.b(2), unit: a.b(3) };
+        Ok(linalg::matrix_op("LinalgSolveTriangularBackward0", op, &[a.t(0), a.t(1)])?.into())
+    })
+    .within(MODULE);
+}
