@@ -23,7 +23,7 @@ for _name, _f in _ops.METHODS.items():
         setattr(Tensor, _name, _f)
 del _name, _f
 
-_LAZY = {"signal", "nn", "optim", "utils", "linalg", "testing", "fft", "special", "random", "wgpu", "accelerator", "overrides", "func", "signal", "serialization", "hub"}
+_LAZY = {"nn", "optim", "utils", "linalg", "testing", "fft", "special", "random", "wgpu", "accelerator", "overrides", "func", "signal", "serialization", "hub"}
 
 
 def __getattr__(name):
