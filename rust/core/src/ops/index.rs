@@ -98,7 +98,7 @@ fn expand_index(t: &Tensor, v: &Tensor, dim: usize) -> Result<Vec<Tensor>> {
     let (s, full) = (t.shape(), v.shape());
     for (i, &n) in s.iter().enumerate() {
         ensure!(
-            full[dim + i] == n,
+            full.get(dim + i) == Some(&n),
             index,
             "The shape of the mask {:?} at index {i} does not match the shape of the indexed tensor {:?} at index {}",
             s.as_slice(),
@@ -181,8 +181,28 @@ fn zero_dim_masks(items: &[Item]) -> Result<Vec<Item>> {
         .collect()
 }
 
+/// Indices as users give them, masks as positions: one int64 index (or None) per dim.
+fn positions(v: &Tensor, at: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+    let mut out = Vec::new();
+    for t in at {
+        match t {
+            None => out.push(None),
+            Some(t) => out.extend(expand_index(t, v, out.len())?.into_iter().map(Some)),
+        }
+    }
+    ensure!(
+        out.len() <= v.ndim(),
+        index,
+        "too many indices for tensor of dimension {} (got {})",
+        v.ndim(),
+        out.len()
+    );
+    Ok(out)
+}
+
 /// Advanced indexing by an index (or None) per dim.
 pub fn index(v: &Tensor, at: &[Option<Tensor>]) -> Result<Tensor> {
+    let at = &positions(v, at)?;
     let a = advanced(v, at)?;
     let n = a.indices.len();
     let mut args: SmallVec<[&Tensor; 4]> = SmallVec::from_slice(&[&a.x]);
@@ -231,6 +251,7 @@ pub fn put(v: &Tensor, at: &[Option<Tensor>], value: &Tensor, accumulate: bool) 
         value.dtype().cpp_name()
     );
     let value = to_dtype(&to_device(value, v.device())?, v.dtype())?;
+    let at = &positions(v, at)?;
     let a = advanced(v, at)?;
     let k = a.indices[0].ndim();
     let tail = a.x.ndim() - a.indices.len();
@@ -291,7 +312,7 @@ pub fn gather(x: &Tensor, dim: i64, index: &Tensor) -> Result<Tensor> {
             );
         }
     }
-    if index.numel() == 0 {
+    if index.numel() == 0 && x.ndim() != index.ndim() {
         return Tensor::empty(&index.shape(), x.dtype(), x.device());
     }
     let r = prim1("GatherBackward0", Prim::Gather { axis }, &[&at_least_1d(x)?, &at_least_1d(&index)?])?;
