@@ -1,6 +1,6 @@
 """`rtorch.nn.functional`: layers as functions, one file per family.
 
-What is on a hot path is the core's own function (`rtorch._C._nn`); the rest are compositions of tensor operators.
+What is on a hot path is the core's own function (`rtorch._nn._nn`); the rest are compositions of tensor operators.
 """
 
 from rtorch._C import _nn as _nn

@@ -1,11 +1,10 @@
-"""Activations. Those on hot paths are the core's own; the rest are compositions, which the core fuses to one kernel.
+"""Activations: the core's own under PyTorch's names and arguments, and a few compositions.
 
 Every `inplace=True` writes the result back into its input.
 """
 
-from rtorch._C import _nn
-
 import rtorch
+from rtorch._C import _nn
 
 __all__ = [
     "celu",
@@ -47,10 +46,19 @@ __all__ = [
 ]
 
 relu_ = _nn.relu_
+selu_ = _nn.selu_
+celu_ = _nn.celu_
+threshold_ = _nn.threshold_
 elu_ = _nn.elu_
 leaky_relu_ = _nn.leaky_relu_
+hardtanh_ = _nn.hardtanh_
 gelu = _nn.gelu
+glu = _nn.glu
+hardshrink = _nn.hardshrink
+logsigmoid = _nn.logsigmoid
+prelu = _nn.prelu
 softplus = _nn.softplus
+softshrink = _nn.softshrink
 
 
 def relu(input, inplace=False):
@@ -73,10 +81,6 @@ def leaky_relu(input, negative_slope=0.01, inplace=False):
     return _nn.leaky_relu_(input, negative_slope) if inplace else _nn.leaky_relu(input, negative_slope)
 
 
-def _finish(input, result, inplace):
-    return input.copy_(result) if inplace else result
-
-
 def tanh(input):
     """The hyperbolic tangent."""
     return input.tanh()
@@ -96,62 +100,32 @@ def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     """x limited to [min_val, max_val]."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
-    if input.dtype == rtorch.bool:
-        raise RuntimeError("Bool inputs not supported for hardtanh")
-    return input.clamp_(min_val, max_val) if inplace else input.clamp(min_val, max_val)
-
-
-def hardtanh_(input, min_val=-1.0, max_val=1.0):
-    """In-place `hardtanh`."""
-    return hardtanh(input, min_val, max_val, True)
+    return _nn.hardtanh_(input, min_val, max_val) if inplace else _nn.hardtanh(input, min_val, max_val)
 
 
 def hardsigmoid(input, inplace=False):
     """relu6(x + 3) / 6 (Howard et al. 2019)."""
-    return _finish(input, (input + 3.0).clamp(0.0, 6.0) / 6.0, inplace)
+    return _nn.hardsigmoid_(input) if inplace else _nn.hardsigmoid(input)
 
 
 def hardswish(input, inplace=False):
     """x * relu6(x + 3) / 6 (Howard et al. 2019)."""
-    return _finish(input, input * (input + 3.0).clamp(0.0, 6.0) / 6.0, inplace)
+    return _nn.hardswish_(input) if inplace else _nn.hardswish(input)
 
 
 def mish(input, inplace=False):
     """x * tanh(softplus(x)) (Misra 2019)."""
-    return _finish(input, input * softplus(input).tanh(), inplace)
-
-
-def _exponential_unit(input, alpha, scale, input_scale, inplace):
-    # The clamp keeps exp of a large x, which the branch not taken would turn into NaN, out of the gradient.
-    negative = (input.clamp(max=0.0) * input_scale).expm1() * (alpha * scale)
-    return _finish(input, rtorch.where(input > 0, input * scale, negative), inplace)
+    return _nn.mish_(input) if inplace else _nn.mish(input)
 
 
 def selu(input, inplace=False):
     """scale * elu(x, alpha) with the self-normalising constants of Klambauer et al. 2017."""
-    return _exponential_unit(input, 1.6732632423543772, 1.0507009873554805, 1.0, inplace)
-
-
-def selu_(input):
-    """In-place `selu`."""
-    return selu(input, True)
+    return _nn.selu_(input) if inplace else _nn.selu(input)
 
 
 def celu(input, alpha=1.0, inplace=False):
     """max(0, x) + min(0, alpha * (exp(x / alpha) - 1)) (Barron 2017)."""
-    if alpha == 0:
-        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    return _exponential_unit(input, alpha, 1.0, 1.0 / alpha, inplace)
-
-
-def celu_(input, alpha=1.0):
-    """In-place `celu`."""
-    return celu(input, alpha, True)
-
-
-def logsigmoid(input):
-    """log(sigmoid(x)), without overflow."""
-    return -softplus(-input)
+    return _nn.celu_(input, alpha) if inplace else _nn.celu(input, alpha)
 
 
 def softsign(input):
@@ -164,58 +138,9 @@ def tanhshrink(input):
     return input - input.tanh()
 
 
-def hardshrink(input, lambd=0.5):
-    """x outside [-lambd, lambd], else 0."""
-    return rtorch.where((input >= -lambd) & (input <= lambd), rtorch.zeros_like(input), input)
-
-
-def softshrink(input, lambd=0.5):
-    """x moved towards 0 by lambd, 0 inside [-lambd, lambd]."""
-    if lambd < 0:
-        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
-    shrunk = rtorch.where(input > 0, input - lambd, input + lambd)
-    # Written so that NaN fails the test and passes through.
-    return rtorch.where(input.abs() <= lambd, rtorch.zeros_like(input), shrunk)
-
-
 def threshold(input, threshold, value, inplace=False):
     """x where greater than `threshold`, else `value`."""
-    return _finish(input, rtorch.where(input <= threshold, rtorch.full_like(input, value), input), inplace)
-
-
-def threshold_(input, threshold_value, value):
-    """In-place `threshold`."""
-    return threshold(input, threshold_value, value, True)
-
-
-def glu(input, dim=-1):
-    """a * sigmoid(b), where a and b are the halves of the input along `dim` (Dauphin et al. 2016)."""
-    if input.dim() == 0:
-        raise RuntimeError("glu does not support scalars because halving size must be even")
-    if input.size(dim) % 2:
-        axis = dim % input.dim()
-        raise RuntimeError(f"Halving dimension must be even, but dimension {axis} is size {input.size(dim)}")
-    a, b = input.chunk(2, dim)
-    return a * b.sigmoid()
-
-
-def prelu(input, weight):
-    """x where positive, else weight * x; one weight, or one per channel (dimension 1) (He et al. 2015)."""
-    if weight.dim() > 1:
-        raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.dim()}")
-    if weight.numel() != 1:
-        if input.dim() == 0:
-            raise RuntimeError("Not allow zero-dim input tensor.")
-        channels = input.size(1) if input.dim() > 1 else 1
-        if channels != weight.numel():
-            raise RuntimeError(
-                "Mismatch of parameter numbers and input channel size. "
-                f"Found parameter numbers = {weight.numel()} and channel size = {channels}."
-            )
-        weight = weight.reshape(-1, *(1,) * (input.dim() - 2))
-    elif weight.dim():
-        weight = weight.reshape(())
-    return rtorch.where(input > 0, input, weight * input)
+    return _nn.threshold_(input, threshold, value) if inplace else _nn.threshold(input, threshold, value)
 
 
 def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
@@ -228,7 +153,8 @@ def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
     # One 53-bit draw per non-positive element, in order: PyTorch's stream.
     drawn = rtorch.empty(int(mask.sum()), dtype=rtorch.float64).uniform_(lower, upper)
     slope = rtorch.ones_like(input).masked_scatter(mask, drawn.to(input.device, input.dtype))
-    return _finish(input, input * slope.detach(), inplace)
+    result = input * slope.detach()
+    return input.copy_(result) if inplace else result
 
 
 def rrelu_(input, lower=1.0 / 8, upper=1.0 / 3, training=False):

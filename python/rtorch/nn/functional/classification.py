@@ -2,9 +2,8 @@
 
 import math
 
-from rtorch._C import _nn
-
 import rtorch
+from rtorch._C import _nn
 
 from ._reduction import reduced, reduction_name
 from .activation import logsigmoid

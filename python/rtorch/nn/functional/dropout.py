@@ -3,9 +3,8 @@
 import math
 import warnings
 
-from rtorch._C import _nn
-
 import rtorch
+from rtorch._C import _nn
 
 # alpha' of self-normalising networks: -scale * alpha of SELU (Klambauer et al. 2017).
 _ALPHA = 1.7580993408473766

@@ -7,8 +7,8 @@ from rtorch._C import _nn
 from .padding import pad
 from .pooling import avg_pool2d
 
-rms_norm = _nn.rms_norm
 layer_norm = _nn.layer_norm
+rms_norm = _nn.rms_norm
 
 
 def _verify_batch_size(size):

@@ -2,9 +2,8 @@
 
 import math
 
-from rtorch._C import _nn
-
 import rtorch
+from rtorch._C import _nn
 
 __all__ = [
     "adaptive_avg_pool1d",

@@ -4,9 +4,8 @@ Layers, directions, dropout and packed sequences are put together in ../modules/
 for a whole layer (`_nn.rnn_layer`), unpacked sequences use it.
 """
 
-from rtorch._C import _nn
-
 import rtorch
+from rtorch._C import _nn
 
 from .linear import linear
 

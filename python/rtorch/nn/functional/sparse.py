@@ -1,8 +1,7 @@
 """Lookups by index: embedding, bags of embeddings, one-hot."""
 
-from rtorch._C import _nn
-
 import rtorch
+from rtorch._C import _nn
 
 one_hot = _nn.one_hot
 
@@ -16,21 +15,11 @@ def _row(padding_idx, rows):
     return padding_idx % rows
 
 
-def _renormalise(weight, indices, max_norm, norm_type):
-    """Scales the looked-up rows that are longer than `max_norm`, in place and outside the graph."""
-    with rtorch.no_grad():
-        rows = indices.reshape(-1).unique()
-        found = weight[rows]
-        norms = rtorch.linalg.vector_norm(found, norm_type, -1, keepdim=True)
-        scale = rtorch.where(norms > max_norm, max_norm / (norms + 1e-7), rtorch.ones_like(norms))
-        weight[rows] = found * scale
-
-
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """Rows of `weight` (V, D) by index: (*) -> (*, D). The row `padding_idx` gets no gradient."""
     row = -1 if padding_idx is None else _row(padding_idx, weight.size(0))
     if max_norm is not None:
-        _renormalise(weight, input, max_norm, norm_type)
+        _nn.embedding_renorm_(weight.detach(), input, max_norm, norm_type)
     return _nn.embedding(weight, input, row, scale_grad_by_freq, sparse)
 
 
@@ -97,7 +86,7 @@ def embedding_bag(
         )
     row = _row(padding_idx, weight.size(0))
     if max_norm is not None:
-        _renormalise(weight, flat, max_norm, norm_type)
+        _nn.embedding_renorm_(weight.detach(), flat, max_norm, norm_type)
     rows = _nn.embedding(weight, flat, row, scale_grad_by_freq, sparse)
     bags = offsets.numel()
     # The bag of every index: how many offsets are at or before it, less one.
