@@ -32,6 +32,9 @@ class Parameter(_Tensor, metaclass=_ParameterMeta):
     True
     """
 
+    # What is computed from a parameter is a plain tensor.
+    __torch_function__ = _C._disabled_torch_function_impl
+
     def __new__(cls, data=None, requires_grad=True):
         if data is None:
             data = rtorch.empty(0)
@@ -55,6 +58,8 @@ class Parameter(_Tensor, metaclass=_ParameterMeta):
 
     def __repr__(self):
         return "Parameter containing:\n" + super().__repr__()
+
+    __str__ = __repr__
 
     def __reduce_ex__(self, protocol):
         state = dict(self.__dict__) or None
@@ -125,6 +130,8 @@ class _UninitializedTensor:
     def __repr__(self):
         return f"<{type(self).__name__}>"
 
+    __str__ = __repr__
+
     def __reduce_ex__(self, protocol):
         return (type(self), (self.requires_grad,))
 
@@ -146,6 +153,7 @@ class UninitializedParameter(_UninitializedTensor, Parameter):
 class UninitializedBuffer(_UninitializedTensor, _Tensor):
     """A buffer whose shape the first call of a lazy module decides (`nn.LazyBatchNorm1d`)."""
 
+    __torch_function__ = _C._disabled_torch_function_impl
     cls_to_become = _Tensor
 
     def __new__(cls, requires_grad=False, device=None, dtype=None, persistent=True):

@@ -73,10 +73,10 @@ class Adafactor(_PerParameter):
         state["step"] += 1
         step = state["step"].item()
         size = p.numel() ** 0.5
-        rate = max(eps2, p.norm(2).item() / size) * min(lr, 1 / step**0.5)
+        rate = max(eps2, rtorch.linalg.vector_norm(p).item() / size) * min(lr, 1 / step**0.5)
         if group["weight_decay"]:
             p.mul_(1 - lr * group["weight_decay"])
         moment = self._second_moment(grad, state, step ** group["beta2_decay"], eps1)
         update = moment.clamp_(min=eps1 * eps1).rsqrt_().mul_(grad)
-        clip = max(1.0, update.norm(2).item() / (size * group["d"]))
+        clip = max(1.0, rtorch.linalg.vector_norm(update).item() / (size * group["d"]))
         p.add_(update, alpha=-rate / clip)

@@ -21,7 +21,7 @@ def _orthogonalised(matrix, coefficients, steps, eps):
     x = matrix.bfloat16()
     tall = matrix.size(0) > matrix.size(1)
     x = x.t() if tall else x
-    x = x / x.norm().clamp(min=eps)
+    x = x / rtorch.linalg.vector_norm(x).clamp(min=eps)
     for _ in range(steps):
         gram = x @ x.t()
         x = rtorch.addmm(x, rtorch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
