@@ -345,7 +345,7 @@ impl Scalar {
 
 /// Truncation as x86's cvttsd2si: out of range and NaN give i64::MIN.
 pub fn float_to_i64(f: f64) -> i64 {
-    if f >= -9.223372036854775808e18 && f < 9.223372036854775808e18 { f as i64 } else { i64::MIN }
+    if (-9.223372036854775808e18..9.223372036854775808e18).contains(&f) { f as i64 } else { i64::MIN }
 }
 
 impl From<bool> for Scalar {

@@ -379,21 +379,10 @@ impl Prim {
                 s[n - 1] = x[1].shape[n - 1];
                 smallvec![with(s, x[0].dtype)]
             }
-            Prim::Conv { params, .. } => {
-                let mut s: Shape = smallvec![x[0].shape[0], x[1].shape[0]];
-                for i in 0..params.stride.len() {
-                    let (size, k) = (x[0].shape[2 + i], x[1].shape[2 + i]);
-                    s.push(window_count(size, k, params.stride[i], params.padding[i], params.dilation[i]));
-                }
-                smallvec![with(s, x[0].dtype)]
-            }
+            Prim::Conv { params, .. } => smallvec![with(conv_shape(params, &x[0].shape, &x[1].shape), x[0].dtype)],
             Prim::ConvGradInput { input, .. } => smallvec![with(input.clone(), x[0].dtype)],
             Prim::ConvGradWeight { weight, .. } => smallvec![with(weight.clone(), x[0].dtype)],
-            Prim::MaxPool { params } => {
-                let s = pooled(&x[0].shape, &params.out);
-                smallvec![with(s.clone(), x[0].dtype), with(s, DType::I64)]
-            }
-            Prim::AdaptiveMaxPool { out } => {
+            Prim::MaxPool { params: PoolParams { out, .. } } | Prim::AdaptiveMaxPool { out } => {
                 let s = pooled(&x[0].shape, out);
                 smallvec![with(s.clone(), x[0].dtype), with(s, DType::I64)]
             }
@@ -434,20 +423,14 @@ impl Prim {
             Prim::LayerNorm { dims, .. } => {
                 let n = x[0].shape.len() - dims;
                 let s: Shape = x[0].shape.iter().enumerate().map(|(i, &s)| if i < n { s } else { 1 }).collect();
-                smallvec![first(0), with(s.clone(), acc(x[0].dtype)), with(s, acc(x[0].dtype))]
+                norm_results(&x[0], s, acc(x[0].dtype))
             }
             Prim::LayerNormGrad { dims, .. } => {
                 let s = Shape::from_slice(&x[1].shape[x[1].shape.len() - dims..]);
-                smallvec![first(1), with(s.clone(), x[1].dtype), with(s, x[1].dtype)]
+                norm_results(&x[1], s, x[1].dtype)
             }
-            Prim::BatchNorm { .. } => {
-                let s: Shape = smallvec![x[0].shape[1]];
-                smallvec![first(0), with(s.clone(), acc(x[0].dtype)), with(s, acc(x[0].dtype))]
-            }
-            Prim::BatchNormGrad { .. } => {
-                let s: Shape = smallvec![x[1].shape[1]];
-                smallvec![first(1), with(s.clone(), acc(x[1].dtype)), with(s, acc(x[1].dtype))]
-            }
+            Prim::BatchNorm { .. } => norm_results(&x[0], smallvec![x[0].shape[1]], acc(x[0].dtype)),
+            Prim::BatchNormGrad { .. } => norm_results(&x[1], smallvec![x[1].shape[1]], acc(x[1].dtype)),
             Prim::Attention(_) => {
                 let (q, v) = (&x[0].shape, &x[2].shape);
                 let n = q.len();
@@ -459,6 +442,19 @@ impl Prim {
             Prim::Linalg(op) => linalg_shapes(*op, x),
         }
     }
+}
+
+fn conv_shape(p: &ConvParams, x: &[usize], w: &[usize]) -> Shape {
+    let mut s: Shape = smallvec![x[0], w[0]];
+    for i in 0..p.stride.len() {
+        s.push(window_count(x[2 + i], w[2 + i], p.stride[i], p.padding[i], p.dilation[i]));
+    }
+    s
+}
+
+/// The normalized tensor (or its gradient) and two of the statistics' shape.
+fn norm_results(x: &Meta, stats: Shape, dtype: DType) -> SmallVec<[Meta; 3]> {
+    smallvec![x.clone(), Meta { shape: stats.clone(), dtype }, Meta { shape: stats, dtype }]
 }
 
 fn pooled(shape: &[usize], out: &[usize]) -> Shape {

@@ -118,7 +118,7 @@ pub fn infer_size(shape: &[i64], numel: usize) -> Result<Shape> {
                 text()
             )));
         }
-        if numel % known == 0 {
+        if numel.is_multiple_of(known) {
             out[i] = numel / known;
             return Ok(out);
         }

@@ -133,7 +133,11 @@ pub fn write_out(
         Out::OptTensors(ts) => ts.into_iter().flatten().collect(),
         other @ (Out::Scalar(_) | Out::Bool(_) | Out::Int(_) | Out::None | Out::Object(_)) => return finish(py, other),
     };
-    let results = if fills { results.into_iter().zip(&targets).map(|(r, t)| cast_fill(&r, t)).collect::<PyResult<_>>()? } else { results };
+    let results = if fills {
+        results.into_iter().zip(&targets).map(|(r, t)| cast_fill(&r, t)).collect::<PyResult<_>>()?
+    } else {
+        results
+    };
     store(py, name, results, targets)?;
     match kind {
         Some(kind) => Ok(return_type(py, kind)?.bind(py).call1((out.extract::<Vec<Py<PyAny>>>()?,))?.unbind()),

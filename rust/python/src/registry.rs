@@ -61,8 +61,17 @@ static BY_NAME: OnceLock<HashMap<&'static str, usize>> = OnceLock::new();
 impl Registry {
     fn push(&mut self, name: &'static str, sigs: &[&'static str], run: Run) -> &mut Op {
         let sigs = sigs.iter().map(|s| Signature::parse(s)).collect();
-        let op =
-            Op { name, sigs, run, out: false, fills: false, function: true, method: true, module: "", objects: Mutex::default() };
+        let op = Op {
+            name,
+            sigs,
+            run,
+            out: false,
+            fills: false,
+            function: true,
+            method: true,
+            module: "",
+            objects: Mutex::default(),
+        };
         self.ops.push(op);
         let last = self.ops.len() - 1;
         &mut self.ops[last]

@@ -190,13 +190,7 @@ fn positions(v: &Tensor, at: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
             Some(t) => out.extend(expand_index(t, v, out.len())?.into_iter().map(Some)),
         }
     }
-    ensure!(
-        out.len() <= v.ndim(),
-        index,
-        "too many indices for tensor of dimension {} (got {})",
-        v.ndim(),
-        out.len()
-    );
+    ensure!(out.len() <= v.ndim(), index, "too many indices for tensor of dimension {} (got {})", v.ndim(), out.len());
     Ok(out)
 }
 

@@ -1,6 +1,7 @@
 //! Operators as PyTorch names them: argument checks, dtype rules and the call of the choke point. Families:
 //! `pointwise` (rows of the table and programs of several), `convert`, `factory`, `shape`, `reduce`, `index`, `nn` ...
 
+pub mod complex;
 pub mod composite;
 pub mod convert;
 pub mod factory;

@@ -10,6 +10,7 @@ use rtorch_ir::table::ROWS;
 use rtorch_ir::{Category, Class, DType, Error, Program, Result, Scalar, ScalarOp, ensure, promote};
 use smallvec::SmallVec;
 
+use super::complex;
 use crate::dispatch;
 use crate::inplace;
 use crate::kernel::{self, Kernel};
@@ -130,7 +131,8 @@ pub fn run(spec: &Spec, args: &[Arg], dest: Option<&Tensor>) -> Result<Tensor> {
 }
 
 fn dtypes(spec: &Spec, common: DType) -> Result<(DType, DType)> {
-    if common.is_complex() {
+    // a condition of complex numbers is their cast to bool; other expressions have no complex form
+    if common.is_complex() && !spec.name.starts_with("logical_") {
         return Err(not_implemented(spec.name, common));
     }
     let float = || if common.is_float() { common } else { default_dtype() };
@@ -334,6 +336,12 @@ pub fn binary_into(op: ScalarOp, a: Arg, b: Arg, dest: Option<&Tensor>) -> Resul
         }
     }
     let common = result_type(&[a, b]);
+    if common.is_complex() && class != Class::Logic {
+        return match complex::binary_op(op, a, b)? {
+            Some(y) => into(y, dest),
+            None => Err(not_implemented(op.name(), common)),
+        };
+    }
     check_binary(op, common, b)?;
     let body = |x: &[Ex]| match class {
         Class::Int if common == DType::Bool => {
@@ -360,6 +368,14 @@ pub fn binary_into(op: ScalarOp, a: Arg, b: Arg, dest: Option<&Tensor>) -> Resul
     };
     let spec = Spec { name: op.name(), grad, rule: rule(class), body: &body, conditions: 0 };
     run(&spec, &[a, b], dest)
+}
+
+/// A result that was computed apart, written where it belongs.
+fn into(y: Tensor, dest: Option<&Tensor>) -> Result<Tensor> {
+    let Some(d) = dest else { return Ok(y) };
+    cast_target(y.dtype(), d.dtype())?;
+    inplace::copy_(d, &y)?;
+    Ok(d.clone())
 }
 
 fn divides(op: ScalarOp, dtype: DType) -> bool {
@@ -421,6 +437,9 @@ pub fn where_(c: &Tensor, a: Arg, b: Arg) -> Result<Tensor> {
         "where expected condition to be a boolean tensor, but got a tensor with dtype {}",
         c.dtype().cpp_name()
     );
+    if result_type(&[a, b]).is_complex() {
+        return complex::where_(c, a, b);
+    }
     let body = |x: &[Ex]| ex::where_(x[0], x[1], x[2]);
     let spec = Spec { name: "where", grad: "WhereBackward0", rule: Rule::Same, body: &body, conditions: 1 };
     run(&spec, &[Arg::T(c), a, b], None)

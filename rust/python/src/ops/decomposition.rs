@@ -19,13 +19,15 @@ pub fn register(r: &mut Registry) {
         Ok(linalg::matrix_op("LinalgInvExBackward0", LinalgOp::Inverse, &[a.t(0)])?.into())
     })
     .within(MODULE);
-    r.op("slogdet", &["slogdet(Tensor A)"], |a| all("LinalgSlogdetBackward0", LinalgOp::SlogDet, &[a.t(0)])).within(MODULE);
+    r.op("slogdet", &["slogdet(Tensor A)"], |a| all("LinalgSlogdetBackward0", LinalgOp::SlogDet, &[a.t(0)]))
+        .within(MODULE);
     r.op("cholesky", &["cholesky(Tensor A, bool upper)"], |a| {
         let op = LinalgOp::Cholesky { upper: a.b(1) };
         Ok(linalg::matrix_op("LinalgCholeskyExBackward0", op, &[a.t(0)])?.into())
     })
     .within(MODULE);
-    r.op("qr", &["qr(Tensor A, bool full)"], |a| all("LinalgQrBackward0", LinalgOp::Qr { full: a.b(1) }, &[a.t(0)])).within(MODULE);
+    r.op("qr", &["qr(Tensor A, bool full)"], |a| all("LinalgQrBackward0", LinalgOp::Qr { full: a.b(1) }, &[a.t(0)]))
+        .within(MODULE);
     r.op("svd", &["svd(Tensor A, bool full)"], |a| {
         all("LinalgSvdBackward0", LinalgOp::Svd { full: a.b(1) }, &[a.t(0)])
     })
