@@ -152,8 +152,9 @@ def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
     mask = input <= 0
     # One 53-bit draw per non-positive element, in order: PyTorch's stream.
     drawn = rtorch.empty(int(mask.sum()), dtype=rtorch.float64).uniform_(lower, upper)
-    slope = rtorch.ones_like(input).masked_scatter(mask, drawn.to(input.device, input.dtype))
-    result = input * slope.detach()
+    slope = rtorch.ones_like(input)
+    slope[mask] = drawn.to(input.device, input.dtype)
+    result = input * slope
     return input.copy_(result) if inplace else result
 
 

@@ -25,7 +25,7 @@ def pdist(input, p=2.0):
     if p < 0:
         raise RuntimeError("pdist only supports non-negative p values")
     n = input.size(0)
-    i, j = rtorch.triu_indices(n, n, 1, device=input.device)
+    i, j = rtorch.ones(n, n, device=input.device).triu(1).nonzero().unbind(1)
     difference = input[i] - input[j]
     if p == 0:  # a count, whose gradient is zero and not missing
         return (difference != 0).to(input.dtype).sum(-1) + (difference * 0).sum(-1)

@@ -98,12 +98,21 @@ def embedding_bag(
         weights = None if weights is None else weights[kept]
     if weights is not None:
         rows = rows * weights.unsqueeze(-1)
-    out = rtorch.zeros((bags, weight.size(1)), dtype=weight.dtype, device=weight.device)
+    counts = rtorch.zeros(bags, dtype=rtorch.int64, device=weight.device)
+    counts = counts.index_add(0, bag, rtorch.ones_like(bag))
     if mode == "max":
-        return out.scatter_reduce(0, bag.unsqueeze(-1).expand_as(rows), rows, "amax", include_self=False)
-    out = out.index_add(0, bag, rows)
-    if mode == "mean":
-        counts = rtorch.zeros(bags, dtype=weight.dtype, device=weight.device)
-        counts = counts.index_add(0, bag, rtorch.ones(bag.shape, dtype=weight.dtype, device=weight.device))
-        out = out / counts.clamp(min=1).unsqueeze(-1)
-    return out
+        return _bag_maximum(rows, counts)
+    out = rtorch.zeros((bags, weight.size(1)), dtype=weight.dtype, device=weight.device).index_add(0, bag, rows)
+    return out / counts.clamp(min=1).unsqueeze(-1).to(out.dtype) if mode == "mean" else out
+
+
+def _bag_maximum(rows, counts):
+    """The maximum over each run of `counts` rows, 0 for an empty one; the gradient goes to one row."""
+    longest = int(counts.max()) if counts.numel() else 0
+    if longest == 0:
+        return rows.new_zeros((counts.numel(), rows.size(1)))
+    place = rtorch.arange(longest, device=rows.device)
+    at = (counts.cumsum(0) - counts).unsqueeze(1) + place
+    inside = (place < counts.unsqueeze(1)).unsqueeze(-1)
+    padded = rows[at.clamp(max=rows.size(0) - 1)].masked_fill(~inside, float("-inf"))
+    return padded.max(1)[0].masked_fill(counts.unsqueeze(1) == 0, 0.0)

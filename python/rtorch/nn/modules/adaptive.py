@@ -104,7 +104,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             rows = ((target >= low) & (target < high)).nonzero().squeeze(-1)
             if not rows.numel():
                 continue
-            column = column.index_fill(0, rows, self.shortlist_size + i)
+            column[rows] = self.shortlist_size + i
             scores = F.log_softmax(self.tail[i](input.index_select(0, rows)), dim=1)
             own = scores.gather(1, (target.index_select(0, rows) - low).unsqueeze(1)).squeeze(1)
             base = rtorch.zeros(target.shape, dtype=own.dtype, device=own.device) if output is None else output

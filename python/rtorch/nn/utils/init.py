@@ -18,5 +18,22 @@ def skip_init(module_cls, *args, **kwargs):
 
     if "device" not in inspect.signature(module_cls).parameters:
         raise RuntimeError("Module must support a 'device' arg to skip initialization")
-    device = kwargs.pop("device", "cpu")
-    return module_cls(*args, **{**kwargs, "device": "meta"}).to_empty(device=device)
+    with _no_random_fills():
+        return module_cls(*args, **kwargs)
+
+
+class _no_random_fills:
+    """Inside, the random initialisers leave their tensors as they are, and the random stream where it was."""
+
+    def __enter__(self):
+        from rtorch.nn import init
+
+        self.kept = {name: getattr(init, name) for name in ("uniform_", "normal_")}
+        for name in self.kept:
+            setattr(init, name, lambda tensor, *args, **kwargs: tensor)
+
+    def __exit__(self, *exc):
+        from rtorch.nn import init
+
+        for name, function in self.kept.items():
+            setattr(init, name, function)

@@ -69,7 +69,9 @@ class _Orthogonal(Module):
             return packed.mT if wide else packed
         # The base is the wanted matrix itself (completed to a square one), and the free part the identity's.
         base, r = rtorch.linalg.qr(_completed(tall) if n != k else tall)
-        base = base * r.diagonal(dim1=-2, dim2=-1).sgn().unsqueeze(-2)
+        diagonal = r.diagonal(dim1=-2, dim2=-1)
+        phase = diagonal.sgn() if diagonal.is_complex() else diagonal.sign()
+        base = base * phase.unsqueeze(-2)
         self.base = base
         free = rtorch.zeros_like(tall)
         if self.orthogonal_map == "householder":
