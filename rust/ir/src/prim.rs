@@ -412,10 +412,7 @@ impl Prim {
             Prim::ScatterView { base, .. } => smallvec![with(base.clone(), x[0].dtype)],
             Prim::Sort { .. } => smallvec![first(0), with(x[0].shape.clone(), DType::I64)],
             Prim::TopK { k, axis, .. } => {
-                let mut s = x[0].shape.clone();
-                if !s.is_empty() {
-                    s[*axis] = *k;
-                }
+                let s: Shape = x[0].shape.iter().enumerate().map(|(i, &s)| if i == *axis { *k } else { s }).collect();
                 smallvec![with(s.clone(), x[0].dtype), with(s, DType::I64)]
             }
             Prim::Nonzero => smallvec![with(smallvec![0, x[0].shape.len()], DType::I64)],
@@ -431,13 +428,7 @@ impl Prim {
             }
             Prim::BatchNorm { .. } => norm_results(&x[0], smallvec![x[0].shape[1]], acc(x[0].dtype)),
             Prim::BatchNormGrad { .. } => norm_results(&x[1], smallvec![x[1].shape[1]], acc(x[1].dtype)),
-            Prim::Attention(_) => {
-                let (q, v) = (&x[0].shape, &x[2].shape);
-                let n = q.len();
-                let mut s = q.clone();
-                s[n - 1] = v[n - 1];
-                smallvec![with(s, x[0].dtype), with(Shape::from_slice(&q[..n - 1]), acc(x[0].dtype))]
-            }
+            Prim::Attention(_) => attention_results(x),
             Prim::AttentionGrad(_) => smallvec![first(1), first(2), first(3)],
             Prim::Linalg(op) => linalg_shapes(*op, x),
         }
@@ -450,6 +441,18 @@ fn conv_shape(p: &ConvParams, x: &[usize], w: &[usize]) -> Shape {
         s.push(window_count(x[2 + i], w[2 + i], p.stride[i], p.padding[i], p.dilation[i]));
     }
     s
+}
+
+/// The attended values, and a logsumexp per query.
+fn attention_results(x: &[Meta]) -> SmallVec<[Meta; 3]> {
+    let n = x[0].shape.len();
+    let mut s = x[0].shape.clone();
+    s[n - 1] = x[2].shape[n - 1];
+    let sums = if matches!(x[0].dtype, DType::F16 | DType::BF16) { DType::F32 } else { x[0].dtype };
+    smallvec![
+        Meta { shape: s, dtype: x[0].dtype },
+        Meta { shape: Shape::from_slice(&x[0].shape[..n - 1]), dtype: sums }
+    ]
 }
 
 /// The normalized tensor (or its gradient) and two of the statistics' shape.
