@@ -3,6 +3,7 @@
 
 pub mod alloc;
 mod assemble;
+mod attention;
 mod conv;
 mod element;
 mod gather;

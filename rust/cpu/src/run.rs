@@ -1,7 +1,7 @@
 //! `run`: the one exhaustive match from a primitive to its kernel. Kernels live in the files named as `Prim::name`.
 //! Not here: pointwise programs (`interp`), shapes and dtypes of results (`rtorch_ir::prim`).
 
-use rtorch_ir::{Error, Prim, Result};
+use rtorch_ir::{Prim, Result};
 
 use crate::{Arg, Epilogue, Source};
 
@@ -24,6 +24,8 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         Prim::AdaptiveAvgPool { out } => crate::pool::adaptive_avg_pool(out, inputs, outs),
         Prim::AdaptiveAvgPoolGrad { input } => crate::pool::adaptive_avg_pool_grad(input, inputs, outs),
         Prim::AdaptiveMaxPool { out } => crate::pool::adaptive_max_pool(out, inputs, outs),
+        Prim::Attention(params) => crate::attention::attention(params, inputs, outs),
+        Prim::AttentionGrad(params) => crate::attention::attention_grad(params, inputs, outs),
         Prim::Gather { axis } => crate::gather::gather(*axis, inputs, outs),
         Prim::Scatter { axis, op } => crate::scatter::scatter(*axis, *op, inputs, outs),
         Prim::IndexSelect { axis } => crate::gather::index_select(*axis, inputs, outs),
@@ -46,9 +48,5 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         Prim::BatchNormGrad { eps, weight } => crate::norm::batch_norm_grad(*eps, *weight, inputs, outs),
         Prim::Linalg(op) => crate::linalg::linalg(*op, inputs, outs),
         Prim::Nonzero => crate::nonzero::nonzero(inputs, outs),
-        Prim::Attention(_) | Prim::AttentionGrad(_) => {
-            let _ = (inputs, epilogue, outs);
-            Err(Error::not_implemented(format!("{}: no CPU kernel yet", prim.name())))
-        }
     }
 }
