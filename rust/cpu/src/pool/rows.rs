@@ -1,7 +1,7 @@
 //! Pooling row by row: for each row of windows, each kernel position is one pass over the row, which LLVM turns into
 //! vector code for the instruction set at hand. The first pass of a row is the start of its maximum or sum.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use rtorch_ir::DType;
 
@@ -41,7 +41,7 @@ macro_rules! ordered {
 }
 ordered!(f32, F32, f32::NEG_INFINITY, |a: f32, b| a + b, call => <f32 as Gemm>::run(call));
 ordered!(f64, F64, f64::NEG_INFINITY, |a: f64, b| a + b, call => <f64 as Gemm>::run(call));
-ordered!(i64, I64, i64::MIN, i64::wrapping_add, call => plane(&call));
+ordered!(i64, I64, i64::MIN, i64::wrapping_add, call => plane(&mut { call }));
 
 /// One plane of maxima and their positions.
 pub struct MaxPlane<'a, T> {
@@ -49,67 +49,72 @@ pub struct MaxPlane<'a, T> {
     x: *const T,
     y: *mut T,
     at: *mut i64,
+    positions: &'a mut Vec<u32>,
 }
 
 impl<T: Real + Ordered> Body<T> for MaxPlane<'_, T> {
     type Out = ();
     #[inline(always)]
-    unsafe fn run<V: Lanes<T = T>>(self) {
+    unsafe fn run<V: Lanes<T = T>>(mut self) {
         // SAFETY: as the caller's.
-        unsafe { plane(&self) }
+        unsafe { plane(&mut self) }
     }
 }
 
 thread_local! {
     /// Positions of one row, in half the space of the result's.
-    static POSITIONS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    static POSITIONS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
 }
+
+/// A window in which nothing exceeded the lowest value.
+const NONE: u32 = u32::MAX;
 
 /// # Safety
 /// `x` is a plane of the window's input, `y` and `at` of its positions.
 pub unsafe fn max_plane<T: Ordered>(window: &Window, x: *const T, y: *mut T, at: *mut i64) {
+    let mut positions = POSITIONS.take();
+    positions.resize(window.out[2], NONE);
     // SAFETY: as the caller's.
-    unsafe { T::enter(MaxPlane { window, x, y, at }) }
+    unsafe { T::enter(MaxPlane { window, x, y, at, positions: &mut positions }) };
+    POSITIONS.set(positions);
 }
 
 #[inline(always)]
-unsafe fn plane<T: Ordered>(p: &MaxPlane<T>) {
+unsafe fn plane<T: Ordered>(p: &mut MaxPlane<T>) {
     let window = p.window;
+    let positions = &mut *p.positions;
     let [depth, height, width] = window.out;
-    POSITIONS.with_borrow_mut(|positions| {
-        positions.resize(width, 0);
-        for (d, h) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))) {
-            let row = (d * height + h) * width;
-            // SAFETY: a row of the results.
-            let (y, at) = unsafe {
-                let y = std::slice::from_raw_parts_mut(p.y.add(row), width);
-                (y, std::slice::from_raw_parts_mut(p.at.add(row), width))
-            };
-            y.fill(T::LOWEST);
-            let mut first = true;
-            for tap in &window.taps {
-                let Some(start) = window.row(d, h, tap) else { continue };
-                let (lo, hi) = window.columns(0, width, tap);
-                let start = start + tap.offset[2];
-                if first {
-                    // where nothing exceeds the lowest value, the window's first element is the answer
-                    first_positions(window, d, h, positions);
-                    first = false;
+    for (d, h) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))) {
+        let row = (d * height + h) * width;
+        // SAFETY: a row of the results.
+        let (y, at) = unsafe {
+            let y = std::slice::from_raw_parts_mut(p.y.add(row), width);
+            (y, std::slice::from_raw_parts_mut(p.at.add(row), width))
+        };
+        y.fill(T::LOWEST);
+        positions.fill(NONE);
+        for tap in &window.taps {
+            let Some(start) = window.row(d, h, tap) else { continue };
+            let (lo, hi) = window.columns(0, width, tap);
+            let start = start + tap.offset[2];
+            // SAFETY: columns lo..hi of the row exist.
+            unsafe {
+                match window.step[2] {
+                    1 => pass::<T, 1>(1, p.x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
+                    2 => pass::<T, 2>(2, p.x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
+                    s => pass::<T, 0>(s, p.x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
                 }
-                // SAFETY: columns lo..hi of the row exist.
-                unsafe {
-                    match window.step[2] {
-                        1 => pass::<T, 1>(1, p.x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
-                        2 => pass::<T, 2>(2, p.x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
-                        s => pass::<T, 0>(s, p.x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
-                    }
-                }
-            }
-            for (a, p) in at.iter_mut().zip(positions.iter()) {
-                *a = *p as i64;
             }
         }
-    });
+        let mut none = false;
+        for (a, p) in at.iter_mut().zip(positions.iter()) {
+            *a = *p as i64;
+            none |= *p == NONE;
+        }
+        if none {
+            first_positions(window, d, h, at);
+        }
+    }
 }
 
 /// Compares one kernel position of a row of windows with what was found so far.
@@ -136,13 +141,14 @@ unsafe fn pass<T: Ordered, const S: usize>(
     }
 }
 
-/// The first element of each window of a row that is not padding.
-fn first_positions(window: &Window, d: usize, h: usize, at: &mut [u32]) {
-    for (w, a) in at.iter_mut().enumerate() {
+/// Where no maximum was found, the window's first element that is not padding is the answer.
+#[cold]
+fn first_positions(window: &Window, d: usize, h: usize, at: &mut [i64]) {
+    for (w, a) in at.iter_mut().enumerate().filter(|a| *a.1 == NONE as i64) {
         let exists = |t: &&Tap| window.row(d, h, t).is_some() && window.columns(w, w + 1, t) == (w, w + 1);
         if let Some(t) = window.taps.iter().find(exists) {
             let row = window.row(d, h, t).unwrap_or(0);
-            *a = (row + (w * window.step[2]) as isize + t.offset[2]) as u32;
+            *a = (row + (w * window.step[2]) as isize + t.offset[2]) as i64;
         }
     }
 }
