@@ -1,0 +1,244 @@
+"""Reading and writing by index, by composition over gather, scatter and masks; norms by order, and index grids."""
+
+from __future__ import annotations
+
+import rtorch
+
+from ._register import op
+from .shape import _dim
+
+
+def _long(index, name):
+    if index.dtype not in (rtorch.int64, rtorch.int32):
+        raise IndexError(f"{name}(): Expected dtype int64 for index.")
+    return index if index.dtype == rtorch.int64 else index.long()
+
+
+@op(inplace=True)
+def index_fill(input, dim, index, value):
+    """The slices at `index` along `dim` set to `value` (a number or a 0-d tensor)."""
+    if isinstance(value, rtorch.Tensor) and value.dim() != 0:
+        raise RuntimeError(
+            f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.dim()} dimension(s)."
+        )
+    if index.dim() > 1:
+        raise IndexError("index_fill_(): Index is supposed to be a vector")
+    if input.dim() == 0:
+        return index_fill(input.unsqueeze(0), 0, index, value).squeeze(0)
+    index = _long(index, "index_fill_").reshape(-1)
+    dim = _dim(dim, input.dim())
+    hit = rtorch.zeros(input.size(dim), dtype=rtorch.bool, device=input.device)
+    hit[index] = True
+    shape = [1] * input.dim()
+    shape[dim] = -1
+    if not isinstance(value, rtorch.Tensor):
+        value = rtorch.full((), value, dtype=input.dtype, device=input.device)
+    return rtorch.where(hit.reshape(shape), value.to(input.dtype), input)
+
+
+@op(inplace=True)
+def masked_scatter(input, mask, source):
+    """The elements where `mask` is true replaced, in order, by those of `source`."""
+    if mask.dtype != rtorch.bool:
+        raise RuntimeError("masked_scatter_ only supports boolean masks, but got mask with dtype " + str(mask.dtype))
+    if input.dtype != source.dtype:
+        raise RuntimeError(
+            f"masked_scatter: expected self and source to have same dtypes but got {input.dtype} and {source.dtype}"
+        )
+    shape = rtorch.broadcast_shapes(input.shape, mask.shape)
+    input, mask = input.expand(shape), mask.expand(shape)
+    flat = mask.reshape(-1)
+    count = int(flat.sum())
+    if count > source.numel():
+        raise RuntimeError("masked_scatter: expected source to have as many elements as the mask has ones")
+    if source.numel() == 0:
+        return input.clone()
+    place = (flat.cumsum(0) - 1).clamp(min=0)
+    return rtorch.where(mask, source.reshape(-1)[place].reshape(shape), input)
+
+
+@op(out=True)
+def take(input, index):
+    """Elements of the flattened input."""
+    if index.numel() and input.numel() == 0:
+        raise IndexError("take(): tried to take from an empty tensor")
+    return input.reshape(-1)[_long(index, "take")]
+
+
+@op(inplace=True)
+def put(input, index, source, accumulate=False):
+    """The flattened input with `source` written at (or added to) `index`."""
+    if index.numel() != source.numel():
+        raise RuntimeError(
+            "put_(): Expected source and index to have the same number of elements, but got source.numel() = "
+            f"{source.numel()}, index.numel() = {index.numel()}"
+        )
+    flat, at = input.reshape(-1), _long(index, "put_").reshape(-1)
+    at = rtorch.where(at < 0, at + flat.numel(), at)
+    source = source.reshape(-1)
+    out = flat.index_add(0, at, source) if accumulate else flat.index_copy(0, at, source)
+    return out.reshape(input.shape)
+
+
+@op(out=True)
+def take_along_dim(input, indices, dim=None):
+    """`gather` with broadcasting; without `dim` over the flattened input."""
+    if dim is None:
+        return take_along_dim(input.reshape(-1), indices.reshape(-1), 0)
+    if input.dim() != indices.dim():
+        raise RuntimeError(
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
+            f"{input.dim()} dimensions for input, and {indices.dim()} dimensions for indices"
+        )
+    dim = _dim(dim, input.dim())
+    own, other = list(input.shape), list(indices.shape)
+    own[dim] = other[dim] = 1
+    shape = list(rtorch.broadcast_shapes(own, other))
+    a, b = list(shape), list(shape)
+    a[dim], b[dim] = input.size(dim), indices.size(dim)
+    indices = rtorch.where(indices < 0, indices + input.size(dim), indices)
+    return input.expand(a).gather(dim, indices.expand(b))
+
+
+# ---- reductions at an index
+
+
+def _spread(dim, index, like, values):
+    """`values` of the index's shape added up at their places in a tensor of the input's shape."""
+    return rtorch.zeros_like(like).scatter_add(dim, index, values)
+
+
+def _chosen(dim, index, input, src, base, include_self, best):
+    """amax and amin: the gradient is shared by all that are the result."""
+    with rtorch.no_grad():
+        result = base.scatter(dim, index, src, reduce=best)
+        own = (input == result) & (base == result) if include_self else rtorch.zeros_like(input, dtype=rtorch.bool)
+        untouched = _spread(dim, index, input, rtorch.ones_like(src)) == 0
+        own = own | untouched
+        theirs = (src == result.gather(dim, index)).to(src.dtype)
+        share = 1 / (own.to(input.dtype) + _spread(dim, index, input, theirs)).clamp(min=1)
+        w_own, w_src = own.to(input.dtype) * share, theirs * share.gather(dim, index)
+    return _linear(result, input, w_own, src, w_src, dim, index)
+
+
+def _product(dim, index, input, src, base, include_self):
+    with rtorch.no_grad():
+        result = base.scatter(dim, index, src, reduce="multiply")
+        zeros = _spread(dim, index, input, (src == 0).to(src.dtype))
+        if include_self:
+            zeros = zeros + (input == 0).to(input.dtype)
+        ones, own = rtorch.ones_like(src), rtorch.ones_like(input)
+        # The product of all but the zeros: what a lone zero's own factor multiplies.
+        start = rtorch.where(input == 0, own, input) if include_self else rtorch.where(base == 1, own, base)
+        rest = start.scatter(dim, index, rtorch.where(src == 0, ones, src), reduce="multiply")
+
+        def others(factor, zeros, rest):
+            some = rtorch.where(factor == 0, rtorch.ones_like(factor), factor)
+            alone = rtorch.where(zeros == (factor == 0).to(factor.dtype), rest, rtorch.zeros_like(rest))
+            return rtorch.where(factor == 0, alone, alone / some)
+
+        w_src = others(src, zeros.gather(dim, index), rest.gather(dim, index))
+        untouched = _spread(dim, index, input, ones) == 0
+        w_own = others(input, zeros, rest) if include_self else untouched.to(input.dtype)
+    return _linear(result, input, w_own, src, w_src, dim, index)
+
+
+def _linear(result, input, w_own, src, w_src, dim, index):
+    """`result` with the first derivative of w_own * input + sum of w_src * src."""
+    if not (rtorch.is_grad_enabled() and (input.requires_grad or src.requires_grad)):
+        return result
+    own = w_own * (input - input.detach())
+    return result + own + _spread(dim, index, input, w_src * (src - src.detach()))
+
+
+@op(inplace=True, out=True)
+def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
+    """The values of `src` reduced ("sum", "prod", "mean", "amax", "amin") at their places along `dim`."""
+    if reduce not in ("sum", "prod", "mean", "amax", "amin"):
+        raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
+    if input.dim() == 0:
+        parts = (input.reshape(1), 0, index.reshape(-1), src.reshape(-1), reduce)
+        return scatter_reduce(*parts, include_self=include_self).reshape(())
+    dim, index = _dim(dim, input.dim()), _long(index, "scatter_reduce")
+    src = src[tuple(slice(0, n) for n in index.shape)]
+    start = {"sum": 0, "mean": 0, "prod": 1, "amax": None, "amin": None}[reduce]
+    base = input
+    if not include_self:
+        if start is None:
+            # Any of the values to come will do: each is at most (at least) the result.
+            base = input.detach().scatter(dim, index, src.detach())
+        else:
+            base = input.scatter(dim, index, start)
+    if reduce == "sum":
+        return base.scatter_add(dim, index, src)
+    if reduce == "mean":
+        count = _spread(dim, index, input, rtorch.ones_like(src)) + (1 if include_self else 0)
+        total, count = base.scatter_add(dim, index, src), count.clamp(min=1)
+        whole = not (input.is_floating_point() or input.is_complex())
+        return rtorch.div(total, count, rounding_mode="floor") if whole else total / count
+    if reduce == "prod":
+        return _product(dim, index, input, src, base, include_self)
+    return _chosen(dim, index, input, src, base, include_self, reduce)
+
+
+@op(inplace=True, out=True)
+def index_reduce(input, dim, index, source, reduce, *, include_self=True):
+    """The slices of `source` reduced ("prod", "mean", "amax", "amin") into those of the input at `index`."""
+    if reduce not in ("prod", "mean", "amax", "amin"):
+        raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
+    dim = _dim(dim, input.dim())
+    shape = [1] * max(input.dim(), 1)
+    shape[dim] = -1
+    at = _long(index, "index_reduce").reshape(shape if input.dim() else ()).expand(source.shape)
+    return scatter_reduce(input, dim, at, source, reduce, include_self=include_self)
+
+
+# ---- norms, signs, grids
+
+
+@op(out=True)
+def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
+    """The vector norm of order `p` over `dim` (all), or "fro" and "nuc" of matrices."""
+    if isinstance(p, str):
+        if p == "nuc":
+            axes = tuple(dim) if dim is not None else (-2, -1)
+            return rtorch.linalg.matrix_norm(input, "nuc", axes, keepdim, dtype=dtype)
+        if p != "fro":
+            raise RuntimeError(f"norm: unexpected p={p!r}; only 'fro', 'nuc' and numbers are known")
+        p = 2
+    if p is None:
+        p = 2
+    return rtorch.linalg.vector_norm(input, p, dim, keepdim, dtype=dtype)
+
+
+@op(inplace=True, out=True)
+def sgn(input):
+    """z / |z| (0 at 0): the sign, for complex numbers too."""
+    if not input.is_complex():
+        return input.sign()
+    size = input.abs()
+    return rtorch.where(size == 0, rtorch.zeros_like(input), input / size)
+
+
+def _triangle(keep, dtype):
+    return keep.nonzero().t().contiguous().to(rtorch.int64 if dtype is None else dtype)
+
+
+@op(method=False)
+def triu_indices(row, col, offset=0, *, dtype=None, device=None, layout=None):
+    """(2, n) rows and columns of the upper triangle, in order."""
+    return _triangle(rtorch.ones(row, col, device=device).triu(offset), dtype)
+
+
+@op(method=False)
+def tril_indices(row, col, offset=0, *, dtype=None, device=None, layout=None):
+    """(2, n) rows and columns of the lower triangle, in order."""
+    return _triangle(rtorch.ones(row, col, device=device).tril(offset), dtype)
+
+
+@op(method=False, out=True)
+def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, layout=None, requires_grad=False):
+    """`steps` numbers from base^start to base^end, even in their logarithm."""
+    wide = rtorch.linspace(start, end, steps, dtype=rtorch.float64, device=device)
+    result = rtorch.pow(base, wide).to(rtorch.get_default_dtype() if dtype is None else dtype)
+    return result.requires_grad_(requires_grad) if requires_grad else result
