@@ -220,6 +220,11 @@ impl PyTensor {
         wrap_as(cls, rtorch_core::ops::shape::alias(&slf.get().t).or_raise()?)
     }
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Making the object can start a collection (CPython 3.11 allocates its dict first): until it is claimed its
+        // memory is all zero, and `t` must not be looked at.
+        if self.me.load(Ordering::Relaxed).is_null() {
+            return Ok(());
+        }
         if let Some(g) = self.grad.try_lock()
             && let Some(o) = g.as_ref()
         {
