@@ -8,11 +8,10 @@ from rtorch._C import __version__
 from rtorch._C import Tensor, device, dtype, layout, memory_format, OutOfMemoryError, UntypedStorage
 from rtorch._size import Size
 from rtorch._numerics import finfo, iinfo
-from rtorch import _tensor, return_types
+from rtorch import _tensor
 from rtorch._namespace import *
 from rtorch.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 from rtorch import autograd
-from rtorch._tensor_str import get_printoptions, set_printoptions
 from rtorch import _ops
 
 for _name, _f in _ops.FUNCTIONS.items():
@@ -23,7 +22,7 @@ for _name, _f in _ops.METHODS.items():
         setattr(Tensor, _name, _f)
 del _name, _f
 
-_LAZY = {"nn", "optim", "utils", "linalg", "testing", "fft", "special", "random", "wgpu", "accelerator", "overrides", "func", "signal", "serialization", "hub"}
+_LAZY = {"nn", "optim", "return_types", "utils", "linalg", "testing", "fft", "special", "random", "wgpu", "accelerator", "overrides", "func", "signal", "serialization", "hub"}
 
 
 def __getattr__(name):
@@ -32,4 +31,8 @@ def __getattr__(name):
         import importlib
 
         return importlib.import_module(f"rtorch.{name}")
+    if name in ("get_printoptions", "set_printoptions"):
+        from rtorch import _tensor_str
+
+        return getattr(_tensor_str, name)
     raise AttributeError(f"module 'rtorch' has no attribute '{name}'")

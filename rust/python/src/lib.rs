@@ -32,7 +32,7 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = m.py();
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add("OutOfMemoryError", py.get_type::<error::OutOfMemoryError>())?;
-    m.add("_LinAlgError", py.get_type::<error::LinAlgError>())?;
+    m.add("LinAlgError", py.get_type::<error::LinAlgError>())?;
     m.add_class::<tensor::PyTensor>()?;
     dtype::install(m)?;
     device::install(m)?;
