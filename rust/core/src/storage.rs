@@ -208,6 +208,13 @@ impl Storage {
     pub fn value(&self) -> Value {
         self.0.value.lock().clone()
     }
+    /// Looks at the bytes if they exist, without a handle on them.
+    pub fn with_ready<R>(&self, f: impl FnOnce(&Buf) -> R) -> Option<R> {
+        match &*self.0.value.lock().cell().state.lock() {
+            State::Ready(b) => Some(f(b)),
+            State::Pending(_) => None,
+        }
+    }
     /// The bytes if they exist.
     pub fn ready(&self) -> Option<Buf> {
         self.0.value.lock().cell().ready()

@@ -243,18 +243,23 @@ impl Tensor {
     }
     /// Address of element 0 in host memory (or a number that names it on a device). The bytes stay there from now on.
     pub fn data_ptr(&self) -> Result<usize> {
-        let p = self.parts();
-        let buf = p.storage.force()?;
-        p.storage.set_addressed();
-        if p.layout.numel() == 0 {
-            return Ok(0);
+        if let Some(p) = self.ready_ptr() {
+            return Ok(p);
         }
-        let base = match &buf {
-            crate::storage::Buf::Cpu(b) => b.as_ptr() as usize,
-            #[cfg(feature = "gpu")]
-            crate::storage::Buf::Gpu(_, b) => b.id(),
-        };
-        Ok(base + p.layout.offset * p.dtype.size())
+        self.force()?;
+        Ok(self.ready_ptr().unwrap_or(0))
+    }
+    /// The same if the bytes exist already.
+    pub fn ready_ptr(&self) -> Option<usize> {
+        self.with(|p| {
+            let base = p.storage.with_ready(|buf| match buf {
+                crate::storage::Buf::Cpu(b) => b.as_ptr() as usize,
+                #[cfg(feature = "gpu")]
+                crate::storage::Buf::Gpu(_, b) => b.id(),
+            })?;
+            p.storage.set_addressed();
+            Some(if p.layout.numel() == 0 { 0 } else { base + p.layout.offset * p.dtype.size() })
+        })
     }
 
     // ---- autograd metadata (see autograd/)

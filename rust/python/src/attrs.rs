@@ -95,7 +95,10 @@ impl PyTensor {
     }
     fn data_ptr(slf: Me) -> PyResult<usize> {
         let t = &slf.get().t;
-        slf.py().detach(|| t.data_ptr()).or_raise()
+        match t.ready_ptr() {
+            Some(p) => Ok(p),
+            None => slf.py().detach(|| t.data_ptr()).or_raise(),
+        }
     }
     fn untyped_storage(&self) -> crate::storage::PyStorage {
         crate::storage::PyStorage(self.t.detach())

@@ -9,6 +9,9 @@ use std::sync::OnceLock;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
 use pyo3::ffi;
+use pyo3::impl_::trampoline::{
+    MethodDef, fastcall_cfunction_with_keywords, fastcall_cfunction_with_keywords as trampoline,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use rtorch_core::{Result, Tensor};
@@ -203,7 +206,8 @@ fn invoke(py: Python<'_>, op: &'static Op, mut call: Call<'_>, method: bool) -> 
         }
     }
     let out = if op.out { call.take_keyword("out").filter(|o| !o.is_none()) } else { None };
-    let args = bind(&op.sigs, &call)?;
+    let mut args = Args::default();
+    bind(&op.sigs, &call, &mut args)?;
     match out {
         None => finish(py, run(py, op, &args)?),
         Some(out) => write_out(py, op.name, &out, &args, op.fills, || {
@@ -219,7 +223,7 @@ pub fn call(py: Python<'_>, name: &str, args: &[*mut ffi::PyObject]) -> PyResult
         return Err(PyAttributeError::new_err(format!("rtorch has no operator '{name}'")));
     };
     // SAFETY: borrowed objects of the caller, none by name.
-    let call = unsafe { Call::from_vector(py, args.as_ptr(), args.len(), std::ptr::null_mut()) }?;
+    let call = unsafe { Call::from_vector(py, std::ptr::null_mut(), args.as_ptr(), args.len(), std::ptr::null_mut()) }?;
     invoke(py, op, call, true)
 }
 
@@ -227,47 +231,51 @@ fn find(name: &str) -> Option<&'static Op> {
     BY_NAME.get()?.get(name).map(|&i| &ops()[i])
 }
 
-/// Runs what came from C and turns panics and errors into Python exceptions.
-fn enter(f: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>) -> *mut ffi::PyObject {
-    Python::attach(|py| {
-        let result = match catch_unwind(AssertUnwindSafe(|| f(py))) {
-            Ok(r) => r,
-            Err(p) => Err(PyRuntimeError::new_err(panic_text(&*p))),
-        };
-        match result {
-            Ok(o) => o.into_ptr(),
-            Err(e) => {
-                e.restore(py);
-                std::ptr::null_mut()
-            }
-        }
-    })
+type Vector = fastcall_cfunction_with_keywords::Func;
+
+/// An operator number as the constant that PyO3's trampolines want: they hold the GIL's bookkeeping and stop panics.
+struct Function<const N: usize>;
+struct Method<const N: usize>;
+
+impl<const N: usize> MethodDef<Vector> for Function<N> {
+    const METH: Vector = function_body::<N>;
+}
+impl<const N: usize> MethodDef<Vector> for Method<N> {
+    const METH: Vector = method_body::<N>;
 }
 
-unsafe extern "C" fn function<const N: usize>(
+/// Runs a call and turns panics into RuntimeError (PyO3's own guard would raise something that is no Exception).
+fn guarded(f: impl FnOnce() -> PyResult<Py<PyAny>>) -> PyResult<*mut ffi::PyObject> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(r) => r.map(Py::into_ptr),
+        Err(p) => Err(PyRuntimeError::new_err(panic_text(&*p))),
+    }
+}
+
+unsafe fn function_body<const N: usize>(
+    py: Python<'_>,
     _module: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     nargs: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    enter(|py| {
+) -> PyResult<*mut ffi::PyObject> {
+    guarded(|| {
         // SAFETY: Python's vectorcall protocol is `from_vector`'s.
-        let call = unsafe { Call::from_vector(py, args, nargs as usize, names) }?;
+        let call = unsafe { Call::from_vector(py, std::ptr::null_mut(), args, nargs as usize, names) }?;
         invoke(py, &ops()[N], call, false)
     })
 }
 
-unsafe extern "C" fn method<const N: usize>(
+unsafe fn method_body<const N: usize>(
+    py: Python<'_>,
     slf: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     nargs: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    enter(|py| {
-        // SAFETY: Python's vectorcall protocol is `from_vector`'s.
-        let mut call = unsafe { Call::from_vector(py, args, nargs as usize, names) }?;
-        // SAFETY: the method descriptor checked that `slf` is a Tensor and holds it during the call.
-        call.args.insert(0, unsafe { Bound::from_borrowed_ptr(py, slf) });
+) -> PyResult<*mut ffi::PyObject> {
+    guarded(|| {
+        // SAFETY: as above; the method descriptor checked that `slf` is a Tensor and holds it during the call.
+        let call = unsafe { Call::from_vector(py, slf, args, nargs as usize, names) }?;
         invoke(py, &ops()[N], call, true)
     })
 }
@@ -276,22 +284,22 @@ unsafe extern "C" fn method<const N: usize>(
 macro_rules! sixteen {
     ($f:ident, $base:expr) => {
         [
-            $f::<{ $base }>,
-            $f::<{ $base + 1 }>,
-            $f::<{ $base + 2 }>,
-            $f::<{ $base + 3 }>,
-            $f::<{ $base + 4 }>,
-            $f::<{ $base + 5 }>,
-            $f::<{ $base + 6 }>,
-            $f::<{ $base + 7 }>,
-            $f::<{ $base + 8 }>,
-            $f::<{ $base + 9 }>,
-            $f::<{ $base + 10 }>,
-            $f::<{ $base + 11 }>,
-            $f::<{ $base + 12 }>,
-            $f::<{ $base + 13 }>,
-            $f::<{ $base + 14 }>,
-            $f::<{ $base + 15 }>,
+            trampoline::<$f<{ $base }>>,
+            trampoline::<$f<{ $base + 1 }>>,
+            trampoline::<$f<{ $base + 2 }>>,
+            trampoline::<$f<{ $base + 3 }>>,
+            trampoline::<$f<{ $base + 4 }>>,
+            trampoline::<$f<{ $base + 5 }>>,
+            trampoline::<$f<{ $base + 6 }>>,
+            trampoline::<$f<{ $base + 7 }>>,
+            trampoline::<$f<{ $base + 8 }>>,
+            trampoline::<$f<{ $base + 9 }>>,
+            trampoline::<$f<{ $base + 10 }>>,
+            trampoline::<$f<{ $base + 11 }>>,
+            trampoline::<$f<{ $base + 12 }>>,
+            trampoline::<$f<{ $base + 13 }>>,
+            trampoline::<$f<{ $base + 14 }>>,
+            trampoline::<$f<{ $base + 15 }>>,
         ]
     };
 }
@@ -365,8 +373,8 @@ macro_rules! table {
         ]
     };
 }
-static FUNCTIONS: [[ffi::PyCFunctionFastWithKeywords; 16]; CAPACITY / 16] = table!(function);
-static METHODS: [[ffi::PyCFunctionFastWithKeywords; 16]; CAPACITY / 16] = table!(method);
+static FUNCTIONS: [[ffi::PyCFunctionFastWithKeywords; 16]; CAPACITY / 16] = table!(Function);
+static METHODS: [[ffi::PyCFunctionFastWithKeywords; 16]; CAPACITY / 16] = table!(Method);
 
 fn definition(op: &Op, f: ffi::PyCFunctionFastWithKeywords) -> PyResult<*mut ffi::PyMethodDef> {
     let doc: Vec<&str> = op.sigs.iter().map(|s| s.text).collect();

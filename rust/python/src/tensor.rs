@@ -8,6 +8,7 @@ use pyo3::basic::CompareOp;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 use rtorch_core::ops::{Arg, binary, unary};
@@ -72,9 +73,50 @@ pub fn wrap(py: Python<'_>, t: Tensor) -> PyResult<Py<PyAny>> {
             }
         }
     }
-    let obj = Bound::new(py, PyTensor::new(t))?;
-    claim(&obj);
-    Ok(obj.into_any().unbind())
+    let Some(made) = LAYOUT.get(py) else {
+        // the first object of the process shows where objects keep their Rust part
+        let obj = Bound::new(py, PyTensor::new(t))?;
+        claim(&obj);
+        learn_layout(&obj)?;
+        return Ok(obj.into_any().unbind());
+    };
+    // SAFETY: the allocator answers zeroed memory of the class's size with a reference of ours. What PyO3 keeps in an
+    // object beside the Rust value is the slots of `__dict__` and weak references, whose start is null. (`object.__new__`,
+    // which PyO3 calls, makes a dict for every object at once; here it is made when an attribute is set.)
+    unsafe {
+        let raw = (made.alloc)(made.class.as_ptr().cast(), 0);
+        if raw.is_null() {
+            return Err(PyErr::fetch(py));
+        }
+        t.inner().py.store(raw.cast(), Ordering::Relaxed);
+        let value = PyTensor { t, me: AtomicPtr::new(raw.cast()), grad: Mutex::new(None) };
+        std::ptr::write(raw.cast::<u8>().add(made.offset).cast::<PyTensor>(), value);
+        Ok(Bound::from_owned_ptr(py, raw).unbind())
+    }
+}
+
+/// How the class's objects are allocated, and where the Rust value lies in them.
+struct ObjectLayout {
+    class: Py<PyType>,
+    alloc: ffi::allocfunc,
+    offset: usize,
+}
+
+static LAYOUT: PyOnceLock<ObjectLayout> = PyOnceLock::new();
+
+fn learn_layout(obj: &Bound<'_, PyTensor>) -> PyResult<()> {
+    let py = obj.py();
+    let class = py.get_type::<PyTensor>();
+    // SAFETY: a heap type's slots may be read.
+    let slot = unsafe { ffi::PyType_GetSlot(class.as_type_ptr(), ffi::Py_tp_alloc) };
+    if slot.is_null() {
+        return crate::error::type_error("Tensor has no allocator");
+    }
+    // SAFETY: that slot holds an allocfunc.
+    let alloc = unsafe { std::mem::transmute::<*mut std::ffi::c_void, ffi::allocfunc>(slot) };
+    let offset = std::ptr::from_ref(obj.get()) as usize - obj.as_ptr() as usize;
+    let _ = LAYOUT.set(py, ObjectLayout { class: class.unbind(), alloc, offset });
+    Ok(())
 }
 
 pub fn wrap_opt(py: Python<'_>, t: Option<Tensor>) -> PyResult<Py<PyAny>> {
@@ -112,7 +154,8 @@ pub fn is_exact(obj: &Bound<'_, PyAny>) -> bool {
 #[inline]
 pub fn fast_arg<'a>(obj: &'a Bound<'_, PyAny>) -> Option<Arg<'a>> {
     if is_exact(obj) {
-        return get(obj).map(Arg::T);
+        // SAFETY: an exact Tensor is a PyTensor.
+        return Some(Arg::T(unsafe { &obj.cast_unchecked::<PyTensor>().get().t }));
     }
     if obj.is_exact_instance_of::<PyFloat>() {
         return obj.extract::<f64>().ok().map(|f| Arg::S(Scalar::Float(f)));

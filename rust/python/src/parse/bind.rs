@@ -22,14 +22,20 @@ pub struct Call<'py> {
 
 impl<'py> Call<'py> {
     /// # Safety
-    /// `args` points to `nargs` objects followed by one per name in `names` (a tuple of strings, or null).
+    /// `args` points to `nargs` objects followed by one per name in `names` (a tuple of strings, or null); `slf`, if not
+    /// null, is an object that goes before them.
     pub unsafe fn from_vector(
         py: Python<'py>,
+        slf: *mut ffi::PyObject,
         args: *const *mut ffi::PyObject,
         nargs: usize,
         names: *mut ffi::PyObject,
     ) -> PyResult<Call<'py>> {
         let mut call = Call { py, args: SmallVec::new(), kwargs: SmallVec::new() };
+        if !slf.is_null() {
+            // SAFETY: the caller's promise.
+            call.args.push(unsafe { Bound::from_borrowed_ptr(py, slf) });
+        }
         for i in 0..nargs {
             // SAFETY: the caller's promise.
             call.args.push(unsafe { Bound::from_borrowed_ptr(py, *args.add(i)) });
@@ -116,7 +122,7 @@ fn boolean(obj: &Bound<'_, PyAny>) -> Fit<bool> {
     }
 }
 
-fn ints(obj: &Bound<'_, PyAny>, expand: u8) -> Fit<SmallVec<[i64; 5]>> {
+fn ints(obj: &Bound<'_, PyAny>, expand: u8) -> Fit<SmallVec<[i64; 4]>> {
     if let Some(items) = sequence(obj) {
         return items.iter().map(|x| need(convert::int(x)?)).collect();
     }
@@ -190,8 +196,8 @@ fn python_type(obj: &Bound<'_, PyAny>) -> Fit<Val> {
 }
 
 /// A call bound to one signature.
-fn bind_one(sig: &Signature, call: &Call<'_>) -> Fit<Args> {
-    let mut vals: SmallVec<[Val; 6]> = SmallVec::new();
+fn bind_one(sig: &Signature, call: &Call<'_>, vals: &mut SmallVec<[Val; 4]>) -> Fit<()> {
+    vals.clear();
     let given = call.args.len();
     let mut used = 0;
     // x.view(2, 3): all remaining ints are the list
@@ -200,7 +206,7 @@ fn bind_one(sig: &Signature, call: &Call<'_>) -> Fit<Args> {
         && given > v
         && (given > v + 1 || matches!(convert::int(&call.args[v]), Ok(Some(_))))
     {
-        let list: Fit<SmallVec<[i64; 5]>> = call.args[v..].iter().map(|x| need(convert::int(x)?)).collect();
+        let list: Fit<SmallVec<[i64; 4]>> = call.args[v..].iter().map(|x| need(convert::int(x)?)).collect();
         packed = Some((v, list?));
     } else if given > sig.positional {
         return Err(Misfit::Type);
@@ -231,16 +237,16 @@ fn bind_one(sig: &Signature, call: &Call<'_>) -> Fit<Args> {
             },
         }
     }
-    if used < call.kwargs.len() { Err(Misfit::Type) } else { Ok(Args { vals, overload: 0 }) }
+    if used < call.kwargs.len() { Err(Misfit::Type) } else { Ok(()) }
 }
 
 /// Binds a call to the first overload that fits.
-pub fn bind(sigs: &[Signature], call: &Call<'_>) -> PyResult<Args> {
+pub fn bind(sigs: &[Signature], call: &Call<'_>, args: &mut Args) -> PyResult<()> {
     for (i, sig) in sigs.iter().enumerate() {
-        match bind_one(sig, call) {
-            Ok(mut args) => {
+        match bind_one(sig, call, &mut args.vals) {
+            Ok(()) => {
                 args.overload = i;
-                return Ok(args);
+                return Ok(());
             }
             Err(Misfit::Raised(e)) => return Err(e),
             Err(Misfit::Type) => {}

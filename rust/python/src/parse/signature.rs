@@ -179,7 +179,7 @@ fn default_value(kind: Kind, text: &str) -> Option<Val> {
     if text == "None" {
         return Some(Val::None);
     }
-    let ints = |t: &str| -> Option<SmallVec<[i64; 5]>> {
+    let ints = |t: &str| -> Option<SmallVec<[i64; 4]>> {
         let inner = t.trim_matches(|c| c == '[' || c == ']');
         if inner.trim().is_empty() {
             return Some(SmallVec::new());

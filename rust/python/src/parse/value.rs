@@ -17,7 +17,7 @@ pub enum Val {
     Scalar(Scalar),
     Scalars(Vec<Scalar>),
     Int(i64),
-    Ints(SmallVec<[i64; 5]>),
+    Ints(SmallVec<[i64; 4]>),
     Float(f64),
     Floats(Vec<f64>),
     Bool(bool),
@@ -57,8 +57,9 @@ impl Val {
 }
 
 /// The arguments of one call, in the order of the signature; readers ask for the type the signature promised.
+#[derive(Default)]
 pub struct Args {
-    pub vals: SmallVec<[Val; 6]>,
+    pub vals: SmallVec<[Val; 4]>,
     /// Which of the overloads fitted.
     pub overload: usize,
 }
