@@ -286,7 +286,7 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
         norm = max(norm, 0)
     centred = x - mean
     c = (centred if w is None else centred * w) @ centred.t() / norm
-    return c.squeeze() if input.dim() < 2 else c
+    return c.squeeze()
 
 
 @op()
@@ -327,7 +327,8 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
     """Second-order central differences, as NumPy's gradient."""
     dims = list(range(input.dim())) if dim is None else [dim] if isinstance(dim, int) else list(dim)
     dims = [_dim(d, input.dim()) for d in dims]
-    if isinstance(spacing, (int, float)):
+    if spacing is None or isinstance(spacing, (int, float)):
+        spacing = 1 if spacing is None else spacing
         steps = [spacing] * len(dims)
     elif isinstance(spacing, rtorch.Tensor):
         steps = [spacing] * len(dims)

@@ -44,9 +44,10 @@ macro_rules! for_each_scalar_op {
 [Sub sub (a, b; y, g) Num, sub(a, b), "rt_sub", [Some(g), Some(-g)], 1, 0, "Difference of two numbers."]
 [Mul mul (a, b; y, g) Num, mul(a, b), "rt_mul", [Some(g * b), Some(g * a)], 1, 0, "Product of two numbers."]
 [Div true_divide (a, b; y, g) Float, div(a, b), "rt_div", [Some(g / b), Some(-g * y / b)], 4, 3, "Quotient as a float."]
-[FloorDiv floor_divide (a, b; y, g) Num, floor_div(a, b), "rt_floor_div", [None, None], 8, 3,
+[FloorDiv floor_divide (a, b; y, g) Num, floor_div(a, b), "rt_floor_div", [Some(g.lit(0.0)), Some(g.lit(0.0))], 8, 3,
     "Quotient rounded to minus infinity."]
-[TruncDiv trunc_divide (a, b; y, g) Num, trunc_div(a, b), "rt_trunc_div", [None, None], 8, 3, "Quotient rounded to zero."]
+[TruncDiv trunc_divide (a, b; y, g) Num, trunc_div(a, b), "rt_trunc_div", [Some(g.lit(0.0)), Some(g.lit(0.0))], 8, 3,
+    "Quotient rounded to zero."]
 [Remainder remainder (a, b; y, g) Num, remainder(a, b), "rt_remainder", [Some(g), Some(-g * floor(a / b))], 8, 3,
     "Python's modulus: the sign of the divisor."]
 [Fmod fmod (a, b; y, g) Num, fmod(a, b), "rt_fmod", [Some(g), Some(-g * trunc(a / b))], 8, 3,
@@ -128,7 +129,7 @@ macro_rules! for_each_scalar_op {
 [Copysign copysign (a, b; y, g) Float, copysign(a, b), "rt_copysign",
     [Some(where_(eq(a, a.lit(0.0)), g.lit(0.0), g * sign(a) * copysign(a.lit(1.0), b))), Some(g.lit(0.0))], 1, 0,
     "The magnitude of a with the sign of b."]
-[Nextafter nextafter (a, b; y, g) Float, nextafter(a, b), "rt_nextafter", [None, None], 4, 0,
+[Nextafter nextafter (a, b; y, g) Float, nextafter(a, b), "rt_nextafter", [Some(g.lit(0.0)), Some(g.lit(0.0))], 4, 0,
     "The next float after a towards b."]
 // ---- comparisons
 [Eq eq (a, b; y, g) Compare, eq(a, b), "rt_eq", [None, None], 1, 0, "Equal."]
