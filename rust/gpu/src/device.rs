@@ -88,9 +88,18 @@ fn fork_error() -> Error {
     )
 }
 
+static DEVICES: OnceLock<Vec<Mutex<Option<Arc<Device>>>>> = OnceLock::new();
+
+/// The devices that were used so far (none is made by asking).
+pub fn opened() -> Vec<Arc<Device>> {
+    if forked() {
+        return Vec::new();
+    }
+    DEVICES.get().map_or_else(Vec::new, |slots| slots.iter().filter_map(|s| s.lock().clone()).collect())
+}
+
 /// The device of an adapter index, made at the first call.
 pub fn device(index: usize) -> Result<Arc<Device>> {
-    static DEVICES: OnceLock<Vec<Mutex<Option<Arc<Device>>>>> = OnceLock::new();
     if forked() {
         return Err(fork_error());
     }

@@ -30,7 +30,7 @@ mod stores;
 mod work;
 
 pub use adapter::{AdapterInfo, Profile, adapters};
-pub use device::{Counters, Device, device, noop_device, set_interrupt_hook};
+pub use device::{Counters, Device, device, noop_device, opened, set_interrupt_hook};
 pub use memory::Buffer;
 pub use record::{Recorded, static_shaders};
 pub use run::{Support, support};

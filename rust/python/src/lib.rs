@@ -10,6 +10,7 @@ mod autograd;
 mod construct;
 mod convert;
 mod device;
+mod dlpack;
 mod dtype;
 mod error;
 mod generator;
@@ -24,6 +25,7 @@ mod runtime;
 mod size;
 mod storage;
 mod tensor;
+mod wgpu;
 
 use pyo3::prelude::*;
 
@@ -39,11 +41,13 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     storage::install(m)?;
     generator::install(m)?;
     numpy::install(m)?;
+    dlpack::install(m)?;
     autograd::install(m)?;
     overrides::install(m)?;
     output::install(m)?;
     construct::install(m)?;
     runtime::install(m)?;
+    wgpu::install(m)?;
     let mut registry = registry::Registry::default();
     ops::register(&mut registry);
     registry::install(m, registry)

@@ -22,7 +22,6 @@ pub enum Out {
     List(Vec<Tensor>),
     /// `rtorch.return_types.NAME`
     Named(&'static str, Vec<Tensor>),
-    Scalar(Scalar),
     Bool(bool),
     Int(i64),
     None,
@@ -72,7 +71,6 @@ pub fn finish(py: Python<'_>, out: Out) -> PyResult<Py<PyAny>> {
             let items = PyTuple::new(py, wrap_all(py, ts)?)?;
             Ok(return_type(py, name)?.bind(py).call1((items,))?.unbind())
         }
-        Out::Scalar(s) => convert::scalar_to_py(py, s),
         Out::Bool(b) => convert::scalar_to_py(py, Scalar::Bool(b)),
         Out::Int(i) => convert::scalar_to_py(py, Scalar::Int(i)),
         Out::None => Ok(py.None()),
@@ -131,7 +129,7 @@ pub fn write_out(
         }
         Out::Tensors(ts) | Out::List(ts) => ts,
         Out::OptTensors(ts) => ts.into_iter().flatten().collect(),
-        other @ (Out::Scalar(_) | Out::Bool(_) | Out::Int(_) | Out::None | Out::Object(_)) => return finish(py, other),
+        other @ (Out::Bool(_) | Out::Int(_) | Out::None | Out::Object(_)) => return finish(py, other),
     };
     let results = if fills {
         results.into_iter().zip(&targets).map(|(r, t)| cast_fill(&r, t)).collect::<PyResult<_>>()?

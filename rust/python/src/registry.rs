@@ -123,9 +123,6 @@ impl Registry {
         op.method = module.is_empty();
         self
     }
-    pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
-    }
 }
 
 impl Op {

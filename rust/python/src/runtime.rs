@@ -25,11 +25,12 @@ fn runtime_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     }
     d.set_item("pending", c.pending.load(Ordering::Relaxed))?;
     d.set_item("pending_bytes", c.pending_bytes.load(Ordering::Relaxed))?;
-    d.set_item("bytes_in_use", rtorch_cpu::alloc::bytes_in_use())?;
-    d.set_item("peak_bytes", rtorch_cpu::alloc::peak_bytes())?;
-    d.set_item("bytes_cached", rtorch_cpu::alloc::bytes_cached())?;
-    d.set_item("gpu_dispatches", 0)?;
-    d.set_item("gpu_pipelines", 0)?;
+    let gpu = crate::wgpu::totals();
+    d.set_item("bytes_in_use", rtorch_cpu::alloc::bytes_in_use() as u64 + gpu.in_use)?;
+    d.set_item("peak_bytes", rtorch_cpu::alloc::peak_bytes() as u64 + gpu.peak)?;
+    d.set_item("bytes_cached", rtorch_cpu::alloc::bytes_cached() as u64 + gpu.cached)?;
+    d.set_item("gpu_dispatches", gpu.dispatches)?;
+    d.set_item("gpu_pipelines", gpu.pipelines)?;
     Ok(d)
 }
 
@@ -37,6 +38,7 @@ fn runtime_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 fn reset_runtime_stats() {
     rtorch_core::stats::reset();
     rtorch_cpu::alloc::reset_peak();
+    crate::wgpu::reset();
 }
 
 #[pyfunction]
@@ -140,6 +142,7 @@ fn warn(text: &str) {
 pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     rtorch_core::defer::set_blocking_hook(blocking);
     rtorch_cpu::threads::set_interrupt_hook(interrupted);
+    crate::wgpu::set_interrupt_hook(interrupted);
     rtorch_core::warn::set_hook(warn);
     m.add_function(wrap_pyfunction!(runtime_stats, m)?)?;
     m.add_function(wrap_pyfunction!(reset_runtime_stats, m)?)?;

@@ -153,11 +153,9 @@ fn value(p: &Param, obj: &Bound<'_, PyAny>) -> Fit<Val> {
             Val::OptTensors(need(sequence(obj))?.iter().map(one).collect::<Fit<_>>()?)
         }
         Kind::Scalar => Val::Scalar(scalar(obj)?),
-        Kind::ScalarList => Val::Scalars(need(sequence(obj))?.iter().map(scalar).collect::<Fit<_>>()?),
         Kind::Int => Val::Int(need(convert::int(obj)?)?),
         Kind::IntList(n) => Val::Ints(ints(obj, n)?),
         Kind::Float => Val::Float(float(obj)?),
-        Kind::FloatList => Val::Floats(need(sequence(obj))?.iter().map(float).collect::<Fit<_>>()?),
         Kind::Bool => Val::Bool(boolean(obj)?),
         Kind::BoolList => {
             Val::Ints(need(sequence(obj))?.iter().map(|x| boolean(x).map(i64::from)).collect::<Fit<_>>()?)

@@ -13,12 +13,10 @@ pub enum Kind {
     /// A list of tensors or None.
     TensorOptList,
     Scalar,
-    ScalarList,
     Int,
     /// Ints; with a number, a single int stands for that many.
     IntList(u8),
     Float,
-    FloatList,
     Bool,
     BoolList,
     Str,
@@ -37,14 +35,12 @@ impl Kind {
             "Tensor[]" => Kind::TensorList,
             "Tensor?[]" => Kind::TensorOptList,
             "Scalar" => Kind::Scalar,
-            "Scalar[]" => Kind::ScalarList,
             "int" => Kind::Int,
             "int[]" => Kind::IntList(0),
             "int[1]" => Kind::IntList(1),
             "int[2]" => Kind::IntList(2),
             "int[3]" => Kind::IntList(3),
             "float" => Kind::Float,
-            "float[]" => Kind::FloatList,
             "bool" => Kind::Bool,
             "bool[]" => Kind::BoolList,
             "str" => Kind::Str,
@@ -63,11 +59,9 @@ impl Kind {
             Kind::Tensor => "Tensor",
             Kind::TensorList | Kind::TensorOptList => "tuple of Tensors",
             Kind::Scalar => "Number",
-            Kind::ScalarList => "tuple of Scalars",
             Kind::Int => "int",
             Kind::IntList(_) => "tuple of ints",
             Kind::Float => "float",
-            Kind::FloatList => "tuple of floats",
             Kind::Bool => "bool",
             Kind::BoolList => "tuple of bools",
             Kind::Str => "str",
@@ -206,8 +200,6 @@ fn default_value(kind: Kind, text: &str) -> Option<Val> {
         Kind::Tensor
         | Kind::TensorList
         | Kind::TensorOptList
-        | Kind::ScalarList
-        | Kind::FloatList
         | Kind::BoolList
         | Kind::DType
         | Kind::Device
