@@ -2,6 +2,7 @@
 
 import collections
 import copy
+import gc
 import pickle
 
 import pytest
@@ -274,3 +275,15 @@ def test_lazy_modules_take_their_shape_from_the_input():
     norm = nn.LazyBatchNorm1d()
     norm(rtorch.randn(4, 3))
     assert type(norm) is nn.BatchNorm1d and norm.running_mean.shape == (3,)
+
+
+def test_training_under_a_collector_that_always_runs():
+    kept = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        net = Net()
+        for _ in range(3):
+            net(rtorch.randn(4, 3)).sum().backward()
+            net.zero_grad()
+    finally:
+        gc.set_threshold(*kept)

@@ -1,0 +1,65 @@
+"""Compositions that read and write by index, against NumPy and by hand."""
+
+import numpy as np
+import pytest
+
+import rtorch
+
+
+def test_index_fill_and_masked_scatter():
+    x = rtorch.arange(6.0).reshape(2, 3)
+    assert x.index_fill(1, rtorch.tensor([0, -1]), 9.0).tolist() == [[9.0, 1.0, 9.0], [9.0, 4.0, 9.0]]
+    y = x.clone()
+    assert y.masked_scatter_(y > 2, rtorch.tensor([7.0, 8.0, 9.0])) is y
+    assert y.tolist() == [[0.0, 1.0, 2.0], [7.0, 8.0, 9.0]]
+    with pytest.raises(RuntimeError, match="as many elements"):
+        x.masked_scatter(x > 2, rtorch.tensor([7.0]))
+
+
+def test_take_and_put():
+    x = rtorch.arange(6.0).reshape(2, 3)
+    assert rtorch.take(x, rtorch.tensor([[5, -6]])).tolist() == [[5.0, 0.0]]
+    assert x.put(rtorch.tensor([0, -1]), rtorch.tensor([9.0, 8.0])).tolist() == [[9.0, 1.0, 2.0], [3.0, 4.0, 8.0]]
+    added = x.put(rtorch.tensor([1, 1]), rtorch.tensor([1.0, 1.0]), accumulate=True)
+    assert added[0, 1].item() == 3.0
+    order = x.argsort(1, descending=True)
+    assert rtorch.take_along_dim(x, order, 1).tolist() == [[2.0, 1.0, 0.0], [5.0, 4.0, 3.0]]
+
+
+REDUCE = {"sum": np.add, "prod": np.multiply, "amax": np.maximum, "amin": np.minimum}
+
+
+@pytest.mark.parametrize("reduce", [*REDUCE, "mean"])
+@pytest.mark.parametrize("include_self", [True, False])
+def test_scatter_reduce_and_its_gradient(reduce, include_self):
+    rtorch.manual_seed(0)
+    x = rtorch.randn(3, 2, dtype=rtorch.float64, requires_grad=True)
+    src = rtorch.randn(5, 2, dtype=rtorch.float64, requires_grad=True)
+    index = rtorch.tensor([[0, 0], [0, 2], [1, 2], [1, 0], [0, 0]])
+
+    def f(x, src):
+        return x.scatter_reduce(0, index, src, reduce, include_self=include_self)
+
+    want, seen = x.detach().numpy().copy(), np.full((3, 2), int(include_self))
+    for i in range(5):
+        for j in range(2):
+            k, value = index[i, j].item(), src[i, j].item()
+            if seen[k, j] == 0:
+                want[k, j] = value
+            else:
+                want[k, j] = REDUCE["sum" if reduce == "mean" else reduce](want[k, j], value)
+            seen[k, j] += 1
+    if reduce == "mean":
+        want = want / np.maximum(seen, 1)
+    assert np.allclose(f(x, src).detach().numpy(), want)
+    assert rtorch.autograd.gradcheck(f, (x, src))
+
+
+def test_index_reduce_and_norm():
+    x = rtorch.ones(2, 2)
+    out = x.index_reduce(0, rtorch.tensor([1, 1]), rtorch.tensor([[2.0, 3.0], [5.0, 0.5]]), "amax")
+    assert out.tolist() == [[1.0, 1.0], [5.0, 3.0]]
+    v = rtorch.tensor([[3.0, 4.0], [0.0, 0.0]])
+    assert v.norm().item() == 5.0 and v.norm(1, dim=1).tolist() == [7.0, 0.0]
+    assert rtorch.triu_indices(2, 3, 1).tolist() == [[0, 0, 1], [1, 2, 2]]
+    assert rtorch.logspace(0, 2, 3).tolist() == pytest.approx([1.0, 10.0, 100.0])
