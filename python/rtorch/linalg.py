@@ -14,7 +14,7 @@ from rtorch._ops.linalg import matrix_power, multi_dot
 from rtorch._ops._register import named
 from rtorch._ops.shape import _dim
 
-LinAlgError = _C._LinAlgError
+LinAlgError = _C.LinAlgError
 _l = _C._linalg
 
 slogdet_type = named("linalg_slogdet", "sign logabsdet")

@@ -6,8 +6,12 @@ import math
 
 import rtorch
 
-from ._register import op
+from ._register import named, op
 from .shape import _dim
+
+qr_type = named("qr", "Q R")
+svd_type = named("svd", "U S V")
+triangular_solve_type = named("triangular_solve", "solution cloned_coefficient")
 
 
 @op(out=True, aliases=("ger",))
@@ -347,3 +351,71 @@ def _contract(a, b, keep, sizes):
     dtype = rtorch.promote_types(x.dtype, y.dtype)
     r = rtorch.bmm(x.to(dtype), y.to(dtype))
     return batch + left + right, r.reshape([sizes[c] for c in batch] + lsizes + rsizes)
+
+
+def _from_linalg(name, to=None, **options):
+    """An older name of `rtorch` and Tensor for a function of `rtorch.linalg`."""
+
+    def f(input, *args, **kwargs):
+        return getattr(rtorch.linalg, to or name)(input, *args, **kwargs)
+
+    f.__name__ = name
+    f.__doc__ = f"See `rtorch.linalg.{to or name}`."
+    return op(name, **options)(f)
+
+
+for _name, _to in (("inverse", "inv"), ("det", "det"), ("slogdet", "slogdet"), ("pinverse", "pinv"), ("matrix_exp", "matrix_exp")):
+    _from_linalg(_name, _to, out=_name not in ("slogdet", "matrix_exp"))
+
+
+@op()
+def logdet(input):
+    """Logarithm of the determinant; NaN where it is negative."""
+    sign, log = rtorch.linalg.slogdet(input)
+    return rtorch.where(sign < 0, float("nan"), log)
+
+
+@op(out=True)
+def cholesky(input, upper=False):
+    """Cholesky factor; lower unless `upper`."""
+    return rtorch.linalg.cholesky(input, upper=upper)
+
+
+@op()
+def qr(input, some=True):
+    """Q and R with input = Q R."""
+    q, r = rtorch.linalg.qr(input, "reduced" if some else "complete")
+    return qr_type(q, r)
+
+
+@op()
+def svd(input, some=True, compute_uv=True):
+    """U, S and V with input = U diag(S) V^T."""
+    if not compute_uv:
+        s = rtorch.linalg.svdvals(input)
+        m, n = input.shape[-2:]
+        return svd_type(input.new_zeros(*input.shape[:-2], m, m), s, input.new_zeros(*input.shape[:-2], n, n))
+    u, s, vh = rtorch.linalg.svd(input, full_matrices=not some)
+    return svd_type(u, s, vh.mT)
+
+
+@op(out=True)
+def cholesky_solve(input, L, upper=False):
+    """X with A X = input, from A's Cholesky factor."""
+    y = rtorch.linalg.solve_triangular(L.mT if upper else L, input, upper=False)
+    return rtorch.linalg.solve_triangular(L if upper else L.mT, y, upper=True)
+
+
+@op(out=True)
+def cholesky_inverse(L, upper=False):
+    """Inverse of A, from its Cholesky factor."""
+    eye = rtorch.eye(L.size(-1), dtype=L.dtype, device=L.device).expand(L.shape)
+    return cholesky_solve(eye, L, upper)
+
+
+@op()
+def triangular_solve(b, A, upper=True, transpose=False, unitriangular=False):
+    """X with A X = b for triangular A, and a copy of A."""
+    m = A.mT if transpose else A
+    x = rtorch.linalg.solve_triangular(m, b, upper=upper != transpose, unitriangular=unitriangular)
+    return triangular_solve_type(x, A.clone())

@@ -75,7 +75,7 @@ def cosine(M, *, sym=True, **kwargs):
     """Half a sine wave."""
     _check("cosine", M)
     k, done = _grid(M, True, 0, M - 1, kwargs)
-    return done(rtorch.sin((k + 0.5) * (math.pi / (M if sym or M == 1 else M + 1))))
+    return done(rtorch.sin((k + 0.5) * (math.pi / max(M if sym or M == 1 else M + 1, 1))))
 
 
 def exponential(M, *, center=None, tau=1.0, sym=True, **kwargs):

@@ -129,7 +129,7 @@ macro_rules! for_each_scalar_op {
 [Copysign copysign (a, b; y, g) Float, copysign(a, b), "rt_copysign",
     [Some(where_(eq(a, a.lit(0.0)), g.lit(0.0), g * sign(a) * copysign(a.lit(1.0), b))), Some(g.lit(0.0))], 1, 0,
     "The magnitude of a with the sign of b."]
-[Nextafter nextafter (a, b; y, g) Float, nextafter(a, b), "rt_nextafter", [Some(g.lit(0.0)), Some(g.lit(0.0))], 4, 0,
+[Nextafter nextafter (a, b; y, g) Float, nextafter(a, b), "rt_nextafter", [Some(g), Some(g.lit(0.0))], 4, 0,
     "The next float after a towards b."]
 // ---- comparisons
 [Eq eq (a, b; y, g) Compare, eq(a, b), "rt_eq", [None, None], 1, 0, "Equal."]

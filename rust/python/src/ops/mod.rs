@@ -13,6 +13,7 @@
 //! * The body runs without the GIL on large tensors and must not touch Python; `r.py(..)` is for those that must.
 //! * Every answer is an `Out` (`output.rs`); most are `.into()`.
 
+mod complex;
 mod composite;
 mod convert;
 mod decomposition;
@@ -31,6 +32,7 @@ use crate::registry::Registry;
 
 pub fn register(r: &mut Registry) {
     pointwise::register(r);
+    complex::register(r);
     composite::register(r);
     reduce::register(r);
     shape::register(r);

@@ -1,0 +1,69 @@
+//! Parts of complex tensors, and their conjugates (copies).
+
+use rtorch_core::ops::{complex, shape};
+use rtorch_core::{DType, Error, Result, Tensor};
+
+use crate::registry::Registry;
+
+pub fn register(r: &mut Registry) {
+    r.op("complex", &["complex(Tensor real, Tensor imag)"], |a| {
+        let (re, im) = (a.t(0), a.t(1));
+        if !matches!(re.dtype(), DType::F32 | DType::F64 | DType::F16) || re.dtype() != im.dtype() {
+            return Err(Error::runtime(format!(
+                "Expected both inputs to be Half, Float or Double tensors of one dtype but got {} and {}",
+                re.dtype().cpp_name(),
+                im.dtype().cpp_name()
+            )));
+        }
+        Ok(complex::join(re, im)?.into())
+    })
+    .function_only()
+    .out();
+    for name in ["conj", "conj_physical", "resolve_conj", "resolve_neg"] {
+        let copies = name.starts_with("conj");
+        r.op_named(name.into(), vec![format!("{name}(Tensor input)")], move |a| {
+            let x = a.t(0);
+            Ok(if copies && x.dtype().is_complex() { complex::conj(x)? } else { x.clone() }.into())
+        });
+    }
+    for name in ["is_conj", "is_neg"] {
+        r.op_named(name.into(), vec![format!("{name}(Tensor input)")], |_| Ok(false.into()));
+    }
+    r.op("view_as_real", &["view_as_real(Tensor input)"], |a| Ok(view_as_real(a.t(0))?.into())).function_only();
+    r.op("view_as_complex", &["view_as_complex(Tensor input)"], |a| Ok(view_as_complex(a.t(0))?.into()))
+        .function_only();
+    for (name, which) in [("real", 0), ("imag", 1)] {
+        r.op_named(name.into(), vec![format!("{name}(Tensor input)")], move |a| {
+            let x = a.t(0);
+            if x.dtype().is_complex() {
+                return Ok(complex::part(x, which).into());
+            }
+            if which == 1 {
+                return Err(Error::runtime("imag is not implemented for tensors with non-complex dtypes."));
+            }
+            Ok(x.clone().into())
+        })
+        .function_only();
+    }
+}
+
+fn view_as_real(x: &Tensor) -> Result<Tensor> {
+    if !x.dtype().is_complex() {
+        return Err(Error::runtime("view_as_real is only supported for complex tensors"));
+    }
+    shape::view_dtype(&shape::unsqueeze(x, -1)?, x.dtype().real())
+}
+
+fn view_as_complex(x: &Tensor) -> Result<Tensor> {
+    let n = x.ndim();
+    if !matches!(x.dtype(), DType::F32 | DType::F64) {
+        return Err(Error::runtime(format!(
+            "view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: {}",
+            x.dtype().cpp_name()
+        )));
+    }
+    if n == 0 || x.size(n - 1) != 2 {
+        return Err(Error::runtime("Tensor must have a last dimension of size 2"));
+    }
+    shape::squeeze(&shape::view_dtype(x, x.dtype().complex())?, Some(&[-1]))
+}
