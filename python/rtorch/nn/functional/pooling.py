@@ -66,8 +66,10 @@ def _output_size(output_size, input, n):
     """`output_size` as n integers; None keeps the input's size there."""
     if not hasattr(output_size, "__iter__"):
         output_size = (output_size,) * n
+    elif input.dim() <= len(output_size):
+        raise ValueError(f"Input dimension should be at least {len(output_size) + 1}")
     if len(output_size) != n:
-        raise RuntimeError(f"adaptive pooling: internal error: output_size must have {n} elements")
+        raise RuntimeError(f"adaptive_pool{n}d: output_size must be {n}")
     return [size if size is not None else input.size(i - n) for i, size in enumerate(output_size)]
 
 
