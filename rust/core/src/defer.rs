@@ -54,7 +54,7 @@ impl Operand {
 pub enum Work {
     Map(Arc<Kernel>),
     /// One that takes an epilogue; never part of a pointwise program.
-    Prim(Prim),
+    Prim(Box<Prim>),
 }
 
 /// A recorded op.
@@ -168,7 +168,13 @@ pub fn prim(prim: &Prim, operands: &[Operand], layout: &Layout, dtype: DType, de
         }
         kept += o.value.cell().ready().map_or(0, |b| b.len());
     }
-    let node = Node::new(Work::Prim(prim.clone()), operands.iter().cloned().collect(), layout.clone(), dtype, device);
+    let node = Node::new(
+        Work::Prim(Box::new(prim.clone())),
+        operands.iter().cloned().collect(),
+        layout.clone(),
+        dtype,
+        device,
+    );
     // operands that die with this expression are better freed now
     if kept > MAX_PRIM_KEEPALIVE * node.bytes() {
         return Ok(None);

@@ -9,9 +9,9 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::autograd::graph::{GradNode, GradOp, TensorMeta};
 use crate::autograd::meta::Edge;
+use crate::autograd::mode;
 use crate::autograd::record;
 use crate::autograd::saved::SavedTensor;
-use crate::autograd::{hook::Hooks, mode};
 use crate::backend::{self, Window};
 use crate::defer::{self, Operand};
 use crate::device::Device;
@@ -67,7 +67,7 @@ pub fn prim(name: &'static str, target: &Tensor, prim: Prim, inputs: &[&Tensor])
     exclusive(target)?;
     let mut ins: SmallVec<[&Tensor; 4]> = smallvec![target];
     ins.extend(others.iter());
-    dispatch::run_prim(&prim, &ins, &[target.clone()], device)?;
+    dispatch::run_prim(&prim, &ins, std::slice::from_ref(target), device)?;
     target.version().bump();
     Ok(())
 }
@@ -199,7 +199,7 @@ impl History {
     /// Makes `node` the history of what was written; for a view, of that part of the base.
     pub fn rebase(self, target: &Tensor, node: Arc<GradNode>) {
         let Some((base, base_edge)) = self.base else {
-            let hooks = target.with_meta(|m| std::mem::replace(&mut m.hooks, Hooks::default()));
+            let hooks = target.with_meta(|m| std::mem::take(&mut m.hooks));
             drop(hooks);
             record::connect(target, &node, 0);
             return;
@@ -333,7 +333,7 @@ fn writable(storage: &Storage, overwritten: bool, windows: usize) -> Result<Buf>
 
 fn copy_bytes(device: Device, from: &Buf, to: &Buf) -> Result<()> {
     let n = from.len().min(to.len());
-    let (dtype, n) = if n % 4 == 0 { (DType::I32, n / 4) } else { (DType::U8, n) };
+    let (dtype, n) = if n.is_multiple_of(4) { (DType::I32, n / 4) } else { (DType::U8, n) };
     let layout = Layout::contiguous(&[n]);
     let w = |buf: &Buf| Window { buf: buf.clone(), dtype, layout: layout.clone() };
     backend::map(device, &kernel::cast(dtype, dtype).program, &[n], &[w(from)], &[w(to)])

@@ -25,9 +25,10 @@ impl Buf {
     /// No bytes at all.
     pub fn empty() -> Buf {
         static NONE: std::sync::OnceLock<Arc<Buffer>> = std::sync::OnceLock::new();
-        // SAFETY: no byte is ever read through a buffer of length 0.
         let make = || {
-            Arc::new(unsafe { Buffer::from_raw(std::ptr::NonNull::<u64>::dangling().as_ptr().cast(), 0, Box::new(())) })
+            let nowhere = std::ptr::NonNull::<u64>::dangling().as_ptr().cast();
+            // SAFETY: no byte is ever read through a buffer of length 0.
+            Arc::new(unsafe { Buffer::from_raw(nowhere, 0, Box::new(())) })
         };
         Buf::Cpu(NONE.get_or_init(make).clone())
     }

@@ -98,7 +98,10 @@ fn cast_layout(x: &Layout, from: usize, to: usize) -> Option<Layout> {
         }
     } else {
         let k = to / from;
-        if l.shape[last] % k != 0 || l.offset % k != 0 || l.strides[..last].iter().any(|s| s % k as isize != 0) {
+        if !l.shape[last].is_multiple_of(k)
+            || !l.offset.is_multiple_of(k)
+            || l.strides[..last].iter().any(|s| s % k as isize != 0)
+        {
             return None;
         }
         l.shape[last] /= k;

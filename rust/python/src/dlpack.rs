@@ -223,7 +223,7 @@ fn import(py: Python<'_>, capsule: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let data = tensor.data as usize + tensor.byte_offset as usize;
     // SAFETY: the producer's memory lives until its deleter is called, which the owner does when it is dropped.
     let t = unsafe { Tensor::from_foreign(data as *mut u8, len, Box::new(owner), layout, dtype) };
-    if read_only || (len > 0 && data % dtype.size().min(8) != 0) {
+    if read_only || (len > 0 && !data.is_multiple_of(dtype.size().min(8))) {
         // what may not be written is copied
         return py.detach(|| rtorch_core::ops::shape::clone(&t)).or_raise();
     }

@@ -67,7 +67,7 @@ fn any_in(obj: &Bound<'_, PyAny>) -> bool {
 #[inline]
 pub fn possible(call: &Call<'_>) -> bool {
     let plain = |o: &Bound<'_, PyAny>| tensor::is_exact(o) || !any_in(o);
-    !(call.args.iter().all(plain) && call.kwargs.iter().all(|k| plain(&k.1))) && !DISABLED.get()
+    !(DISABLED.get() || call.args.iter().all(plain) && call.kwargs.iter().all(|k| plain(&k.1)))
 }
 
 /// Asks each overriding type once, subclasses before their bases.
@@ -108,7 +108,7 @@ fn ask(
     for f in found {
         let hook = f.getattr(pyo3::intern!(py, "__torch_function__"))?;
         let r = hook.call1((func, &types, args, kwargs))?;
-        if !r.is(&*py.NotImplemented().bind(py)) {
+        if !r.is(py.NotImplemented().bind(py)) {
             return Ok(Some(r.unbind()));
         }
     }

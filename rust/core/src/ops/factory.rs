@@ -94,7 +94,7 @@ pub fn linspace(start: f64, end: f64, steps: usize, dtype: DType, device: Device
 
 /// Ones on the diagonal.
 pub fn eye(n: usize, m: usize, dtype: DType, device: Device) -> Result<Tensor> {
-    mask_of(n, m, dtype, device, |row, col| ex::eq(row, col))
+    mask_of(n, m, dtype, device, ex::eq)
 }
 
 /// A boolean function of (row, column), stored as `dtype`.

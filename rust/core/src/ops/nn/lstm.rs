@@ -288,7 +288,13 @@ impl Time {
             let mut outs: SmallVec<[Window; 5]> = SmallVec::from_iter([cw.clone()]);
             outs.extend((0..GATES).map(|k| marks.gate(t, k)));
             backend::map(Device::Cpu, &step, &over, &leaves, &outs)?;
-            backend::run(Device::Cpu, &product, &[plain(&marks.at(t)), clone(&weight)], None, &[hw.clone()])?;
+            backend::run(
+                Device::Cpu,
+                &product,
+                &[plain(&marks.at(t)), clone(&weight)],
+                None,
+                std::slice::from_ref(&hw),
+            )?;
         }
         Ok((dgates, dh, dc))
     }
