@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use rtorch_core::ops::nn::{activation, conv, embedding, loss, norm, pad, pool};
+use rtorch_core::ops::nn::{activation, attention, conv, embedding, loss, norm, pad, pool};
 use rtorch_core::ops::{self, random, shape};
 use rtorch_core::stats::Mode;
 use rtorch_core::{DType, Device, Result, Tensor};
@@ -329,5 +329,21 @@ mod fused {
                 });
             }
         }
+    }
+
+    #[test]
+    fn attentions() {
+        let _g = alone(Mode::Default);
+        let plain = attention::Options { mask: None, dropout: 0.0, causal: false, scale: None, grouped: false };
+        let (q, k, v) = (wild(&[1, 4, 3, 2], 1), wild(&[1, 2, 5, 2], 2), wild(&[1, 2, 5, 3], 4));
+        let grouped = attention::Options { grouped: true, ..plain };
+        check("grouped", &[q, k, v], |t| attention::attention(&t[0], &t[1], &t[2], &grouped));
+        let (q, k, v) = (wild(&[2, 3, 2], 1), wild(&[2, 3, 2], 2), wild(&[2, 3, 2], 4));
+        let causal = attention::Options { causal: true, scale: Some(0.7), ..plain };
+        check("causal", &[q.clone(), k.clone(), v.clone()], |t| attention::attention(&t[0], &t[1], &t[2], &causal));
+        check("masked", &[q, k, v, wild(&[3, 3], 5)], |t| {
+            let o = attention::Options { mask: Some(&t[3]), ..plain };
+            attention::attention(&t[0], &t[1], &t[2], &o)
+        });
     }
 }

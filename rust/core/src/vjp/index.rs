@@ -14,10 +14,20 @@ fn zeros(c: &Ctx, i: usize, g: &Tensor) -> Result<Tensor> {
     ops::factory::zeros(&c.shape(i), g.dtype(), g.device())
 }
 
+/// Cotangents added at `index` to zeros of `shape`: in place, so that nothing is copied, unless the graph goes on.
+pub fn added(name: &'static str, p: Prim, shape: &[usize], index: &Tensor, g: &Tensor) -> Result<Tensor> {
+    let base = ops::factory::zeros(shape, g.dtype(), g.device())?;
+    if crate::autograd::record::wanted(&[g]) {
+        return prim1(name, p, &[&base, index, g]);
+    }
+    crate::inplace::prim(name, &base, p, &[&base, index, g])?;
+    Ok(base)
+}
+
 pub fn gather(c: &Ctx, axis: usize) -> Result<Cotangents> {
     let g = c.grad(0)?;
     let p = Prim::Scatter { axis, op: ScatterOp::Add };
-    Ok(vec![Some(prim1("ScatterAddBackward0", p, &[&zeros(c, 0, &g)?, &c.input(1)?, &g])?), None])
+    Ok(vec![Some(added("ScatterAddBackward0", p, &c.shape(0), &c.input(1)?, &g)?), None])
 }
 
 /// Values and positions of a sort: the cotangent goes back to where the values came from.
@@ -27,7 +37,7 @@ pub fn by_position(c: &Ctx, axis: usize) -> Result<Cotangents> {
         return Ok(vec![Some(g)]);
     }
     let p = Prim::Scatter { axis, op: ScatterOp::Add };
-    Ok(vec![Some(prim1("ScatterAddBackward0", p, &[&zeros(c, 0, &g)?, &c.output(1)?, &g])?)])
+    Ok(vec![Some(added("ScatterAddBackward0", p, &c.shape(0), &c.output(1)?, &g)?)])
 }
 
 pub fn scatter(c: &Ctx, axis: usize, op: ScatterOp) -> Result<Cotangents> {
@@ -76,11 +86,8 @@ pub fn index_select(c: &Ctx, axis: usize) -> Result<Cotangents> {
     flat.extend_from_slice(&g.shape()[axis + index.ndim()..]);
     let src = shape::reshape_to(&g, flat)?;
     let index = shape::reshape(&index, &[-1])?;
-    let base = zeros(c, 0, &g)?;
-    Ok(vec![
-        Some(prim1("IndexAddBackward0", Prim::IndexAdd { axis, op: ScatterOp::Add }, &[&base, &index, &src])?),
-        None,
-    ])
+    let p = Prim::IndexAdd { axis, op: ScatterOp::Add };
+    Ok(vec![Some(added("IndexAddBackward0", p, &c.shape(0), &index, &src)?), None])
 }
 
 pub fn index_add(c: &Ctx, axis: usize, op: ScatterOp) -> Result<Cotangents> {

@@ -3,7 +3,7 @@
 //! the GPU's backward come for free.
 
 mod conv;
-mod index;
+pub(crate) mod index;
 mod linalg;
 mod nn;
 mod reduce;

@@ -42,13 +42,6 @@ fn softmaxes(r: &mut Registry) {
             move |a| Ok(activation::softmax_in(a.t(0), a.i(1), log, a.dtype(2))?.into()),
         )
         .out();
-        let sig = format!("{name}(Tensor input, int dim, *, dtype? dtype=None)");
-        r.op_named(
-            name.into(),
-            vec![sig],
-            move |a| Ok(activation::softmax_in(a.t(0), a.i(1), log, a.dtype(2))?.into()),
-        )
-        .within("special");
     }
 }
 

@@ -30,9 +30,8 @@ pub fn embedding(weight: &Tensor, indices: &Tensor, padding_idx: i64, by_freq: b
         let n = index.numel();
         let g = shape::reshape_to(&b.grad(0)?, SmallVec::from_slice(&[n, width]))?;
         let g = scaled(&g, &index, rows, padding_idx, by_freq)?;
-        let zeros = factory::zeros(&[rows, width], g.dtype(), g.device())?;
         let p = Prim::IndexAdd { axis: 0, op: ScatterOp::Add };
-        Ok(vec![Some(prim1("EmbeddingDenseBackward0", p, &[&zeros, &index, &g])?)])
+        Ok(vec![Some(crate::vjp::index::added("EmbeddingDenseBackward0", p, &[rows, width], &index, &g)?)])
     });
     Ok(out)
 }
