@@ -40,7 +40,17 @@ pub fn conv(c: &Ctx, p: &ConvParams, bias: bool) -> Result<Cotangents> {
 /// Of (g, w) -> dx: a cotangent h has the shape of x.
 pub fn conv_grad_input(c: &Ctx, p: &ConvParams) -> Result<Cotangents> {
     let h = c.grad(0)?;
-    Ok(vec![c.when(0, || forward(p, &h, &c.input(1)?))?, c.when(1, || grad_weight(p, &c.input(0)?, &h, &c.shape(1)))?])
+    let dg = |w: &Tensor| -> Result<Tensor> {
+        let (mut y, want) = (forward(p, &h, w)?, c.shape(0));
+        // an output padding of a stride or more (PyTorch allows it below the dilation) makes room for more windows
+        for (d, &n) in want.iter().enumerate() {
+            if y.size(d) > n {
+                y = shape::slice(&y, d as i64, Some(0), Some(n as i64), 1)?;
+            }
+        }
+        Ok(y)
+    };
+    Ok(vec![c.when(0, || dg(&c.input(1)?))?, c.when(1, || grad_weight(p, &c.input(0)?, &h, &c.shape(1)))?])
 }
 
 /// Of (g, x) -> dw: a cotangent h has the shape of w.

@@ -125,7 +125,8 @@ fn map(n: &Arc<GradNode>, grads: &[Option<Tensor>]) -> Result<Cotangents> {
             let same = d.kernel.program.is_identity();
             let gi = if same { refs[0].clone() } else { dispatch::map("DerivativeBackward0", &d.kernel, &refs)? };
             // an operand without any dependence on the cotangent's shape
-            if gi.numel() < m.shape.iter().product() { ops::shape::expand_to(&gi, &m.shape)? } else { gi }
+            let fits = || rtorch_ir::shape::broadcast(&gi.shape(), &m.shape).is_ok_and(|s| s == m.shape);
+            if gi.numel() < m.shape.iter().product() && fits() { ops::shape::expand_to(&gi, &m.shape)? } else { gi }
         }));
     }
     Ok(out)

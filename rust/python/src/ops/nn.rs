@@ -18,6 +18,7 @@ pub fn register(r: &mut Registry) {
     pools(r);
     adaptive_pools(r);
     norms(r);
+    native_norms(r);
     losses(r);
     others(r);
 }
@@ -219,7 +220,12 @@ fn adaptive_pools(r: &mut Registry) {
 }
 
 fn batch_norm(a: &Args, stats: [usize; 4]) -> Result<Out> {
-    let p = norm::BatchNorm {
+    Ok(norm::batch_norm(a.t(0), &norm_args(a, stats))?.into())
+}
+
+/// Where running mean and variance, weight and bias stand.
+fn norm_args(a: &Args, stats: [usize; 4]) -> norm::BatchNorm<'_> {
+    norm::BatchNorm {
         mean: a.opt_t(stats[0]),
         var: a.opt_t(stats[1]),
         weight: a.opt_t(stats[2]),
@@ -227,8 +233,7 @@ fn batch_norm(a: &Args, stats: [usize; 4]) -> Result<Out> {
         training: a.b(5),
         momentum: a.f(6),
         eps: a.f(7),
-    };
-    Ok(norm::batch_norm(a.t(0), &p)?.into())
+    }
 }
 
 fn norms(r: &mut Registry) {
@@ -257,6 +262,27 @@ fn norms(r: &mut Registry) {
     let sig = "batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, \
                bool training, float momentum, float eps, bool cudnn_enabled)";
     r.op("batch_norm", &[sig], |a| batch_norm(a, [3, 4, 1, 2])).function_only();
+}
+
+/// The forms that answer the statistics too.
+fn native_norms(r: &mut Registry) {
+    let sig = "native_layer_norm(Tensor input, int[1] normalized_shape, Tensor? weight, Tensor? bias, float eps)";
+    r.op("native_layer_norm", &[sig], |a| {
+        Ok(norm::native_layer_norm(a.t(0), a.ints(1), a.opt_t(2), a.opt_t(3), a.f(4))?.to_vec().into())
+    })
+    .function_only();
+    let sig = "native_group_norm(Tensor input, Tensor? weight, Tensor? bias, int N, int C, int HxW, int group, float eps)";
+    r.op("native_group_norm", &[sig], |a| {
+        Ok(norm::native_group_norm(a.t(0), a.i(6), a.opt_t(1), a.opt_t(2), a.f(7))?.to_vec().into())
+    })
+    .function_only();
+    let sig = "native_batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, \
+               bool training, float momentum, float eps)";
+    r.op("native_batch_norm", &[sig], |a| {
+        let p = norm_args(a, [3, 4, 1, 2]);
+        Ok(norm::native_batch_norm(a.t(0), &p)?.to_vec().into())
+    })
+    .function_only();
 }
 
 fn losses(r: &mut Registry) {

@@ -62,6 +62,44 @@ fn normalized_dims(x: &Tensor, normalized: &[i64], params: [Option<&Tensor>; 2])
     Ok(k)
 }
 
+/// (y, mean, 1 / standard deviation), the statistics of x's rank.
+fn layer_parts(
+    name: &'static str,
+    x: &Tensor,
+    dims: usize,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+    rms: bool,
+) -> Result<[Tensor; 3]> {
+    if !x.dtype().is_float() {
+        return Err(not_implemented("LayerNormKernelImpl", x.dtype()));
+    }
+    let (w, b) = (in_dtype(name, x, weight)?, in_dtype(name, x, bias)?);
+    if x.numel() == 0 {
+        // nothing to normalise, but the graph goes on
+        let y = shape::clone(x)?;
+        let y = match &w {
+            Some(w) => crate::ops::mul(&y, w)?,
+            None => y,
+        };
+        let y = match &b {
+            Some(b) => crate::ops::add(&y, b)?,
+            None => y,
+        };
+        let mut s = x.shape();
+        let lead = s.len() - dims;
+        s[lead..].fill(1);
+        return Ok([y, Tensor::empty(&s, x.dtype(), x.device())?, Tensor::empty(&s, x.dtype(), x.device())?]);
+    }
+    let mut args: SmallVec<[&Tensor; 4]> = SmallVec::from_slice(&[x]);
+    let weight = push(&mut args, w.as_ref());
+    let bias = push(&mut args, b.as_ref());
+    let mut r = prim(name, Prim::LayerNorm { dims, eps, weight, bias, rms }, &args)?;
+    let (Some(rstd), Some(mean), Some(y)) = (r.pop(), r.pop(), r.pop()) else { return Err(missing(name)) };
+    Ok([y, mean.detach(), rstd.detach()])
+}
+
 fn layer(
     name: &'static str,
     x: &Tensor,
@@ -71,23 +109,8 @@ fn layer(
     eps: f64,
     rms: bool,
 ) -> Result<Tensor> {
-    if !x.dtype().is_float() {
-        return Err(not_implemented("LayerNormKernelImpl", x.dtype()));
-    }
-    let (w, b) = (in_dtype(name, x, weight)?, in_dtype(name, x, bias)?);
-    if x.numel() == 0 {
-        // nothing to normalise, but the graph goes on
-        let y = shape::clone(x)?;
-        return match &w {
-            Some(w) => crate::ops::mul(&y, w),
-            None => Ok(y),
-        };
-    }
-    let mut args: SmallVec<[&Tensor; 4]> = SmallVec::from_slice(&[x]);
-    let weight = push(&mut args, w.as_ref());
-    let bias = push(&mut args, b.as_ref());
-    let r = prim(name, Prim::LayerNorm { dims, eps, weight, bias, rms }, &args)?;
-    r.into_iter().next().ok_or_else(|| missing(name))
+    let [y, ..] = layer_parts(name, x, dims, weight, bias, eps, rms)?;
+    Ok(y)
 }
 
 pub fn layer_norm(
@@ -99,6 +122,18 @@ pub fn layer_norm(
 ) -> Result<Tensor> {
     let dims = normalized_dims(x, normalized, [weight, bias])?;
     layer("NativeLayerNormBackward0", x, dims, weight, bias, eps, false)
+}
+
+/// `native_layer_norm`: (y, mean, 1 / standard deviation).
+pub fn native_layer_norm(
+    x: &Tensor,
+    normalized: &[i64],
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<[Tensor; 3]> {
+    let dims = normalized_dims(x, normalized, [weight, bias])?;
+    layer_parts("NativeLayerNormBackward0", x, dims, weight, bias, eps, false)
 }
 
 /// x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich 2019); eps None is the dtype's machine epsilon.
@@ -130,6 +165,18 @@ fn affine(name: &'static str, y: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>
 }
 
 pub fn group_norm(x: &Tensor, groups: i64, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
+    let [y, ..] = native_group_norm(x, groups, weight, bias, eps)?;
+    Ok(y)
+}
+
+/// `native_group_norm`: (y, mean, 1 / standard deviation), the statistics as [n, groups].
+pub fn native_group_norm(
+    x: &Tensor,
+    groups: i64,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<[Tensor; 3]> {
     let name = "NativeGroupNormBackward0";
     let (n, s) = (x.ndim(), x.shape());
     ensure!(n >= 2, runtime, "Expected at least 2 dimensions for input tensor but received {n}");
@@ -157,8 +204,10 @@ pub fn group_norm(x: &Tensor, groups: i64, weight: Option<&Tensor>, bias: Option
     let (w, b) = (in_dtype("group_norm", x, weight)?, in_dtype("group_norm", x, bias)?);
     let width: usize = s[1..].iter().product::<usize>() / g;
     let rows = shape::reshape_to(x, SmallVec::from_slice(&[s[0], g, width]))?;
-    let y = shape::reshape_to(&layer(name, &rows, 1, None, None, eps, false)?, s)?;
-    affine(name, &y, w.as_ref(), b.as_ref())
+    let [y, mean, rstd] = layer_parts(name, &rows, 1, None, None, eps, false)?;
+    let stats: Shape = SmallVec::from_slice(&[s[0], g]);
+    let y = affine(name, &shape::reshape_to(&y, s)?, w.as_ref(), b.as_ref())?;
+    Ok([y, shape::reshape_to(&mean, stats.clone())?, shape::reshape_to(&rstd, stats)?])
 }
 
 fn check_batch_norm(x: &Tensor, named: [(&str, Option<&Tensor>); 4]) -> Result<()> {
@@ -189,7 +238,29 @@ pub struct BatchNorm<'a> {
 }
 
 pub fn batch_norm(x: &Tensor, p: &BatchNorm) -> Result<Tensor> {
+    let [y, ..] = batch_parts(x, p)?;
+    Ok(y)
+}
+
+/// `native_batch_norm`: (y, mean, 1 / standard deviation) of the batch; no statistics in evaluation.
+pub fn native_batch_norm(x: &Tensor, p: &BatchNorm) -> Result<[Tensor; 3]> {
+    let [y, mean, var] = batch_parts(x, p)?;
+    if var.numel() == 0 {
+        return Ok([y, mean, var]);
+    }
+    let rstd = compose("bn_rstd", "", Rule::FloatOnly, &[Arg::T(&var), Arg::S(p.eps.into())], None, |a| {
+        ex::rsqrt(a[0] + a[1])
+    })?;
+    Ok([y, mean, rstd])
+}
+
+/// The result, and of training the batch's mean and biased variance.
+fn batch_parts(x: &Tensor, p: &BatchNorm) -> Result<[Tensor; 3]> {
+    let none = || Tensor::empty(&[0], x.dtype(), x.device());
     let named = [("running_mean", p.mean), ("running_var", p.var), ("weight", p.weight), ("bias", p.bias)];
+    if x.ndim() == 1 && x.numel() == 0 {
+        return Ok([shape::clone(x)?, none()?, none()?]);
+    }
     check_batch_norm(x, named)?;
     let (w, b) = (in_dtype("batch_norm", x, p.weight)?, in_dtype("batch_norm", x, p.bias)?);
     let name = "NativeBatchNormBackward0";
@@ -199,10 +270,10 @@ pub fn batch_norm(x: &Tensor, p: &BatchNorm) -> Result<Tensor> {
                 "Expected running_mean and running_var to be defined in evaluation mode",
             ));
         };
-        return evaluate(name, x, mean, var, w.as_ref(), b.as_ref(), p.eps);
+        return Ok([evaluate(name, x, mean, var, w.as_ref(), b.as_ref(), p.eps)?, none()?, none()?]);
     }
     if x.numel() == 0 {
-        return affine(name, &shape::clone(x)?, w.as_ref(), b.as_ref());
+        return Ok([affine(name, &shape::clone(x)?, w.as_ref(), b.as_ref())?, none()?, none()?]);
     }
     let mut args: SmallVec<[&Tensor; 4]> = SmallVec::from_slice(&[x]);
     let weight = push(&mut args, w.as_ref());
@@ -218,7 +289,7 @@ pub fn batch_norm(x: &Tensor, p: &BatchNorm) -> Result<Tensor> {
         // the running variance is the unbiased one
         track(running, &var.detach(), p.momentum, n / (n - 1.0))?;
     }
-    Ok(y)
+    Ok([y, mean.detach(), var.detach()])
 }
 
 /// running = (1 - momentum) * running + momentum * factor * new
