@@ -363,10 +363,14 @@ class _PerParameter(Optimizer):
         return loss
 
     def _step_group(self, group):
-        params = [p for p in group["params"] if p.grad is not None]
+        params, grads = [], []
+        for p in group["params"]:
+            grad = p.grad
+            if grad is not None:
+                params.append(p)
+                grads.append(grad)
         if not params:
             return
-        grads = [p.grad for p in params]
         states = self._states(params, group)
         fuse = self._fused
         if fuse is not None and not group["differentiable"] and group["foreach"] is not False:
@@ -388,6 +392,7 @@ class _PerParameter(Optimizer):
         return states
 
     def _update_complex(self, p, grad, state, group):
+        state = {} if state is None else state
         views = {k: _real(v) for k, v in state.items()}
         self._update(_real(p), _real(grad), views, group)
         for key, value in views.items():

@@ -59,7 +59,7 @@ class SGD(_PerParameter):
 
     def _states(self, params, group):
         # Without momentum there is no state, not even an empty one.
-        return [self.state[p] for p in params] if group["momentum"] else [{} for _ in params]
+        return [self.state[p] for p in params] if group["momentum"] else [None] * len(params)
 
     def _fused(self, group, params, grads, states):
         momentum = group["momentum"]
@@ -75,7 +75,7 @@ class SGD(_PerParameter):
             group["nesterov"],
             group["maximize"],
         )
-        if done:
+        if done and momentum:
             for state, buffer in zip(states, buffers):
                 state["momentum_buffer"] = buffer
         return done

@@ -20,17 +20,34 @@ __all__ = [
     "register_module_full_backward_hook",
 ]
 
-# Hooks that run for every module. `on_call` holds those that `Module.__call__` must look at.
-global_forward_pre_hooks = OrderedDict()
-global_forward_hooks = OrderedDict()
+# Which of the registries below hold anything: the one question that every call of every module asks.
+active = set()
+
+
+class _OnCall(OrderedDict):
+    """A registry of hooks that `Module.__call__` must run; it keeps `active` up to date."""
+
+    def __setitem__(self, key, hook):
+        super().__setitem__(key, hook)
+        active.add(id(self))
+
+    def pop(self, key, *default):
+        hook = super().pop(key, *default)
+        if not self:
+            active.discard(id(self))
+        return hook
+
+
+# Hooks that run for every module.
+global_forward_pre_hooks = _OnCall()
+global_forward_hooks = _OnCall()
 global_forward_hooks_with_kwargs = OrderedDict()
 global_forward_hooks_always_called = OrderedDict()
-global_backward_pre_hooks = OrderedDict()
-global_backward_hooks = OrderedDict()
+global_backward_pre_hooks = _OnCall()
+global_backward_hooks = _OnCall()
 global_buffer_registration_hooks = OrderedDict()
 global_module_registration_hooks = OrderedDict()
 global_parameter_registration_hooks = OrderedDict()
-on_call = (global_forward_pre_hooks, global_forward_hooks, global_backward_pre_hooks, global_backward_hooks)
 
 
 def add(hooks, hook, flags=(), prepend=False):

@@ -16,7 +16,7 @@ from ._state import StateDictMixin, _IncompatibleKeys
 __all__ = ["Module", "_IncompatibleKeys", *_hooks.__all__]
 
 _Tensor = _C.Tensor
-_ON_CALL_PRE, _ON_CALL_POST, _ON_CALL_BACK_PRE, _ON_CALL_BACK = _hooks.on_call
+_global_hooks = _hooks.active
 _DICTS = (
     "_parameters",
     "_buffers",
@@ -126,10 +126,7 @@ class Module(StateDictMixin):
             or self._forward_pre_hooks
             or self._backward_hooks
             or self._backward_pre_hooks
-            or _ON_CALL_POST
-            or _ON_CALL_PRE
-            or _ON_CALL_BACK
-            or _ON_CALL_BACK_PRE
+            or _global_hooks
         ):
             return _hooks.call_hooked(self, args, kwargs)
         return self.forward(*args, **kwargs)
