@@ -337,10 +337,17 @@ pub fn binary_into(op: ScalarOp, a: Arg, b: Arg, dest: Option<&Tensor>) -> Resul
     }
     let common = result_type(&[a, b]);
     if common.is_complex() && class != Class::Logic {
+        if op != ScalarOp::Pow && half_with_complex(&[a, b]) {
+            // PyTorch's result would be complex32, which has no arithmetic
+            return Err(Error::not_implemented(format!("\"{}_cpu\" not implemented for 'ComplexHalf'", op.name())));
+        }
         return match complex::binary_op(op, a, b)? {
             Some(y) => into(y, dest),
             None => Err(not_implemented(op.name(), common)),
         };
+    }
+    if op == ScalarOp::Sub {
+        check_sub(a, b)?;
     }
     check_binary(op, common, b)?;
     let body = |x: &[Ex]| match class {
@@ -383,15 +390,46 @@ fn divides(op: ScalarOp, dtype: DType) -> bool {
     (division || op == ScalarOp::Pow) && dtype.is_integral()
 }
 
+/// Does a complex number of a lower rank meet float16 tensors?
+fn half_with_complex(args: &[Arg]) -> bool {
+    let rank = |a: &Arg| match a {
+        Arg::T(t) if t.ndim() > 0 => 2,
+        Arg::T(_) => 1,
+        Arg::S(_) => 0,
+    };
+    let complex = |a: &Arg| match a {
+        Arg::T(t) => t.dtype().is_complex(),
+        Arg::S(s) => matches!(s, Scalar::Complex(..)),
+    };
+    args.iter().any(|h| {
+        matches!(h, Arg::T(t) if t.dtype() == DType::F16) && args.iter().any(|c| complex(c) && rank(c) < rank(h))
+    })
+}
+
+fn check_sub(a: Arg, b: Arg) -> Result<()> {
+    let is_bool = |x: Arg| match x {
+        Arg::T(t) => t.dtype() == DType::Bool,
+        Arg::S(s) => matches!(s, Scalar::Bool(_)),
+    };
+    let both = is_bool(a) && is_bool(b);
+    ensure!(
+        !both,
+        runtime,
+        "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator \
+         instead."
+    );
+    ensure!(
+        !is_bool(a) && !is_bool(b),
+        runtime,
+        "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the `~` \
+         or `logical_not()` operator instead."
+    );
+    Ok(())
+}
+
 fn check_binary(op: ScalarOp, common: DType, b: Arg) -> Result<()> {
     if op.row().class == Class::Int && !common.is_integral() {
         return Err(not_implemented(&format!("{}_cpu", op.name()).replace("_cpu", ""), common));
-    }
-    if op == ScalarOp::Sub && common == DType::Bool {
-        return Err(Error::runtime(
-            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator \
-             instead.",
-        ));
     }
     let zero_check = divides(op, common);
     if zero_check && op == ScalarOp::Pow {

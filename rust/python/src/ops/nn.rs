@@ -271,7 +271,8 @@ fn native_norms(r: &mut Registry) {
         Ok(norm::native_layer_norm(a.t(0), a.ints(1), a.opt_t(2), a.opt_t(3), a.f(4))?.to_vec().into())
     })
     .function_only();
-    let sig = "native_group_norm(Tensor input, Tensor? weight, Tensor? bias, int N, int C, int HxW, int group, float eps)";
+    let sig =
+        "native_group_norm(Tensor input, Tensor? weight, Tensor? bias, int N, int C, int HxW, int group, float eps)";
     r.op("native_group_norm", &[sig], |a| {
         Ok(norm::native_group_norm(a.t(0), a.i(6), a.opt_t(1), a.opt_t(2), a.f(7))?.to_vec().into())
     })
