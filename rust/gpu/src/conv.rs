@@ -1,5 +1,6 @@
 //! Convolution and its gradients in 1 to 3 spatial dims, as tiled products whose operands are windows of images,
-//! computed where they are loaded (`gemm.rs`): nothing is unfolded in memory. Kernel sizes are part of a kernel's key.
+//! computed where they are loaded (`gemm.rs`): nothing is unfolded in memory. Kernel sizes and
+//! strides are part of a kernel's key.
 
 use std::sync::Arc;
 
@@ -70,61 +71,63 @@ impl Shapes {
     }
 }
 
-/// Statements that split a counter into an image and its pixel: `img`, `p0`, `p1`, ...; sizes come from words.
-fn split_pixel(counter: &str, spatial: usize, first: usize, which: usize) -> String {
-    let mut s = format!("var rest = {counter};\n");
+/// `Pixel`, an image and a place in it, and `pixel_at`; sizes come from words (`which`: 3 input's, 4 output's).
+fn pixel_text(spatial: usize, first: usize, which: usize) -> String {
+    let fields: String = (0..spatial).map(|d| format!(", p{d}: u32")).collect();
+    let mut s = format!("struct Pixel {{ img: u32{fields} }}\nfn pixel_at(i: u32) -> Pixel {{\nvar rest = i;\n");
     for d in (0..spatial).rev() {
         let size = word(first + 5 * d + which);
         s += &format!("let p{d} = rest % {size};\nrest = rest / {size};\n");
     }
-    s + "let img = rest;\n"
+    s + &format!("return Pixel(rest, {});\n}}\n", names_of("p", spatial).join(", "))
 }
 
-/// Statements that split a counter into a channel and a place in the kernel: `ch`, `k0`, ... (sizes are constants).
-fn split_window(counter: &str, kernel: &[usize]) -> String {
-    let mut s = format!("var inner = {counter};\n");
+/// `Window`, a channel and a place in the kernel, and `window_at` (sizes are constants).
+fn window_text(kernel: &[usize]) -> String {
+    let n = kernel.len();
+    let fields: String = (0..n).map(|d| format!(", k{d}: u32")).collect();
+    let mut s = format!("struct Window {{ ch: u32{fields} }}\nfn window_at(i: u32) -> Window {{\nvar rest = i;\n");
     for (d, k) in kernel.iter().enumerate().rev() {
-        s += &format!("let k{d} = inner % {k}u;\ninner = inner / {k}u;\n");
+        s += &format!("let k{d} = rest % {k}u;\nrest = rest / {k}u;\n");
     }
-    s + "let ch = inner;\n"
+    s + &format!("return Window(rest, {});\n}}\n", names_of("k", n).join(", "))
 }
 
-/// Statements that return the input's value under output pixel `p` and kernel place `k`, or zero in the padding.
-fn input_at(names: &Names, x: &Operand, spatial: usize, first: usize, channel: &str) -> String {
-    let mut s = String::new();
-    let mut counters = vec!["img".to_string(), channel.to_string()];
-    for d in 0..spatial {
+/// Statements that return the input's value under output pixel `p` at window `w`, or zero in the padding.
+fn input_at(names: &Names, x: &Operand, s: &Shapes, first: usize, channel: &str) -> String {
+    let mut t = String::new();
+    let mut counters = vec!["p.img".to_string(), channel.to_string()];
+    for (d, sizes) in s.spatial.iter().enumerate() {
         let w = |i: usize| word(first + 5 * d + i);
-        s += &format!(
-            "let q{d} = p{d} * {} + k{d} * {} - {};\nif (q{d} >= {}) {{ return 0.0; }}\n",
-            w(0),
+        let stride = sizes[0];
+        t += &format!(
+            "let q{d} = p.p{d} * {stride}u + w.k{d} * {} - {};\nif (q{d} >= {}) {{ return 0.0; }}\n",
             w(2),
             w(1),
             w(3)
         );
         counters.push(format!("q{d}"));
     }
-    s + &value_at(names, x, &counters)
+    t + &value_at(names, x, &counters)
 }
 
-/// Statements that return the output gradient whose window covers input pixel `p` at kernel place `k`, or zero.
-fn output_at(names: &Names, g: &Operand, spatial: usize, first: usize, channel: &str) -> String {
-    let mut s = String::new();
-    let mut counters = vec!["img".to_string(), channel.to_string()];
-    for d in 0..spatial {
+/// Statements that return the output gradient whose window covers input pixel `p` at window `w`, or zero.
+fn output_at(names: &Names, g: &Operand, s: &Shapes, first: usize, channel: &str) -> String {
+    let mut t = String::new();
+    let mut counters = vec!["p.img".to_string(), channel.to_string()];
+    for (d, sizes) in s.spatial.iter().enumerate() {
         let w = |i: usize| word(first + 5 * d + i);
-        s += &format!(
-            "let t{d} = p{d} + {} - k{d} * {};\nlet q{d} = t{d} / {};\nif (t{d} >= 0x80000000u || q{d} * {} != t{d} || \
-             q{d} >= {}) {{ return 0.0; }}\n",
+        let stride = sizes[0];
+        t += &format!(
+            "let t{d} = p.p{d} + {} - w.k{d} * {};\nlet q{d} = t{d} / {stride}u;\n\
+             if (t{d} >= 0x80000000u || q{d} * {stride}u != t{d} || q{d} >= {}) {{ return 0.0; }}\n",
             w(1),
             w(2),
-            w(0),
-            w(0),
             w(4)
         );
         counters.push(format!("q{d}"));
     }
-    s + &value_at(names, g, &counters)
+    t + &value_at(names, g, &counters)
 }
 
 fn value_at(names: &Names, x: &Operand, counters: &[String]) -> String {
@@ -148,61 +151,55 @@ struct Bound {
     parts: usize,
 }
 
-/// The holes of the product's template.
+/// The holes of the product's template. Along K and N there are windows and pixels: which is where depends on what is
+/// computed.
 fn text(what: What, s: &Shapes, o: &Bound, names: &Names) -> String {
     let n = s.spatial.len();
     let (first, cg, og) = (o.first, word(8), word(9));
-    let window = names_of("k", n);
-    let pixel = names_of("p", n);
-    let weight_at = |out_channel: &str, in_channel: &str| {
-        let counters = [vec![out_channel.to_string(), in_channel.to_string()], window.clone()].concat();
-        value_at(names, &o.a, &counters)
-    };
-    let (load_a, load_b, place, put) = match what {
+    let of = |list: &str, prefix: &str| -> Vec<String> { (0..n).map(|d| format!("{list}.{prefix}{d}")).collect() };
+    let place = |a: &str, b: &str, rest: Vec<String>| [vec![a.to_string(), b.to_string()], rest].concat();
+    let out_channel = format!("b * {og} + m");
+    let (load_a, load_b, mut counters) = match what {
         What::Forward => (
-            split_window("k", &s.kernel) + &weight_at(&format!("b * {og} + m"), "ch"),
-            split_window("k", &s.kernel)
-                + &split_pixel("n", n, first, 4)
-                + &input_at(names, &o.b, n, first, &format!("b * {cg} + ch")),
-            split_pixel("n", n, first, 4),
-            [vec!["img".to_string(), format!("b * {og} + m")], pixel].concat(),
+            value_at(names, &o.a, &place(&out_channel, "w.ch", of("w", "k"))),
+            input_at(names, &o.b, s, first, &format!("b * {cg} + w.ch")),
+            place("p.img", &out_channel, of("p", "p")),
         ),
         What::GradInput => (
-            split_window("k", &s.kernel) + &weight_at(&format!("b * {og} + ch"), "m"),
-            split_window("k", &s.kernel)
-                + &split_pixel("n", n, first, 3)
-                + &output_at(names, &o.b, n, first, &format!("b * {og} + ch")),
-            split_pixel("n", n, first, 3),
-            [vec!["img".to_string(), format!("b * {cg} + m")], pixel].concat(),
+            value_at(names, &o.a, &place(&format!("b * {og} + w.ch"), "m", of("w", "k"))),
+            output_at(names, &o.b, s, first, &format!("b * {og} + w.ch")),
+            place("p.img", &format!("b * {cg} + m"), of("p", "p")),
         ),
         What::GradWeight => (
-            split_pixel("k", n, first, 4)
-                + &value_at(names, &o.a, &[vec!["img".to_string(), format!("b * {og} + m")], pixel].concat()),
-            split_pixel("k", n, first, 4)
-                + &split_window("n", &s.kernel)
-                + &input_at(names, &o.b, n, first, &format!("b * {cg} + ch")),
-            split_window("n", &s.kernel),
-            [vec![format!("b * {og} + m"), "ch".to_string()], window.clone()].concat(),
+            value_at(names, &o.a, &place("p.img", &out_channel, of("p", "p"))),
+            input_at(names, &o.b, s, first, &format!("b * {cg} + w.ch")),
+            place(&out_channel, "w.ch", of("w", "k")),
         ),
     };
-    let mut counters = put;
+    let along_k = if what == What::GradWeight { ("Pixel", "p") } else { ("Window", "w") };
+    let along_n = if what == What::GradWeight { ("Window", "w") } else { ("Pixel", "p") };
     if o.parts > 1 {
         counters.push("part".to_string());
     }
     let mut v = "v".to_string();
     let mut before = String::new();
     if let Some(bias) = &o.bias {
-        before = bias.access.print("bias_at", &[&format!("b * {og} + m")]);
+        before = bias.access.print("bias_at", &[&out_channel]);
         let value =
             convert(&load(&names.of(bias.slot), bias.dtype, "bias_at"), bias.dtype.ctype(), rtorch_ir::CType::F32);
         v = format!("v + select(0.0, {value}, part == 0u)");
     }
-    format!(
-        "fn load_a(b: u32, m: u32, k: u32) -> f32 {{\n{load_a}}}\nfn load_b(b: u32, k: u32, n: u32) -> f32 \
-         {{\n{load_b}}}\n{}fn put(b: u32, part: u32, m: u32, n: u32, v: f32) {{\n{place}{before}store({}, {v});\n}}\n",
-        o.out.store_function(names, "store"),
-        counters.join(", ")
-    )
+    let mut t = pixel_text(n, first, if what == What::GradInput { 3 } else { 4 }) + &window_text(&s.kernel);
+    for (alias, function, (ty, _)) in [("Deep", "deep_at", along_k), ("Column", "column_at", along_n)] {
+        let from = if ty == "Pixel" { "pixel_at" } else { "window_at" };
+        t += &format!("alias {alias} = {ty};\nfn {function}(i: u32) -> {ty} {{ return {from}(i); }}\n");
+    }
+    let (k, c) = (along_k.1, along_n.1);
+    t += &format!("fn load_a(b: u32, m: u32, {k}: Deep) -> f32 {{\n{load_a}}}\n");
+    t += &format!("fn load_b(b: u32, {k}: Deep, {c}: Column) -> f32 {{\n{load_b}}}\n");
+    t += &o.out.store_function(names, "store");
+    let at = counters.join(", ");
+    t + &format!("fn put(b: u32, part: u32, m: u32, {c}: Column, v: f32) {{\n{before}store({at}, {v});\n}}\n")
 }
 
 impl Device {
@@ -237,8 +234,9 @@ impl Device {
             k.words(d);
         }
         k.key((what as u32) << 8 | (s.spatial.len() as u32) << 2 | (bias.is_some() as u32) << 1 | (parts > 1) as u32);
-        for &size in &s.kernel {
+        for (&size, d) in s.kernel.iter().zip(&s.spatial) {
             k.key(size as u32);
+            k.key(d[0]);
         }
         let dims: Vec<[usize; 1]> = (0..=s.spatial.len() + 2).map(|d| [d]).collect();
         let refs: Vec<&[usize]> = dims.iter().map(|d| d.as_slice()).collect();

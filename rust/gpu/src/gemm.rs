@@ -1,6 +1,8 @@
 //! The tiled product behind matmul and convolution: tile sizes, cutting of K, the launch. What is multiplied comes as
-//! WGSL functions `load_a`, `load_b` and `put`. Shader: `gemm.wgsl`.
+//! WGSL functions `load_a`, `load_b` and `put`, with `Deep` and `Column` for what they need to know of a place.
+//! Shader: `gemm.wgsl`.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use rtorch_ir::{DType, Result};
@@ -90,10 +92,16 @@ impl Device {
             let Tile { bm, bn, bk, tm, tn } = t;
             let tile = format!(
                 "const BM = {bm}u;\nconst BN = {bn}u;\nconst BK = {bk}u;\nconst TM = {tm}u;\nconst TN = {tn}u;\n\
-                 const THREADS = {threads}u;\nconst A_ROWS_FIRST = {};\nconst B_ROWS_FIRST = {};\n",
-                s.a_rows_first, s.b_rows_first
+                 const THREADS = {threads}u;\nconst WIDE = {}u;\nconst A_ROWS_FIRST = {};\nconst B_ROWS_FIRST = {};\n",
+                bn / tn,
+                s.a_rows_first,
+                s.b_rows_first
             );
-            splice(TEMPLATE, &[("io", &text(names)), ("tile", &tile)])
+            let (sums, multiply, results) = blocks(t);
+            let holes =
+                [("io", text(names)), ("tile", tile), ("sums", sums), ("multiply", multiply), ("results", results)];
+            let holes: Vec<(&str, &str)> = holes.iter().map(|(n, t)| (*n, t.as_str())).collect();
+            splice(TEMPLATE, &holes)
         })
     }
 
@@ -105,4 +113,28 @@ impl Device {
         let axes = rtorch_ir::prim::Axes::from_slice(&[0]);
         self.reduce(rtorch_ir::prim::ReduceOp::Sum, &axes, &source, out, DType::F32)
     }
+}
+
+/// The registers of a thread as blocks of 4 x 4: their declaration, one step along K, and how they are stored.
+fn blocks(t: Tile) -> (String, String, String) {
+    let (rows, columns) = (t.tm / 4, t.tn / 4);
+    let (high, wide) = (t.bm / t.tm, t.bn / t.tn);
+    let (mut sums, mut multiply, mut results) = (String::new(), String::new(), String::new());
+    for i in 0..rows {
+        let _ = writeln!(multiply, "let a{i} = tile_a[k * ROW_A + ty + {}u];", i * high);
+    }
+    for j in 0..columns {
+        let _ = writeln!(multiply, "let b{j} = tile_b[k * ROW_B + tx + {}u];", j * wide);
+    }
+    for i in 0..rows {
+        for j in 0..columns {
+            for (r, part) in ["x", "y", "z", "w"].iter().enumerate() {
+                let c = format!("c{i}_{j}_{r}");
+                let _ = writeln!(sums, "var {c} = vec4<f32>();");
+                let _ = writeln!(multiply, "{c} = {c} + a{i}.{part} * b{j};");
+                let _ = writeln!(results, "c[{}] = {c};", (i * columns + j) * 4 + r as u32);
+            }
+        }
+    }
+    (sums, multiply, results)
 }

@@ -24,6 +24,10 @@ pub(crate) struct Scale {
     pub beta: f64,
 }
 
+/// A matrix's places are their numbers.
+const PLACES: &str = "alias Deep = u32;\nalias Column = u32;\nfn deep_at(k: u32) -> Deep { return k; }\n\
+    fn column_at(n: u32) -> Column { return n; }\n";
+
 /// Dims of the batch, and the two of the matrix.
 pub(crate) fn matrix_groups(ndim: usize) -> (SmallVec<[usize; 5]>, [usize; 1], [usize; 1]) {
     ((0..ndim - 2).collect(), [ndim - 2], [ndim - 1])
@@ -85,7 +89,8 @@ impl Device {
             None => kernel.operand(&work.arg(), groups, false)?,
         };
         self.gemm(kernel, &sizes, parts, |names| {
-            let mut io = as_f32(&sa, names, "load_a", ["b", "m", "k"]);
+            let mut io = PLACES.to_string();
+            io += &as_f32(&sa, names, "load_a", ["b", "m", "k"]);
             io += &as_f32(&sb, names, "load_b", ["b", "k", "n"]);
             io += &put_function(names, &target, sc.as_ref(), alpha, beta);
             io
