@@ -27,10 +27,22 @@ fn arg(t: &T) -> GpuArg<'_> {
     GpuArg { buffer: &t.buffer, dtype: DType::F32, layout: &t.layout }
 }
 
+/// CPU time of this process in microseconds: on a software adapter of a busy machine the better measure.
+fn cpu_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) * 1e4
+}
+
 /// Best time of one call in microseconds, of `rounds` rounds of `count` calls each.
 fn time(dev: &Arc<Device>, rounds: usize, count: usize, f: &mut dyn FnMut() -> rtorch_ir::Result<()>) -> f64 {
     let mut best = f64::MAX;
-    for _ in 0..=rounds {
+    let mut before = 0.0;
+    for round in 0..=rounds {
+        if round == 1 {
+            before = cpu_time();
+        }
         let start = Instant::now();
         for _ in 0..count {
             if let Err(e) = f() {
@@ -43,6 +55,7 @@ fn time(dev: &Arc<Device>, rounds: usize, count: usize, f: &mut dyn FnMut() -> r
         }
         best = best.min(start.elapsed().as_secs_f64() * 1e6 / count as f64);
     }
+    print!("[cpu {:.0} us] ", (cpu_time() - before) / (rounds * count) as f64);
     best
 }
 
