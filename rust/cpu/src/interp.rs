@@ -139,10 +139,10 @@ pub unsafe fn splat(c: &Filled, dst: *mut u8, n: usize) {
 /// Dimensions in the memory order of the first output, so that it is written in one sweep.
 fn iteration_order(shape: &[usize], outs: &[Arg]) -> SmallVec<[usize; 6]> {
     let mut order: SmallVec<[usize; 6]> = (0..shape.len()).collect();
-    if let Some(o) = outs.first() {
-        if !o.layout.is_contiguous() {
-            order.sort_by_key(|&d| (shape[d] > 1, std::cmp::Reverse(o.layout.strides[d].unsigned_abs())));
-        }
+    if let Some(o) = outs.first()
+        && !o.layout.is_contiguous()
+    {
+        order.sort_by_key(|&d| (shape[d] > 1, std::cmp::Reverse(o.layout.strides[d].unsigned_abs())));
     }
     order
 }
@@ -376,11 +376,12 @@ impl<'a> Tiles<'a> {
         }
         let tiles = Tiles { exec, _scratch: scratch, base, at };
         for (i, s) in exec.sources[..exec.outs_from].iter().enumerate() {
-            if let Source::Memory(w) = s {
-                if w.is_constant() && !w.dims.is_empty() {
-                    // SAFETY: one element, `n` times, into its staging tile.
-                    unsafe { w.gather(0, n, tiles.at[i]) };
-                }
+            if let Source::Memory(w) = s
+                && w.is_constant()
+                && !w.dims.is_empty()
+            {
+                // SAFETY: one element, `n` times, into its staging tile.
+                unsafe { w.gather(0, n, tiles.at[i]) };
             }
         }
         Ok(tiles)

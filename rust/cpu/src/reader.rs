@@ -66,11 +66,11 @@ impl<'a> Reader<'a> {
         let order: SmallVec<[usize; 6]> = (0..source.shape.len()).collect();
         let numel = source.shape.iter().product();
         let cost = source.program.cost() as usize;
-        if let Some(a) = source.direct() {
-            if a.dtype == dtype {
-                let walk = Walk::new(a.ptr, a.dtype, a.layout, &order);
-                return Ok(Reader { kind: Kind::Memory(walk), dtype, cost, numel, _memory: PhantomData });
-            }
+        if let Some(a) = source.direct()
+            && a.dtype == dtype
+        {
+            let walk = Walk::new(a.ptr, a.dtype, a.layout, &order);
+            return Ok(Reader { kind: Kind::Memory(walk), dtype, cost, numel, _memory: PhantomData });
         }
         let mut program = source.program.clone();
         program.outputs.truncate(1);
@@ -100,13 +100,12 @@ impl<'r> Cursor<'r> {
         if n == 0 {
             return Ok(&[]);
         }
-        if let Kind::Memory(w) = &self.reader.kind {
-            if let Piece::Direct(p) = w.piece(start, n) {
-                if (p as usize).is_multiple_of(align_of::<T>()) {
-                    // SAFETY: contiguous elements of the operand, which lives as long as the reader.
-                    return Ok(unsafe { std::slice::from_raw_parts(p.cast(), n) });
-                }
-            }
+        if let Kind::Memory(w) = &self.reader.kind
+            && let Piece::Direct(p) = w.piece(start, n)
+            && (p as usize).is_multiple_of(align_of::<T>())
+        {
+            // SAFETY: contiguous elements of the operand, which lives as long as the reader.
+            return Ok(unsafe { std::slice::from_raw_parts(p.cast(), n) });
         }
         if self.buffer.len() < n * size_of::<T>() {
             self.buffer = Buffer::uninit(n.next_power_of_two() * size_of::<T>())?;

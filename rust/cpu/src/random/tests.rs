@@ -36,24 +36,24 @@ fn values(out: Arg) -> Vec<f64> {
 }
 
 trait AsF64 {
-    fn as_f64(self) -> f64;
+    fn to_f64(self) -> f64;
 }
-macro_rules! as_f64 {
-    ($($t:ty),*) => {$(impl AsF64 for $t { fn as_f64(self) -> f64 { self as f64 } })*};
+macro_rules! to_f64 {
+    ($($t:ty),*) => {$(impl AsF64 for $t { fn to_f64(self) -> f64 { self as f64 } })*};
 }
-as_f64!(u8, i8, i16, i32, i64, f32, f64);
+to_f64!(u8, i8, i16, i32, i64, f32, f64);
 impl AsF64 for fill::Bool {
-    fn as_f64(self) -> f64 {
+    fn to_f64(self) -> f64 {
         self.0 as f64
     }
 }
 impl AsF64 for f16 {
-    fn as_f64(self) -> f64 {
+    fn to_f64(self) -> f64 {
         self.to_f64()
     }
 }
 impl AsF64 for bf16 {
-    fn as_f64(self) -> f64 {
+    fn to_f64(self) -> f64 {
         self.to_f64()
     }
 }
@@ -65,7 +65,7 @@ fn items<T: AsF64 + Copy>(out: Arg) -> Vec<f64> {
             // SAFETY: an element of the window.
             let v = unsafe { out.ptr.cast::<T>().add(out.layout.at(&index)).read() };
             step(&mut index, &out.layout.shape);
-            v.as_f64()
+            v.to_f64()
         })
         .collect()
 }
