@@ -19,7 +19,7 @@ def modules():
         yield from (found.name for found in pkgutil.walk_packages(path, package + "."))
 
 
-@pytest.mark.parametrize("name", modules())
+@pytest.mark.parametrize("name", list(modules()))
 def test_examples(name):
     importlib.import_module(name)
     # Not the attribute of the parent: a function may bear the module's name.

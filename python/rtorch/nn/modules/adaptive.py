@@ -32,8 +32,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     target, and minus their mean.
 
     >>> import rtorch
-    >>> m = rtorch.nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5, 10])
-    >>> m(rtorch.zeros(3, 8), rtorch.tensor([0, 7, 19])).output.shape
+    >>> m = rtorch.nn.AdaptiveLogSoftmaxWithLoss(16, 20, [5, 10])
+    >>> m(rtorch.zeros(3, 16), rtorch.tensor([0, 7, 19])).output.shape
     torch.Size([3])
     """
 
