@@ -1,7 +1,5 @@
 """rtorch: PyTorch's programming model on a Rust core. `import rtorch as torch` runs PyTorch programs."""
 
-import sys as _sys
-
 from rtorch import _C
 from rtorch._C import *
 from rtorch._C import __version__
@@ -22,7 +20,10 @@ for _name, _f in _ops.METHODS.items():
         setattr(Tensor, _name, _f)
 del _name, _f
 
-_LAZY = {"nn", "optim", "return_types", "utils", "linalg", "testing", "fft", "special", "random", "wgpu", "accelerator", "overrides", "func", "signal", "serialization", "hub"}
+_LAZY = frozenset(
+    "accelerator fft func hub linalg nn optim overrides random return_types serialization signal special testing utils "
+    "wgpu".split()
+)
 
 
 def __getattr__(name):

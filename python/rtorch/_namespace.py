@@ -19,6 +19,7 @@ __all__ = [
     "default_generator",
     "e",
     "inf",
+    "is_nonzero",
     "is_storage",
     "is_tensor",
     "nan",
@@ -34,6 +35,14 @@ newaxis = None
 def is_tensor(obj):
     """Is it a tensor?"""
     return isinstance(obj, Tensor)
+
+
+def is_nonzero(input):
+    """Is the one element of the tensor not zero?"""
+    if input.numel() != 1:
+        many = "more than one value" if input.numel() else "no values"
+        raise RuntimeError(f"Boolean value of Tensor with {many} is ambiguous")
+    return bool(input)
 
 
 def is_storage(obj):

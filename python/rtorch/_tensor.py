@@ -4,6 +4,8 @@ The class itself is the extension's (rust/python/src/tensor.rs); operators by na
 composed in Python in `_ops/`.
 """
 
+import weakref
+
 import rtorch
 from rtorch import _C
 
@@ -101,13 +103,41 @@ def _as_class(cls, data, requires_grad):
     return Tensor._make_subclass(cls, data, requires_grad)
 
 
-def _rebuild_tensor(data, shape, dtype, requires_grad, cls, state):
-    """A tensor from its pickled form."""
-    flat = rtorch.frombuffer(bytearray(data), dtype=rtorch.uint8) if data else rtorch.empty(0, dtype=rtorch.uint8)
-    tensor = flat.clone().view(dtype) if data else rtorch.empty(0, dtype=dtype)
-    made = _as_class(cls, tensor.reshape(shape).detach(), requires_grad)
+def _rebuild_storage(data, dtype):
+    """The memory behind pickled tensors, as a 1-d tensor."""
+    return rtorch.frombuffer(bytearray(data), dtype=dtype).clone() if data else rtorch.empty(0, dtype=dtype)
+
+
+def _rebuild_tensor(flat, dtype, offset, size, stride, requires_grad, cls, state):
+    """A tensor from its pickled form: a window of the memory."""
+    flat = flat if flat.dtype == dtype else flat.view(dtype)
+    made = _as_class(cls, flat.as_strided(size, stride, offset).detach(), requires_grad)
     made.__dict__.update(state)
     return made
+
+
+class _Memory:
+    """The memory of a storage on its way into a pickle, written once for all tensors that share it."""
+
+    def __init__(self, tensor):
+        self.flat = tensor
+
+    def __reduce__(self):
+        return (_rebuild_storage, (self.flat._to_bytes(), self.flat.dtype))
+
+
+# By address, as long as a pickle's memo holds them: tensors that share memory share it again when they are loaded.
+_in_flight = weakref.WeakValueDictionary()
+
+
+def _memory(tensor):
+    storage = tensor.untyped_storage()
+    key = (storage._cdata, tensor.dtype)
+    memory = _in_flight.get(key)
+    if memory is None:
+        count = storage.nbytes() // tensor.element_size()
+        memory = _in_flight[key] = _Memory(tensor.detach().as_strided((count,), (1,), 0))
+    return memory
 
 
 @_method
@@ -116,9 +146,31 @@ def __reduce_ex__(self, protocol):
         raise RuntimeError(
             "Only Tensors created explicitly by the user (graph leaves) can be pickled; use .detach() on this one first"
         )
-    raw = self.detach().cpu().contiguous()
-    args = (raw._to_bytes(), tuple(self.shape), self.dtype, self.requires_grad, type(self), dict(self.__dict__))
-    return (_rebuild_tensor, args)
+    raw = self.detach().cpu()
+    args = (_memory(raw), self.dtype, raw.storage_offset(), tuple(raw.shape), raw.stride())
+    return (_rebuild_tensor, (*args, self.requires_grad, type(self), dict(self.__dict__)))
+
+
+@_method
+def __copy__(self):
+    made = _as_class(type(self), self.detach(), self.requires_grad)
+    made.__dict__.update(self.__dict__)
+    return made
+
+
+@_method
+def apply_(self, callable):
+    """Replaces every element by `callable(element)`; slow, on the CPU."""
+    values = rtorch.tensor([callable(v) for v in self.flatten().tolist()], dtype=self.dtype)
+    return self.copy_(values.reshape(self.shape))
+
+
+@_method
+def map_(self, tensor, callable):
+    """Replaces every element by `callable(element, element of tensor)`; slow, on the CPU."""
+    pairs = zip(self.flatten().tolist(), tensor.expand_as(self).flatten().tolist())
+    values = rtorch.tensor([callable(a, b) for a, b in pairs], dtype=self.dtype)
+    return self.copy_(values.reshape(self.shape))
 
 
 @_method

@@ -173,9 +173,10 @@ fn fill(obj: &Bound<'_, PyAny>, shape: &[usize], dim: usize, d: DType, out: &mut
         }
         return match convert::number(obj)? {
             Some(s) => put(s, d, out),
-            None if items(obj)?.is_some() => {
-                Err(PyValueError::new_err(format!("too many dimensions '{}'", obj.get_type().name()?)))
-            }
+            None if items(obj)?.is_some() => Err(PyTypeError::new_err(format!(
+                "'{}' object cannot be interpreted as an integer",
+                obj.get_type().name()?
+            ))),
             None => Err(PyTypeError::new_err(format!("must be real number, not {}", obj.get_type().name()?))),
         };
     }

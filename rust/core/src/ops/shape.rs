@@ -335,7 +335,7 @@ pub fn flip(x: &Tensor, dims: &[i64]) -> Result<Tensor> {
 
 /// Joined along a dim; 1-d empty tensors are skipped as in PyTorch.
 pub fn cat(xs: &[Tensor], dim: i64) -> Result<Tensor> {
-    ensure!(!xs.is_empty(), runtime, "torch.cat(): expected a non-empty list of Tensors");
+    ensure!(!xs.is_empty(), value, "torch.cat(): expected a non-empty list of Tensors");
     let args: Vec<crate::ops::Arg> = xs.iter().map(crate::ops::Arg::T).collect();
     let dtype = crate::ops::pointwise::result_type(&args);
     for (i, x) in xs.iter().enumerate() {

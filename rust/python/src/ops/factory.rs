@@ -176,9 +176,19 @@ fn ranges(r: &mut Registry) {
     })
     .function_only()
     .out_fills();
-    let sig = format!("linspace(Scalar start, Scalar end, int steps, *, {OPTIONS})");
-    r.op_named("linspace".into(), vec![sig], |a| {
+    let sigs = ["Scalar start, Scalar end", "Tensor start, Scalar end", "Scalar start, Tensor end", "Tensor start, Tensor end"]
+        .map(|ends| format!("linspace({ends}, int steps, *, {OPTIONS})"))
+        .to_vec();
+    r.op_named("linspace".into(), sigs, |a| {
         let o = options(a, 3);
+        for (i, name) in [(0, "start"), (1, "end")] {
+            if let Some(t) = a.opt_t(i) {
+                return Err(rtorch_core::Error::runtime(format!(
+                    "linspace only supports 0-dimensional start and end tensors, but got {name} with {} dimension(s).",
+                    t.ndim()
+                )));
+            }
+        }
         rtorch_ir::ensure!(a.i(2) >= 0, runtime, "number of steps must be non-negative");
         let d = o.dtype.unwrap_or_else(default_dtype);
         with_grad(factory::linspace(a.s(0).to_f64(), a.s(1).to_f64(), a.i(2) as usize, d, o.device)?, &o)
@@ -252,6 +262,16 @@ fn as_tensor(py: Python<'_>, a: &Args) -> PyResult<Py<PyAny>> {
         None if crate::numpy::is_array(data) => Some(crate::numpy::from_array(data, true)?),
         None => None,
     };
+    let no_copy = a.vals.len() > 3 && a.opt_b(3) == Some(false);
+    if let (Some(t), Some(d), true) = (&shared, a.dtype(1), no_copy)
+        && d != t.dtype()
+    {
+        return crate::error::value_error(format!(
+            "can't alias tensor with dtype '{}' into dtype '{}'.",
+            t.dtype().cpp_name(),
+            d.cpp_name()
+        ));
+    }
     let t = match shared {
         Some(t) if !copy => {
             let device = a.device(2).unwrap_or_else(|| t.device());

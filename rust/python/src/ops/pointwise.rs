@@ -82,15 +82,36 @@ fn unary_row(r: &mut Registry, name: &str, op: ScalarOp) {
     r.op_named(name, vec![sig], move |a| Ok(unary_into(op, a.t(0), Some(a.t(0)))?.into()));
 }
 
+/// Does PyTorch take a Python number as the second argument?
+fn takes_numbers(op: ScalarOp) -> bool {
+    !matches!(
+        op,
+        ScalarOp::Maximum
+            | ScalarOp::Minimum
+            | ScalarOp::Fmax
+            | ScalarOp::Fmin
+            | ScalarOp::Atan2
+            | ScalarOp::Hypot
+            | ScalarOp::Nextafter
+            | ScalarOp::Gcd
+            | ScalarOp::LogicalAnd
+            | ScalarOp::LogicalOr
+            | ScalarOp::LogicalXor
+    )
+}
+
 fn binary_row(r: &mut Registry, name: &str, op: ScalarOp, class: Class) {
-    let mut sigs = vec![format!("{name}(Tensor input, Tensor other)"), format!("{name}(Tensor input, Scalar other)")];
+    let mut sigs = vec![format!("{name}(Tensor input, Tensor other)")];
+    if takes_numbers(op) {
+        sigs.push(format!("{name}(Tensor input, Scalar other)"));
+    }
     if class == Class::Int || matches!(op, ScalarOp::Remainder | ScalarOp::FloorDiv) {
         sigs.push(format!("{name}(Scalar input, Tensor other)"));
     }
+    let own = sigs.iter().filter(|s| s.contains("(Tensor")).map(|s| s.replacen('(', "_(", 1)).collect();
     r.op_named(name.into(), sigs, move |a| Ok(binary(op, a.arg(0), a.arg(1))?.into())).out();
     let name = format!("{name}_");
-    let sigs = vec![format!("{name}(Tensor input, Tensor other)"), format!("{name}(Tensor input, Scalar other)")];
-    r.op_named(name, sigs, move |a| Ok(binary_into(op, a.arg(0), a.arg(1), Some(a.t(0)))?.into())).method_only();
+    r.op_named(name, own, move |a| Ok(binary_into(op, a.arg(0), a.arg(1), Some(a.t(0)))?.into())).method_only();
 }
 
 /// x + alpha * y
@@ -269,11 +290,26 @@ fn choices(r: &mut Registry) {
         "masked_fill(Tensor input, Tensor mask, Scalar value)",
         "masked_fill(Tensor input, Tensor mask, Tensor value)",
     ];
-    r.op("masked_fill", &sigs, |a| Ok(pointwise::masked_fill(a.t(0), a.t(1), a.arg(2), None)?.into()));
+    let zero_d = |a: &Args| -> Result<()> {
+        match a.opt_t(2) {
+            Some(v) if v.ndim() > 0 => Err(rtorch_core::Error::runtime(format!(
+                "masked_fill only supports a 0-dimensional value tensor, but got tensor with {} dimension(s).",
+                v.ndim()
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    };
+    r.op("masked_fill", &sigs, move |a| {
+        zero_d(a)?;
+        Ok(pointwise::masked_fill(a.t(0), a.t(1), a.arg(2), None)?.into())
+    });
     let sigs = [
         "masked_fill_(Tensor input, Tensor mask, Scalar value)",
         "masked_fill_(Tensor input, Tensor mask, Tensor value)",
     ];
-    r.op("masked_fill_", &sigs, |a| Ok(pointwise::masked_fill(a.t(0), a.t(1), a.arg(2), Some(a.t(0)))?.into()))
-        .method_only();
+    r.op("masked_fill_", &sigs, move |a| {
+        zero_d(a)?;
+        Ok(pointwise::masked_fill(a.t(0), a.t(1), a.arg(2), Some(a.t(0)))?.into())
+    })
+    .method_only();
 }

@@ -114,7 +114,15 @@ fn windows(r: &mut Registry) {
     r.op("narrow", &sigs, |a| {
         let start = match a.opt_i(2) {
             Some(i) => i,
-            None => rtorch_core::ops::convert::item(a.t(2))?.to_i64(),
+            None => {
+                let t = a.t(2);
+                rtorch_ir::ensure!(
+                    t.ndim() == 0 && t.dtype().is_int(),
+                    runtime,
+                    "start must be an 0-dim integral Tensor."
+                );
+                rtorch_core::ops::convert::item(t)?.to_i64()
+            }
         };
         Ok(shape::narrow(a.t(0), a.i(1), start, a.i(3))?.into())
     });
