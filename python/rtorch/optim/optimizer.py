@@ -328,7 +328,7 @@ def number(value):
 def new_step():
     """A step counter: PyTorch keeps a 0-d float tensor on the CPU."""
     wide = rtorch.get_default_dtype() == rtorch.float64
-    return rtorch.tensor(0.0, dtype=rtorch.float64 if wide else rtorch.float32)
+    return rtorch.tensor(0.0, dtype=rtorch.float64 if wide else rtorch.float32, device="cpu")
 
 
 def _real(value):

@@ -151,7 +151,7 @@ def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
         return leaky_relu(input, (lower + upper) / 2, inplace)
     mask = input <= 0
     # One 53-bit draw per non-positive element, in order: PyTorch's stream.
-    drawn = rtorch.empty(int(mask.sum()), dtype=rtorch.float64).uniform_(lower, upper)
+    drawn = rtorch.empty(int(mask.sum()), dtype=rtorch.float64, device="cpu").uniform_(lower, upper)
     slope = rtorch.ones_like(input)
     slope[mask] = drawn.to(input.device, input.dtype)
     result = input * slope

@@ -148,13 +148,13 @@ _LOG_ZERO = -1.0e30
 def _ctc_targets(targets, lengths, blank, batch):
     """Targets as (N, S), padded with the blank, and the labels between blanks as (N, 2S + 1)."""
     width = max([*lengths, 0])
-    rows = rtorch.full((batch, width), blank, dtype=rtorch.int64)
+    rows = rtorch.full((batch, width), blank, dtype=rtorch.int64, device="cpu")
     at = 0
     for n, length in enumerate(lengths):
         row = targets[n, :length] if targets.dim() == 2 else targets[at : at + length]
         rows[n, :length] = row.to("cpu", rtorch.int64)
         at += length
-    extended = rtorch.full((batch, 2 * width + 1), blank, dtype=rtorch.int64)
+    extended = rtorch.full((batch, 2 * width + 1), blank, dtype=rtorch.int64, device="cpu")
     extended[:, 1::2] = rows
     return extended.to(targets.device)
 

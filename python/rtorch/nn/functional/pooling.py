@@ -186,11 +186,12 @@ def _fractional_starts(sample, size, out, kernel):
     """Window starts (..., out) along one dimension for random samples (...) in [0, 1)."""
     last = size - kernel
     if out == 1:
-        return rtorch.full((*sample.shape, 1), last, dtype=rtorch.int64)
+        return rtorch.full((*sample.shape, 1), last, dtype=rtorch.int64, device=sample.device)
     alpha = last / (out - 1)
-    steps = rtorch.arange(out - 1, dtype=sample.dtype)
+    steps = rtorch.arange(out - 1, dtype=sample.dtype, device=sample.device)
     starts = ((steps + sample.unsqueeze(-1)) * alpha).long() - (sample.unsqueeze(-1) * alpha).long()
-    return rtorch.cat([starts, rtorch.full((*sample.shape, 1), last, dtype=rtorch.int64)], -1)
+    end = rtorch.full((*sample.shape, 1), last, dtype=rtorch.int64, device=sample.device)
+    return rtorch.cat([starts, end], -1)
 
 
 def _fractional(input, kernel_size, output_size, output_ratio, samples, n):
@@ -211,7 +212,7 @@ def _fractional(input, kernel_size, output_size, output_ratio, samples, n):
     flat = None
     for d in range(n):
         starts = _fractional_starts(samples[..., n - 1 - d], batched.size(2 + d), out[d], kernel[d])
-        at = starts.unsqueeze(-1) + rtorch.arange(kernel[d])
+        at = starts.unsqueeze(-1) + rtorch.arange(kernel[d], device=starts.device)
         shape = [*at.shape[:2], *(1,) * (2 * n)]
         shape[2 + d], shape[2 + n + d] = out[d], kernel[d]
         at = at.reshape(shape).to(input.device)

@@ -36,7 +36,7 @@ def _scale(size, out, given, align_corners):
 
 def _source(out, scale, align_corners, dtype, clamp):
     """Where each output element looks in the input."""
-    at = rtorch.arange(out, dtype=dtype)
+    at = rtorch.arange(out, dtype=dtype, device="cpu")
     if align_corners:
         return at * scale
     at = (at + 0.5) * scale - 0.5
@@ -48,7 +48,7 @@ def _resize_nearest(x, dim, out, given, exact):
     if out == size and given is None:
         return x
     scale = _scale(size, out, given, False)
-    at = rtorch.arange(out, dtype=rtorch.float32)
+    at = rtorch.arange(out, dtype=rtorch.float32, device="cpu")
     # float32 on purpose: PyTorch computes the index in it, and floor shows the difference.
     at = ((at + 0.5) * scale if exact else at * scale).floor().long().clamp(max=size - 1)
     return x.index_select(dim, at.to(x.device))
@@ -89,8 +89,8 @@ def _resize_antialias(x, dim, out, given, align_corners, mode):
     scale = _scale(size, out, given, align_corners)
     widen = max(scale, 1.0)
     dtype = x.dtype if x.dtype == rtorch.float64 else rtorch.float32
-    centre = ((rtorch.arange(out, dtype=dtype) + 0.5) * scale).unsqueeze(1)
-    cell = rtorch.arange(size, dtype=dtype)
+    centre = ((rtorch.arange(out, dtype=dtype, device="cpu") + 0.5) * scale).unsqueeze(1)
+    cell = rtorch.arange(size, dtype=dtype, device="cpu")
     first = (centre - half * widen + 0.5).long().clamp(min=0)
     last = (centre + half * widen + 0.5).long().clamp(max=size)
     weights = kernel((cell - centre + 0.5) / widen)

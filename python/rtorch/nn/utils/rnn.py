@@ -99,6 +99,11 @@ def invert_permutation(permutation):
     return inverse
 
 
+def _lengths(values):
+    """Lengths and batch sizes live on the CPU, whatever the default device."""
+    return rtorch.tensor(values, dtype=rtorch.int64, device="cpu")
+
+
 def _batch_sizes(lengths):
     """How many of the (decreasing) lengths reach each step."""
     return [sum(length > t for length in lengths) for t in range(lengths[0])]
@@ -114,7 +119,7 @@ def pack_padded_sequence(input, lengths, batch_first=False, enforce_sorted=True)
     >>> pack_padded_sequence(rtorch.tensor([[1, 2, 0], [3, 0, 0]]), [2, 1], batch_first=True).data
     tensor([1, 3, 2])
     """
-    lengths = lengths if isinstance(lengths, rtorch.Tensor) else rtorch.as_tensor(lengths, dtype=rtorch.int64)
+    lengths = lengths if isinstance(lengths, rtorch.Tensor) else _lengths(lengths)
     if lengths.device.type != "cpu":
         raise RuntimeError(
             "'lengths' argument should be a 1D CPU int64 tensor, but got "
@@ -147,7 +152,7 @@ def pack_padded_sequence(input, lengths, batch_first=False, enforce_sorted=True)
         raise RuntimeError(f"Expected sequence lengths of at most {padded.size(0)}, but got {sizes[0]}")
     steps = _batch_sizes(sizes)
     data = rtorch.cat([padded[t, :n] for t, n in enumerate(steps)])
-    return PackedSequence(data, rtorch.tensor(steps), sorted_indices, None)
+    return PackedSequence(data, _lengths(steps), sorted_indices, None)
 
 
 def pad_packed_sequence(sequence, batch_first=False, padding_value=0.0, total_length=None):
@@ -173,7 +178,7 @@ def pad_packed_sequence(sequence, batch_first=False, padding_value=0.0, total_le
         filler = rtorch.full((steps[0], *data.shape[1:]), padding_value, dtype=data.dtype, device=data.device)
         rows += [filler] * (length - len(rows))
     padded = rtorch.stack(rows, 1 if batch_first else 0)
-    lengths = rtorch.tensor([sum(n > b for n in steps) for b in range(steps[0])])
+    lengths = _lengths([sum(n > b for n in steps) for b in range(steps[0])])
     if unsorted_indices is not None:
         padded = padded.index_select(0 if batch_first else 1, unsorted_indices)
         lengths = lengths[unsorted_indices.cpu()]
@@ -220,7 +225,7 @@ def unpad_sequence(padded_sequences, lengths, batch_first=False):
 
 def pack_sequence(sequences, enforce_sorted=True):
     """Packs a list of sequences."""
-    lengths = rtorch.as_tensor([s.size(0) for s in sequences])
+    lengths = _lengths([s.size(0) for s in sequences])
     return pack_padded_sequence(pad_sequence(sequences), lengths, enforce_sorted=enforce_sorted)
 
 

@@ -151,7 +151,7 @@ class DataLoader:
 
     def __iter__(self):
         # PyTorch draws the seed of the workers here, workers or not: the stream after it must be the same.
-        rtorch.empty((), dtype=rtorch.int64).random_(generator=self.generator)
+        rtorch.empty((), dtype=rtorch.int64, device="cpu").random_(generator=self.generator)
         return self._iterate_stream() if self._iterable else self._iterate_map()
 
     def _iterate_map(self):

@@ -212,7 +212,7 @@ def random_split(dataset, lengths, generator=None):
     lengths = _as_lengths(list(lengths), len(dataset))
     if sum(lengths) != len(dataset):
         raise ValueError("Sum of input lengths does not equal the length of the input dataset!")
-    order = rtorch.randperm(sum(lengths), generator=generator).tolist()
+    order = rtorch.randperm(sum(lengths), generator=generator, device="cpu").tolist()
     parts, at = [], 0
     for length in lengths:
         parts.append(Subset(dataset, order[at : at + length]))

@@ -34,7 +34,7 @@ class DistributedSampler(Sampler):
         if self.shuffle:
             generator = rtorch.Generator()
             generator.manual_seed(self.seed + self.epoch)
-            indices = rtorch.randperm(len(self.dataset), generator=generator).tolist()
+            indices = rtorch.randperm(len(self.dataset), generator=generator, device="cpu").tolist()
         else:
             indices = list(range(len(self.dataset)))
         if self.drop_last:

@@ -87,18 +87,18 @@ class RandomSampler(Sampler):
         n = len(self.data_source)
         generator = self.generator
         if generator is None:
-            seed = int(rtorch.empty((), dtype=rtorch.int64).random_().item())
+            seed = int(rtorch.empty((), dtype=rtorch.int64, device="cpu").random_().item())
             generator = rtorch.Generator()
             generator.manual_seed(seed)
         if self.replacement:
-            for _ in range(self.num_samples // _DRAW):
-                yield from rtorch.randint(high=n, size=(_DRAW,), dtype=rtorch.int64, generator=generator).tolist()
-            rest = (self.num_samples % _DRAW,)
-            yield from rtorch.randint(high=n, size=rest, dtype=rtorch.int64, generator=generator).tolist()
+            full, rest = divmod(self.num_samples, _DRAW)
+            for count in (*(_DRAW,) * full, rest):
+                drawn = rtorch.randint(high=n, size=(count,), dtype=rtorch.int64, generator=generator, device="cpu")
+                yield from drawn.tolist()
             return
         for _ in range(self.num_samples // n):
-            yield from rtorch.randperm(n, generator=generator).tolist()
-        yield from rtorch.randperm(n, generator=generator).tolist()[: self.num_samples % n]
+            yield from rtorch.randperm(n, generator=generator, device="cpu").tolist()
+        yield from rtorch.randperm(n, generator=generator, device="cpu").tolist()[: self.num_samples % n]
 
     def __len__(self):
         return self.num_samples
@@ -112,7 +112,7 @@ class SubsetRandomSampler(Sampler):
         self.generator = generator
 
     def __iter__(self):
-        for i in rtorch.randperm(len(self.indices), generator=self.generator).tolist():
+        for i in rtorch.randperm(len(self.indices), generator=self.generator, device="cpu").tolist():
             yield self.indices[i]
 
     def __len__(self):
@@ -126,7 +126,7 @@ class WeightedRandomSampler(Sampler):
         _check_count(num_samples)
         if not isinstance(replacement, bool):
             raise ValueError(f"replacement should be a boolean value, but got replacement={replacement}")
-        weights = rtorch.as_tensor(weights, dtype=rtorch.double)
+        weights = rtorch.as_tensor(weights, dtype=rtorch.double, device="cpu")
         if len(weights.shape) != 1:
             raise ValueError(f"weights should be a 1d sequence but given weights have shape {tuple(weights.shape)}")
         self.weights = weights
