@@ -49,7 +49,7 @@ fn indexed(shape: &[usize], dtype: DType, device: Device, f: impl FnOnce(Ex) -> 
 /// `arange`: start + i * step, in float64 (int64 for integers) as PyTorch computes it.
 pub fn arange(start: Scalar, end: Scalar, step: Scalar, dtype: DType, device: Device) -> Result<Tensor> {
     let all_int = [start, end, step].iter().all(|s| matches!(s, Scalar::Int(_) | Scalar::Bool(_)));
-    ensure!(step.is_true(), value, "step must be nonzero");
+    ensure!(step.is_true(), runtime, "step must be nonzero");
     let (lo, hi, by) = (start.to_f64(), end.to_f64(), step.to_f64());
     ensure!(lo.is_finite() && hi.is_finite(), runtime, "unsupported range: {lo} -> {hi}");
     ensure!(

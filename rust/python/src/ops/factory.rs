@@ -176,9 +176,14 @@ fn ranges(r: &mut Registry) {
     })
     .function_only()
     .out_fills();
-    let sigs = ["Scalar start, Scalar end", "Tensor start, Scalar end", "Scalar start, Tensor end", "Tensor start, Tensor end"]
-        .map(|ends| format!("linspace({ends}, int steps, *, {OPTIONS})"))
-        .to_vec();
+    let sigs = [
+        "Scalar start, Scalar end",
+        "Tensor start, Scalar end",
+        "Scalar start, Tensor end",
+        "Tensor start, Tensor end",
+    ]
+    .map(|ends| format!("linspace({ends}, int steps, *, {OPTIONS})"))
+    .to_vec();
     r.op_named("linspace".into(), sigs, |a| {
         let o = options(a, 3);
         for (i, name) in [(0, "start"), (1, "end")] {
