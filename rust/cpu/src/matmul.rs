@@ -11,6 +11,8 @@ use crate::{Arg, Epilogue, Source, threads};
 
 /// Multiply-adds that a task of a batch should have at least.
 const TASK: usize = 1 << 18;
+/// Multiply-adds up to which a plain loop takes less time than setting up tiles does.
+const TINY: usize = 512;
 
 /// (a [*, m, k], b [*, k, n], c if `bias`) -> alpha * a @ b + beta * c, then the epilogue.
 pub fn matmul(alpha: f64, beta: f64, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[Arg]) -> Result<()> {
@@ -52,7 +54,59 @@ fn fold(a: &mut Layout, b: &mut Layout, rest: &mut [&mut Layout]) {
     }
 }
 
+/// alpha * a b + beta * c in a plain loop, one sum after the other along k.
+///
+/// # Safety
+/// The views cover the sizes; the result is unshared.
+unsafe fn plain<T: Gemm>([m, n, k]: [usize; 3], a: View<T>, b: View<T>, c: View<T>, scale: (T, T, Option<View<T>>)) {
+    let (alpha, beta, bias) = scale;
+    for i in 0..m {
+        for j in 0..n {
+            let mut sum = T::ZERO;
+            // SAFETY: the caller's promise.
+            unsafe {
+                for p in 0..k {
+                    sum += *a.at(i, p) * *b.at(p, j);
+                }
+                sum = alpha * sum;
+                if let Some(bias) = bias {
+                    sum += beta * *bias.at(i, j);
+                }
+                *c.at(i, j).cast_mut() = sum;
+            }
+        }
+    }
+}
+
+/// A very small product of two matrices that need no conversion, straight from their memory. `Job::one` gives the
+/// same numbers where there is something to evaluate first or after.
+fn tiny<T: Gemm>(scale: &Scale, inputs: &[Source], out: &Arg) -> bool {
+    let (a, b) = (inputs[0].direct(), inputs[1].direct());
+    let bias = scale.bias.map(|s| s.direct());
+    let (Some(a), Some(b), None | Some(Some(_))) = (a, b, bias) else { return false };
+    let sizes = |x: &Arg| -> [usize; 2] { std::array::from_fn(|d| x.layout.shape[d]) };
+    if out.layout.ndim() != 2 || [&a, &b, out].iter().any(|x| x.dtype != T::DTYPE) {
+        return false;
+    }
+    let bias = bias.flatten();
+    if bias.is_some_and(|x| x.dtype != T::DTYPE || x.layout.shape != out.layout.shape) {
+        return false;
+    }
+    let ([m, n], k) = (sizes(out), a.layout.shape[1]);
+    if m * n * k > TINY {
+        return false;
+    }
+    let view = |x: &Arg| View::new(x.base().cast::<T>().cast_const(), x.layout.strides[0], x.layout.strides[1]);
+    let scale = (T::from_f64(scale.alpha), T::from_f64(scale.beta), bias.as_ref().map(view));
+    // SAFETY: windows of these shapes; the output is unshared.
+    unsafe { plain([m, n, k], view(&a), view(&b), view(out), scale) };
+    true
+}
+
 fn float<T: Gemm>(scale: &Scale, inputs: &[Source], epilogue: Option<&Epilogue>, out: Arg) -> Result<()> {
+    if epilogue.is_none() && tiny::<T>(scale, inputs, &out) {
+        return Ok(());
+    }
     let (dtype, result) = (T::DTYPE, inputs[0].dtype());
     let (mut a, mut b) = (Operand::strided(&inputs[0], dtype)?, Operand::strided(&inputs[1], dtype)?);
     let mut bias = scale.bias.map(|s| Operand::strided(s, dtype)).transpose()?;
@@ -135,14 +189,20 @@ impl<T: Gemm> Job<'_, T> {
         let view = |p: *const T, b: &Batched| View::new(p.wrapping_offset(b.offset(i)), b.rs, b.cs);
         let (a, b) = (view(self.a.0, &self.a.1), view(self.b.0, &self.b.1));
         let c = view(self.c.0, &self.c.1);
+        if m * n * self.k <= TINY {
+            let bias = self.bias.as_ref().map(|(p, b)| view(*p, b));
+            // SAFETY: the layouts cover the shapes; this matrix of C is only written here.
+            unsafe { plain([m, n, self.k], a, b, c, (self.alpha, self.beta, bias)) };
+            return self.tail.map_or(Ok(()), |t| t.run(i, [0, m], [0, n]));
+        }
         // C's columns may be what is contiguous: then its transpose is computed, from the transposed operands
         let swap = if n == 1 { m > 1 && c.rs == 1 } else { c.cs != 1 };
         let (m, n, a, b, c) = if swap { (n, m, b.t(), a.t(), c.t()) } else { (m, n, a, b, c) };
         let ld = if m == 1 { n } else { c.rs as usize };
-        let plain = self.alpha == T::from_f64(1.0) && self.bias.is_none();
+        let bare = self.alpha == T::from_f64(1.0) && self.bias.is_none();
         let bias = self.bias.as_ref().map(|(p, b)| view(*p, b)).map(|v| if swap { v.t() } else { v });
         let finish = |rows: [usize; 2], cols: [usize; 2]| -> Result<()> {
-            if !plain {
+            if !bare {
                 let (alpha, beta) = (self.alpha, self.beta);
                 let blend = Blend { rows, cols, c: c.at(0, 0).cast_mut(), ld, alpha, beta, bias };
                 // SAFETY: the region belongs to the task that finished it; the bias covers the result.
@@ -152,7 +212,7 @@ impl<T: Gemm> Job<'_, T> {
             self.tail.map_or(Ok(()), |t| t.run(i, rows, cols))
         };
         let finish: Option<&(dyn Fn([usize; 2], [usize; 2]) -> Result<()> + Sync)> =
-            if plain && self.tail.is_none() { None } else { Some(&finish) };
+            if bare && self.tail.is_none() { None } else { Some(&finish) };
         let product = Product { m, n, k: self.k, a, b, c: Target { p: c.p.cast_mut(), ld, add: false, finish } };
         // SAFETY: the layouts cover the shapes; this matrix of C is only written here.
         unsafe { product.run() }

@@ -22,6 +22,9 @@ use crate::tensor::Tensor;
 /// Gates, in the order of the weights: input, forget, cell, output.
 const GATES: usize = 4;
 
+/// Steps from which on a copy of the recurrent weight, transposed, pays.
+const TURN_STEPS: usize = 4;
+
 /// Can this layer be fused?
 pub fn fits(x: &Tensor, h: &Tensor, c: &Tensor, w: &Weights) -> bool {
     let dtype = x.dtype();
@@ -159,7 +162,10 @@ fn forward(x: &Tensor, h: &Tensor, c: &Tensor, w: &Weights, reverse: bool, train
     let (xs, pre) = (Steps::of(&projected)?, Steps::of(&before)?);
     let (cells, out) = (Steps::of(&kept.cells)?, Steps::of(&kept.out)?);
     let gates = kept.gates.as_ref().map(Steps::of).transpose()?;
-    let wt = plain(&dispatch::window(&shape::t(&w.hh)?)?);
+    // turned once, so that every step reads its rows as they lie
+    let turned = shape::t(&w.hh)?;
+    let turned = if steps >= TURN_STEPS { shape::clone_contiguous(&turned)? } else { turned };
+    let wt = plain(&dispatch::window(&turned)?);
     let (mut h, mut c) = (dispatch::window(h)?, dispatch::window(c)?);
     let product = Prim::MatMul { bias: true, alpha: 1.0, beta: 1.0 };
     let step = program(if train { Pass::Train } else { Pass::Infer }, x.dtype());
