@@ -242,8 +242,12 @@ pub fn norm(x: &Tensor, p: f64, dims: &[i64], keepdim: bool, dtype: Option<DType
     } else if p == f64::NEG_INFINITY {
         amax(&abs()?, dims, keepdim, false)?
     } else if p == 0.0 {
-        let nonzero = super::binary(ScalarOp::Ne, Arg::T(&x), Arg::S(Scalar::Int(0)))?;
-        sum(&to_dtype(&nonzero, x.dtype())?, dims, keepdim, None)?
+        // counts what is not zero; differentiable, with a gradient of zero
+        use rtorch_ir::program::ex;
+        let ones = compose("norm_zero", "LinalgVectorNormBackward0", Rule::Same, &[Arg::T(&x)], None, |a| {
+            ex::where_(ex::ne(a[0], a[0].lit(0.0)), a[0].lit(1.0), a[0] * 0.0)
+        })?;
+        sum(&ones, dims, keepdim, None)?
     } else if p == 1.0 {
         sum(&abs()?, dims, keepdim, None)?
     } else if p == 2.0 {

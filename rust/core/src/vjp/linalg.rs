@@ -28,12 +28,27 @@ fn scaled(t: Tensor, s: f64) -> Result<Tensor> {
     if s == 1.0 { Ok(t) } else { ops::mul_scalar(&t, s) }
 }
 
+/// Does a matrix lie by columns, as the transpose of a weight does? Then so does its gradient: the weight's own is
+/// row-major, and nobody has to copy it.
+fn by_columns(t: &Tensor) -> bool {
+    t.with(|p| {
+        let (n, l) = (p.layout.ndim(), &p.layout);
+        l.strides[n - 2] == 1 && l.strides[n - 1] != 1 && l.shape[n - 2] > 1
+    })
+}
+
 pub fn matmul(c: &Ctx, bias: bool, alpha: f64, beta: f64) -> Result<Cotangents> {
     let g = c.grad(0)?;
-    let mut out = vec![
-        c.when(0, || scaled(mm(&g, &shape::mt(&c.input(1)?)?)?, alpha))?,
-        c.when(1, || scaled(mm(&shape::mt(&c.input(0)?)?, &g)?, alpha))?,
-    ];
+    let (a, b) = (c.input(0)?, c.input(1)?);
+    let da = || match by_columns(&a) {
+        true => shape::mt(&mm(&b, &shape::mt(&g)?)?),
+        false => mm(&g, &shape::mt(&b)?),
+    };
+    let db = || match by_columns(&b) {
+        true => shape::mt(&mm(&shape::mt(&g)?, &a)?),
+        false => mm(&shape::mt(&a)?, &g),
+    };
+    let mut out = vec![c.when(0, || scaled(da()?, alpha))?, c.when(1, || scaled(db()?, alpha))?];
     if bias {
         out.push(c.when(2, || scaled(g.clone(), beta))?);
     }

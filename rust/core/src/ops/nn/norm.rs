@@ -165,12 +165,36 @@ fn affine(name: &'static str, y: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>
 }
 
 pub fn group_norm(x: &Tensor, groups: i64, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
-    let [y, ..] = native_group_norm(x, groups, weight, bias, eps)?;
+    let [y, ..] = group_parts(x, groups, weight, bias, eps)?;
     Ok(y)
 }
 
-/// `native_group_norm`: (y, mean, 1 / standard deviation), the statistics as [n, groups].
+/// `native_group_norm`: (y, mean, 1 / standard deviation), the statistics as [n, groups] and differentiable too.
 pub fn native_group_norm(
+    x: &Tensor,
+    groups: i64,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<[Tensor; 3]> {
+    let [y, mean, rstd] = group_parts(x, groups, weight, bias, eps)?;
+    if !crate::autograd::record::wanted(&[x]) || x.numel() == 0 {
+        return Ok([y, mean, rstd]);
+    }
+    let rows = shape::reshape(x, &[x.size(0) as i64, groups, -1])?;
+    let (var, mean) = crate::ops::reduce::var_mean(&rows, &[-1], 0.0, false)?;
+    let rstd = compose(
+        "gn_rstd",
+        "NativeGroupNormBackward0",
+        Rule::FloatOnly,
+        &[Arg::T(&var), Arg::S(eps.into())],
+        None,
+        |a| ex::rsqrt(a[0] + a[1]),
+    )?;
+    Ok([y, mean, rstd])
+}
+
+fn group_parts(
     x: &Tensor,
     groups: i64,
     weight: Option<&Tensor>,
