@@ -64,13 +64,13 @@ fn copy_typed<T: Copy>(from: Arg, to: Arg) {
                 if sy == whole && sx == whole {
                     std::ptr::copy_nonoverlapping(x.at::<u8>(from), y.at::<u8>(to), count * size);
                 } else if sx == 0 {
-                    let v = x.at::<T>(from).read_unaligned();
+                    let v = x.at::<T>(from).read();
                     for j in 0..count as isize {
-                        y.at::<T>(to + j * sy).write_unaligned(v);
+                        y.at::<T>(to + j * sy).write(v);
                     }
                 } else {
                     for j in 0..count as isize {
-                        y.at::<T>(to + j * sy).write_unaligned(x.at::<T>(from + j * sx).read_unaligned());
+                        y.at::<T>(to + j * sy).write(x.at::<T>(from + j * sx).read());
                     }
                 }
             }
@@ -101,8 +101,8 @@ fn transposed<T: Copy>(walk: &Walk<2>, x: Base, y: Base) -> bool {
                 for c in c0..c1 {
                     // SAFETY: an element of each window.
                     unsafe {
-                        let v = x.at::<T>(rx + c as isize * col_x).read_unaligned();
-                        y.at::<T>(ry + c as isize * col_y).write_unaligned(v);
+                        let v = x.at::<T>(rx + c as isize * col_x).read();
+                        y.at::<T>(ry + c as isize * col_y).write(v);
                     }
                 }
             }

@@ -204,28 +204,32 @@ macro_rules! dispatch {
     };
 }
 
-/// Runs `$body` with `$t` bound to an unsigned type of `$dtype`'s size: for kernels that only move elements.
+/// Runs `$body` with `$t` bound to a type of `$dtype`'s size and alignment: for kernels that only move elements.
 macro_rules! dispatch_size {
     ($dtype:expr, $t:ident => $body:expr) => {
-        match $dtype.size() {
-            1 => {
+        match $dtype {
+            rtorch_ir::DType::Bool | rtorch_ir::DType::U8 | rtorch_ir::DType::I8 => {
                 type $t = u8;
                 $body
             }
-            2 => {
+            rtorch_ir::DType::I16 | rtorch_ir::DType::F16 | rtorch_ir::DType::BF16 => {
                 type $t = u16;
                 $body
             }
-            4 => {
+            rtorch_ir::DType::I32 | rtorch_ir::DType::F32 => {
                 type $t = u32;
                 $body
             }
-            8 => {
+            rtorch_ir::DType::I64 | rtorch_ir::DType::F64 => {
                 type $t = u64;
                 $body
             }
-            _ => {
-                type $t = u128;
+            rtorch_ir::DType::C64 => {
+                type $t = $crate::element::Complex<f32>;
+                $body
+            }
+            rtorch_ir::DType::C128 => {
+                type $t = $crate::element::Complex<f64>;
                 $body
             }
         }

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::element::dispatch_size;
 use crate::threads::parallel_for;
+use crate::versions::versions;
 use crate::walk::{Base, Walk, byte_strides, direct};
 use crate::{Arg, Source};
 
@@ -120,12 +121,23 @@ fn gather_typed<T: Copy>(axis: usize, x: Arg, index: Arg, out: Arg) {
                 unsafe { copy_run::<T>(x, from, xx, out, o, xo, count) };
                 return;
             }
+            if xi == 8 && xo == size as isize {
+                // SAFETY: contiguous runs of the index's and the result's windows.
+                let (index, out) = unsafe {
+                    (
+                        std::slice::from_raw_parts(index.at::<i64>(i), count),
+                        std::slice::from_raw_parts_mut(out.at::<T>(o), count),
+                    )
+                };
+                gather_run(x, [s, xx, ax], index, out);
+                return;
+            }
             for j in 0..count as isize {
                 // SAFETY: elements of the windows; the indices were checked.
                 unsafe {
                     let at = *index.at::<i64>(i + j * xi) as isize;
-                    let v = x.at::<T>(s + j * xx + at * ax).read_unaligned();
-                    out.at::<T>(o + j * xo).write_unaligned(v);
+                    let v = x.at::<T>(s + j * xx + at * ax).read();
+                    out.at::<T>(o + j * xo).write(v);
                 }
             }
         },
@@ -134,12 +146,25 @@ fn gather_typed<T: Copy>(axis: usize, x: Arg, index: Arg, out: Arg) {
                 // SAFETY: as above.
                 unsafe {
                     let at = *index.at::<i64>(i + j * ai) as isize;
-                    let v = x.at::<T>(s + at * ax).read_unaligned();
-                    out.at::<T>(o + j * ao).write_unaligned(v);
+                    let v = x.at::<T>(s + at * ax).read();
+                    out.at::<T>(o + j * ao).write(v);
                 }
             }
         },
     );
+}
+
+versions!(
+    /// out[j] = element at `start + j * step + index[j] * jump` bytes, for `[start, step, jump]`.
+    fn gather_run[T: Copy](x: Base, by: [isize; 3], index: &[i64], out: &mut [T]) = gather_run_body::<T>
+);
+
+#[inline(always)]
+fn gather_run_body<T: Copy>(x: Base, [start, step, jump]: [isize; 3], index: &[i64], out: &mut [T]) {
+    for (j, (o, &i)) in out.iter_mut().zip(index).enumerate() {
+        // SAFETY: an element of the window; the indices were checked.
+        *o = unsafe { x.at::<T>(start + j as isize * step + i as isize * jump).read() };
+    }
 }
 
 /// Copies `count` elements between two strided runs.
@@ -156,7 +181,7 @@ unsafe fn copy_run<T: Copy>(x: Base, from: isize, sx: isize, out: Base, to: isiz
     }
     for j in 0..count as isize {
         // SAFETY: the caller's promise.
-        unsafe { out.at::<T>(to + j * so).write_unaligned(x.at::<T>(from + j * sx).read_unaligned()) };
+        unsafe { out.at::<T>(to + j * so).write(x.at::<T>(from + j * sx).read()) };
     }
 }
 
@@ -272,8 +297,8 @@ fn take_typed<T: Copy>(x: Arg, start: usize, indices: &[Arg], out: Arg) {
                         for (j, &from) in offsets.iter().enumerate() {
                             // SAFETY: elements of the windows; the indices were checked.
                             unsafe {
-                                let v = x.at::<T>(at[1] + from).read_unaligned();
-                                out.at::<T>(to + j as isize * step).write_unaligned(v);
+                                let v = x.at::<T>(at[1] + from).read();
+                                out.at::<T>(to + j as isize * step).write(v);
                             }
                         }
                         at = [at[0] + by[0], at[1] + by[1]];
@@ -298,7 +323,7 @@ fn take_typed<T: Copy>(x: Arg, start: usize, indices: &[Arg], out: Arg) {
                     // SAFETY: elements of the windows; the indices were checked.
                     unsafe {
                         if block == 1 {
-                            out.at::<T>(to).write_unaligned(x.at::<T>(from).read_unaligned());
+                            out.at::<T>(to).write(x.at::<T>(from).read());
                         } else if run == block {
                             copy_run::<T>(x, from, px, out, to, po, block);
                         } else {

@@ -377,19 +377,21 @@ pub(crate) fn put<T: Float>(values: &[T], out: Arg) -> Result<()> {
 // ---- sums over a line
 
 /// Adds up `f` of every element: lanes within a block, blocks in double. The order is a function of the length.
+/// (A part's values are computed before they are added: LLVM then sees whole vectors.)
 #[inline(always)]
 pub(crate) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T) -> f64 {
     let mut total = 0.0;
     for block in x.chunks(BLOCK) {
         let mut lanes = [T::ZERO; LANES];
-        let mut parts = block.chunks_exact(LANES);
-        for part in &mut parts {
+        let (parts, rest) = block.as_chunks::<LANES>();
+        for part in parts {
+            let values: [T; LANES] = std::array::from_fn(|l| f(part[l]));
             for l in 0..LANES {
-                lanes[l] += f(part[l]);
+                lanes[l] += values[l];
             }
         }
-        for (l, &v) in parts.remainder().iter().enumerate() {
-            lanes[l] += f(v);
+        for (lane, &v) in lanes.iter_mut().zip(rest) {
+            *lane += f(v);
         }
         total += fold(lanes);
     }
@@ -402,14 +404,15 @@ pub(crate) fn sum_of_two<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f
     let mut total = 0.0;
     for (x, y) in x.chunks(BLOCK).zip(y.chunks(BLOCK)) {
         let mut lanes = [T::ZERO; LANES];
-        let (mut xs, mut ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-        for (x, y) in (&mut xs).zip(&mut ys) {
+        let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+        for (x, y) in xs.iter().zip(ys) {
+            let values: [T; LANES] = std::array::from_fn(|l| f(x[l], y[l]));
             for l in 0..LANES {
-                lanes[l] += f(x[l], y[l]);
+                lanes[l] += values[l];
             }
         }
-        for (l, (&x, &y)) in xs.remainder().iter().zip(ys.remainder()).enumerate() {
-            lanes[l] += f(x, y);
+        for ((lane, &x), &y) in lanes.iter_mut().zip(x_rest).zip(y_rest) {
+            *lane += f(x, y);
         }
         total += fold(lanes);
     }
@@ -432,14 +435,12 @@ fn fold<T: Float>(mut lanes: [T; LANES]) -> f64 {
 #[inline(always)]
 pub(crate) fn max_of<T: Float>(x: &[T]) -> T {
     let mut lanes = [T::LOWEST; LANES];
-    let mut blocks = x.chunks_exact(LANES);
-    for block in &mut blocks {
-        for l in 0..LANES {
-            lanes[l] = if block[l] > lanes[l] { block[l] } else { lanes[l] };
-        }
+    let (parts, rest) = x.as_chunks::<LANES>();
+    for part in parts {
+        lanes = std::array::from_fn(|l| if part[l] > lanes[l] { part[l] } else { lanes[l] });
     }
-    for (l, &v) in blocks.remainder().iter().enumerate() {
-        lanes[l] = if v > lanes[l] { v } else { lanes[l] };
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane = if v > *lane { v } else { *lane };
     }
     lanes.iter().fold(T::LOWEST, |m, &v| if v > m { v } else { m })
 }

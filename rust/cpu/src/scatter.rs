@@ -161,7 +161,7 @@ fn run<D: Copy, S: Copy>(job: Job, op: impl Fn(D, D) -> D + Sync, load: impl Fn(
     let (_, [xt, xi, xs]) = lines.walk.inner();
     let ([_, ai, as_], at) = (lines.axis, lines.jump);
     let dense = xi == 0 && xt == size_of::<D>() as isize && xs == size_of::<S>() as isize;
-    // a line is one thread's; complex numbers may be aligned to their parts only
+    // a line is one thread's
     lines.for_each(
         &|[t, i, s], count| {
             if dense {
@@ -175,9 +175,9 @@ fn run<D: Copy, S: Copy>(job: Job, op: impl Fn(D, D) -> D + Sync, load: impl Fn(
                 // SAFETY: elements of the windows; the indices were checked.
                 unsafe {
                     let to = t + j * xt + *index.at::<i64>(i + j * xi) as isize * at;
-                    let v = load(src.at::<S>(s + j * xs).read_unaligned());
+                    let v = load(src.at::<S>(s + j * xs).read());
                     let p = target.at::<D>(to);
-                    p.write_unaligned(op(p.read_unaligned(), v));
+                    p.write(op(p.read(), v));
                 }
             }
         },
@@ -186,9 +186,9 @@ fn run<D: Copy, S: Copy>(job: Job, op: impl Fn(D, D) -> D + Sync, load: impl Fn(
                 // SAFETY: as above.
                 unsafe {
                     let to = t + *index.at::<i64>(i + j * ai) as isize * at;
-                    let v = load(src.at::<S>(s + j * as_).read_unaligned());
+                    let v = load(src.at::<S>(s + j * as_).read());
                     let p = target.at::<D>(to);
-                    p.write_unaligned(op(p.read_unaligned(), v));
+                    p.write(op(p.read(), v));
                 }
             }
         },
@@ -287,8 +287,8 @@ fn put<D: Copy, S: Copy>(
                             }
                             for i in 0..c as isize {
                                 let p = to.at::<D>(t + a + i * bt);
-                                let v = load(from.at::<S>(v + b + i * bv).read_unaligned());
-                                p.write_unaligned(op(p.read_unaligned(), v));
+                                let v = load(from.at::<S>(v + b + i * bv).read());
+                                p.write(op(p.read(), v));
                             }
                         }
                     });
@@ -343,7 +343,7 @@ fn add_view<D: Arith, S: Element<C = D>>(window: Arg, g: Arg) {
             // SAFETY: elements of the windows.
             unsafe {
                 let p = to.at::<D>(t + j * a);
-                p.write_unaligned(p.read_unaligned().add(from.at::<S>(s + j * b).read_unaligned().load()));
+                p.write(p.read().add(from.at::<S>(s + j * b).read().load()));
             }
         }
     });
