@@ -5,7 +5,7 @@ use rtorch_ir::{CType, DType, Error, Layout, Result};
 use smallvec::{SmallVec, smallvec};
 
 use crate::gemm::tasks::for_each;
-use crate::gemm::{Blend, Gemm, Product, Target, View};
+use crate::gemm::{Blend, Gemm, Product, Scratch, Target, View};
 use crate::operand::{Batched, Operand, Output, Tail, finish};
 use crate::{Arg, Epilogue, Source, threads};
 
@@ -24,7 +24,9 @@ pub fn matmul(alpha: f64, beta: f64, inputs: &[Source], epilogue: Option<&Epilog
         CType::F64 => float::<f64>(&scale, inputs, epilogue, outs[0]),
         CType::I32 => integer::<i32>(DType::I32, &scale, inputs, epilogue, outs[0]),
         CType::I64 => integer::<i64>(DType::I64, &scale, inputs, epilogue, outs[0]),
-        CType::Bool | CType::C64 | CType::C128 => {
+        CType::C64 => complex::<f32>(&scale, inputs, epilogue, outs[0]),
+        CType::C128 => complex::<f64>(&scale, inputs, epilogue, outs[0]),
+        CType::Bool => {
             Err(Error::not_implemented(format!("\"addmm_impl_cpu_\" not implemented for '{}'", dtype.cpp_name())))
         }
     }
@@ -217,6 +219,51 @@ impl<T: Gemm> Job<'_, T> {
         // SAFETY: the layouts cover the shapes; this matrix of C is only written here.
         unsafe { product.run() }
     }
+}
+
+/// Complex numbers: four real products over the parts, which lie two apart.
+fn complex<T: Gemm>(scale: &Scale, inputs: &[Source], epilogue: Option<&Epilogue>, out: Arg) -> Result<()> {
+    let dtype = inputs[0].dtype();
+    let operands = [Operand::strided(&inputs[0], dtype)?, Operand::strided(&inputs[1], dtype)?];
+    let bias = scale.bias.map(|s| Operand::dense(s, dtype)).transpose()?;
+    let y = Output::dense(out, dtype)?;
+    let contiguous = Layout::contiguous(&out.layout.shape);
+    let n = contiguous.numel();
+    let products = Scratch::<T>::new(4 * n)?;
+    let part = |o: usize, imaginary: usize| {
+        let mut l = operands[o].layout.clone();
+        l.strides.iter_mut().for_each(|s| *s *= 2);
+        (operands[o].as_ptr::<T>().wrapping_add(imaginary), Batched::new(&l))
+    };
+    for (i, (a, b)) in [(0, 0), (1, 1), (0, 1), (1, 0)].into_iter().enumerate() {
+        let job = Job::<T> {
+            a: part(0, a),
+            b: part(1, b),
+            c: (products.as_ptr().wrapping_add(i * n), Batched::new(&contiguous)),
+            bias: None,
+            shape: contiguous.shape.as_slice(),
+            k: operands[0].layout.shape[operands[0].layout.ndim() - 1],
+            alpha: T::from_f64(scale.alpha),
+            beta: T::ZERO,
+            tail: None,
+        };
+        job.run()?;
+    }
+    let beta = T::from_f64(scale.beta);
+    for i in 0..n {
+        // SAFETY: four products of n values; n pairs in the result and in the bias.
+        unsafe {
+            let p = products.as_ptr().add(i);
+            let (mut re, mut im) = (*p - *p.add(n), *p.add(2 * n) + *p.add(3 * n));
+            if let Some(b) = &bias {
+                re += beta * *b.as_ptr::<T>().add(2 * i);
+                im += beta * *b.as_ptr::<T>().add(2 * i + 1);
+            }
+            *y.as_ptr::<T>().add(2 * i) = re;
+            *y.as_ptr::<T>().add(2 * i + 1) = im;
+        }
+    }
+    y.store_with(dtype, epilogue)
 }
 
 /// Wrapping integer arithmetic; narrow integers are products in i32 that wrap once more when stored.

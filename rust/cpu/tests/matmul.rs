@@ -2,7 +2,7 @@
 
 mod tensors;
 
-use rtorch_cpu::{Epilogue, Source, run};
+use rtorch_cpu::{Arg, Epilogue, Source, run};
 use rtorch_ir::program::{Ex, build, ex};
 use rtorch_ir::{DType, Layout, Prim, Program};
 use tensors::{Rng, Tensor, call, call_into, some_layout};
@@ -208,4 +208,25 @@ fn prologues_and_results_of_another_dtype() {
     let c = Tensor::zeros(&[3, 30, 40], DType::Bool);
     run(&PLAIN, &sources, Some(&Epilogue { program: &p, leaves: &[] }), &[c.arg()]).unwrap();
     c.compare("to bool", 0.0, |i| (want(i) > 2.0) as u8 as f64);
+}
+
+#[test]
+fn complex_numbers() {
+    let mut rng = Rng(9);
+    let (m, n, k) = (7, 9, 20);
+    // parts as reals with a last dimension of two, read as complex under the same memory
+    let parts = |shape: &[usize], rng: &mut Rng| Tensor::random(Layout::contiguous(shape), DType::F32, rng);
+    let (a, b) = (parts(&[m, k, 2], &mut rng), parts(&[k, n, 2], &mut rng));
+    let (la, lb, lc) = (Layout::contiguous(&[m, k]), Layout::contiguous(&[k, n]), Layout::contiguous(&[m, n]));
+    let p = Program::copy(DType::C64, DType::C64);
+    let arg = |t: &Tensor, layout| [Arg { ptr: t.ptr(), dtype: DType::C64, layout }];
+    let (aa, ab) = (arg(&a, &la), arg(&b, &lb));
+    let sources =
+        [Source { program: &p, leaves: &aa, shape: &[m, k] }, Source { program: &p, leaves: &ab, shape: &[k, n] }];
+    let c = Tensor::zeros(&[m, n, 2], DType::F32);
+    run(&PLAIN, &sources, None, &arg(&c, &lc)).unwrap();
+    c.compare("complex", 1e-5, |i| {
+        let part = |x: usize, y: usize| -> f64 { (0..k).map(|p| a.get(&[i[0], p, x]) * b.get(&[p, i[1], y])).sum() };
+        if i[2] == 0 { part(0, 0) - part(1, 1) } else { part(0, 1) + part(1, 0) }
+    });
 }

@@ -5,6 +5,7 @@
 
 mod depthwise;
 mod patches;
+mod shifted;
 mod sweep;
 mod weight;
 pub mod window;
@@ -144,7 +145,7 @@ unsafe fn zero<T: Copy>(p: *mut T, n: usize) {
 
 /// A raw pointer that tasks share; they write disjoint elements.
 #[derive(Clone, Copy)]
-struct Shared<T>(*mut T);
+pub struct Shared<T>(*mut T);
 // SAFETY: as above.
 unsafe impl<T> Sync for Shared<T> {}
 impl<T> Shared<T> {

@@ -6,6 +6,7 @@ use rtorch_ir::{Layout, Result};
 
 use super::depthwise::{self, Depthwise};
 use super::patches::Patches;
+use super::shifted::Shifted;
 use super::window::Window;
 use super::{Geometry, Operand, Output, Shared, Spatial3, zero};
 use crate::gemm::tasks::{Stop, for_each};
@@ -15,6 +16,12 @@ use crate::{Arg, Epilogue, Source, threads};
 
 /// Tasks per thread, so that none waits long for the last.
 const TASKS_PER_THREAD: usize = 6;
+
+/// Panels of positions per task, of `strips` per image and group.
+pub fn strips_per_task(outer: usize, strips: usize) -> usize {
+    let wanted = TASKS_PER_THREAD * threads::num_threads();
+    (outer * strips).div_ceil(wanted).clamp(1, strips)
+}
 
 /// Where the positions of a phase lie in the gradient of the input.
 #[derive(Clone, Copy)]
@@ -27,7 +34,7 @@ pub struct Place {
 
 impl Place {
     /// Are the positions the plane itself, in order?
-    fn is_plane(&self) -> bool {
+    pub fn is_plane(&self) -> bool {
         self.stride == [1; 3]
     }
     /// Copies values of positions `p..p + n` of a grid to the plane at `dst`.
@@ -50,21 +57,21 @@ impl Place {
 }
 
 /// One walk. Planes of `src` and `dst` are contiguous, images and channels as well.
-struct Sweep<'a, T> {
-    window: &'a Window,
-    images: usize,
-    groups: usize,
+pub struct Sweep<'a, T> {
+    pub window: &'a Window,
+    pub images: usize,
+    pub groups: usize,
     /// Rows (channels of `dst`) per group.
-    m: usize,
+    pub m: usize,
     /// Channels of `src` per group.
-    channels: usize,
-    rows: Rows,
-    weights: Vec<PackedRows<T>>,
-    src: *const T,
-    dst: Shared<T>,
-    place: Place,
-    bias: Option<&'a Operand>,
-    tail: Option<&'a Tail<'a>>,
+    pub channels: usize,
+    pub rows: Rows,
+    pub weights: Vec<PackedRows<T>>,
+    pub src: *const T,
+    pub dst: Shared<T>,
+    pub place: Place,
+    pub bias: Option<&'a Operand>,
+    pub tail: Option<&'a Tail<'a>>,
 }
 
 // SAFETY: tasks write disjoint parts of `dst`.
@@ -72,12 +79,14 @@ unsafe impl<T> Sync for Sweep<'_, T> {}
 
 impl<T: Gemm> Sweep<'_, T> {
     fn run(&self) -> Result<()> {
+        if let Some(shifted) = Shifted::new(self) {
+            return shifted.run();
+        }
         let width = T::kernels().width;
         let strips = self.window.positions().div_ceil(width);
         let outer = self.images * self.groups;
-        let wanted = TASKS_PER_THREAD * threads::num_threads();
         // blocks of positions per image and group; blocks of rows where there are too few of these
-        let per = (outer * strips).div_ceil(wanted).clamp(1, strips);
+        let per = strips_per_task(outer, strips);
         let blocks = strips.div_ceil(per);
         let gm = (2 * threads::num_threads()).div_ceil(outer * blocks).min(self.rows.panels);
         for_each(outer * blocks * gm, &|t, stop| {

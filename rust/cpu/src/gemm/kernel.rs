@@ -66,7 +66,40 @@ unsafe fn tile<V: Lanes, const M: usize, const W: usize>(t: &Tile<V::T>) {
     }
 }
 
+/// As `tile`, with row `p` of B at `b + rows[p]`; all of the width exists.
+///
+/// # Safety
+/// As `tile`'s.
+#[inline(always)]
+unsafe fn scattered<V: Lanes, const M: usize>(t: &Tile<V::T>, rows: *const usize) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let mut a = t.a;
+        let mut acc = [[V::zero(); 2]; M];
+        for p in 0..t.k {
+            let b = t.b.add(*rows.add(p));
+            let bv = [V::load(b), V::load(b.add(V::N))];
+            for i in 0..M {
+                let av = V::splat(*a.add(i));
+                for w in 0..2 {
+                    acc[i][w] = av.fma(bv[w], acc[i][w]);
+                }
+            }
+            a = a.add(t.lda);
+        }
+        for i in 0..M {
+            for w in 0..2 {
+                let p = t.c.add(i * t.ldc + w * V::N);
+                let v = acc[i][w];
+                let v = if t.add { V::load(p).add(v) } else { v };
+                v.store(p);
+            }
+        }
+    }
+}
+
 type Kernel<T> = unsafe fn(&Tile<T>);
+type Scattered<T> = unsafe fn(&Tile<T>, *const usize);
 
 /// The kernels of one instruction set and type.
 pub struct Kernels<T: 'static> {
@@ -78,6 +111,8 @@ pub struct Kernels<T: 'static> {
     pub lanes: usize,
     /// `tiles[w - 1][m - 1]`: m rows of w registers.
     pub tiles: [&'static [Kernel<T>]; 2],
+    /// `scattered[m - 1]`: m rows, two registers per row, rows of B anywhere.
+    pub scattered: &'static [Scattered<T>],
 }
 
 impl<T> Kernels<T> {
@@ -123,6 +158,11 @@ macro_rules! kernels {
                 // SAFETY: as the caller's.
                 unsafe { tile::<$lanes, M, 2>(t) }
             }
+            $(#[$feature])?
+            unsafe fn far<const M: usize>(t: &Tile<$t>, rows: *const usize) {
+                // SAFETY: as the caller's.
+                unsafe { scattered::<$lanes, M>(t, rows) }
+            }
             /// Enters code compiled for the instruction set.
             ///
             /// # Safety
@@ -137,6 +177,7 @@ macro_rules! kernels {
                 width: 2 * <$lanes>::N,
                 lanes: <$lanes>::N,
                 tiles: [&[$(one::<$m>),*], &[$(two::<$m>),*]],
+                scattered: &[$(far::<$m>),*],
             };
         }
     };
