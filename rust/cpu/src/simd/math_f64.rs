@@ -114,9 +114,11 @@ pub fn log<I: Isa>(x: f64) -> f64 {
     let r = z * poly::<I, 8>(z, &LOG_P);
     let hfsq = 0.5 * f * f;
     let y = e * LN2_HI - ((hfsq - fma::<I>(s, hfsq + r, e * LN2_LO)) - f);
-    let y = if x == f64::INFINITY { x } else { y };
-    let y = if x == 0.0 { f64::NEG_INFINITY } else { y };
-    if x < 0.0 || x.is_nan() { f64::NAN } else { y }
+    // bits are compared: of comparisons with special floats LLVM makes class tests
+    let bits = x.to_bits();
+    let edge = if (bits as i64) < 0 { f64::NAN } else { x };
+    let edge = if bits << 1 == 0 { f64::NEG_INFINITY } else { edge };
+    if bits.wrapping_sub(1) >= 0x7fef_ffff_ffff_ffff { edge } else { y }
 }
 
 #[inline(always)]
