@@ -18,6 +18,8 @@ use crate::threads::parallel_for;
 
 /// Additions' worth of work that a thread must get to be woken for (2-core Zen 5: a wake-up is about 3 us).
 const GRAIN: usize = 1 << 15;
+/// Tiles of twice the size where all of a program's fit in this: half of a 48 KB L1, the rest is the operands'.
+const TILE_BYTES: usize = 24 << 10;
 /// Elements per call where no tile slot limits it: everything lies in memory already.
 const RUN: usize = 1 << 14;
 /// Up to this many elements the tiny path runs, without plan, heap or threads.
@@ -249,25 +251,32 @@ impl Exec {
     }
 
     fn with(plan: Plan, sources: SmallVec<[Source; 8]>, staged: SmallVec<[bool; 8]>, outs_from: usize) -> Exec {
-        // nothing but contiguous memory: no tile limits the run
-        let direct = sources.iter().zip(&staged).all(|(s, &st)| !st && matches!(s, Source::Memory(w) if w.is_linear()));
-        let tile = if direct && plan.slots.is_empty() && plan.consts.is_empty() { RUN } else { TILE };
-        let mut offsets: SmallVec<[usize; 24]> = SmallVec::new();
-        let mut scratch = 0;
-        let mut take = |size: usize| {
-            offsets.push(scratch);
-            scratch += (tile * size).next_multiple_of(64);
-        };
-        for s in &sources {
-            take(match s {
-                Source::Memory(w) if w.is_linear() && tile == RUN => 0,
+        // bytes per element of each place in the scratch memory; what is contiguous anyway needs none
+        let mut sizes: SmallVec<[usize; 24]> = SmallVec::new();
+        for (s, &overwritten) in sources.iter().zip(&staged) {
+            sizes.push(match s {
+                Source::Memory(w) if w.is_linear() && !overwritten => 0,
                 Source::Memory(w) | Source::Index(w) => w.size,
                 // one period more than a tile: it is at most as long
                 Source::Periodic(w, _) => 2 * w.size,
             });
         }
-        plan.consts.iter().for_each(|c| take(c.size));
-        plan.slots.iter().for_each(|&s| take(s));
+        sizes.extend(plan.consts.iter().map(|c| c.size));
+        sizes.extend(plan.slots.iter().copied());
+        let tile = match sizes.iter().sum::<usize>() {
+            0 => RUN,
+            s if s * 2 * TILE <= TILE_BYTES => 2 * TILE,
+            _ => TILE,
+        };
+        let mut scratch = 0;
+        let offsets = sizes
+            .iter()
+            .map(|&size| {
+                let at = scratch;
+                scratch += (tile * size).next_multiple_of(64);
+                at
+            })
+            .collect();
         Exec { plan, sources, staged, offsets, scratch, tile, outs_from }
     }
 

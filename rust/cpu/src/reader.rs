@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 
 use crate::alloc::Buffer;
 use crate::interp::{Exec, Tiles};
-use crate::interp_plan::{TILE, compile};
+use crate::interp_plan::compile;
 use crate::interp_walk::{Piece, Walk, transpose_block};
 use crate::{Arg, Source};
 
@@ -167,7 +167,7 @@ impl<'r> Cursor<'r> {
             Kind::Program(exec) => {
                 let tiles = match &mut self.tiles {
                     Some(t) => t,
-                    none => none.insert(Tiles::new(exec, TILE)?),
+                    none => none.insert(Tiles::new(exec, exec.tile_len())?),
                 };
                 let (out, size, tile) = (exec.first_out(), self.reader.dtype.size(), exec.tile_len());
                 let mut i = 0;

@@ -15,15 +15,23 @@ fn fma<I: Isa>(a: f32, b: f32, c: f32) -> f32 {
     if I::FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// c[0] + c[1] x + ... by Estrin's scheme: pairs first, so that a few steps follow each other and not N. A kernel's
+/// speed is set by how many elements the CPU can work on at once, and long chains fill its queues.
 #[inline(always)]
 fn poly<I: Isa, const N: usize>(x: f32, c: &[f32; N]) -> f32 {
-    let mut p = c[N - 1];
-    let mut i = N - 1;
-    while i > 0 {
-        i -= 1;
-        p = fma::<I>(p, x, c[i]);
+    let mut p = *c;
+    let mut power = x;
+    let mut n = N;
+    while n > 1 {
+        let mut i = 0;
+        while 2 * i < n {
+            p[i] = if 2 * i + 1 < n { fma::<I>(p[2 * i + 1], power, p[2 * i]) } else { p[2 * i] };
+            i += 1;
+        }
+        n = n.div_ceil(2);
+        power *= power;
     }
-    p
+    p[0]
 }
 
 #[inline(always)]
@@ -52,6 +60,21 @@ pub fn exp<I: Isa>(x: f32) -> f32 {
     let r = fma::<I>(-n, LN2_HI, x);
     let r = fma::<I>(-n, LN2_LO, r);
     scale(fma::<I>(r * r, poly::<I, 5>(r, &EXP_Q), r) + 1.0, t)
+}
+
+#[inline(always)]
+pub fn expm1<I: Isa>(x: f32) -> f32 {
+    let c = clamp(x, -20.0, 89.0);
+    let t = fma::<I>(c, std::f32::consts::LOG2_E, MAGIC);
+    let n = t - MAGIC;
+    let r = fma::<I>(-n, LN2_HI, c);
+    let r = fma::<I>(-n, LN2_LO, r);
+    let p = fma::<I>(r * r, poly::<I, 5>(r, &EXP_Q), r);
+    // 2^n (1 + p) - 1 with half the scale, so that n = 128 does not overflow too early
+    let k = t.to_bits().wrapping_sub(MAGIC.to_bits());
+    let h = f32::from_bits(k.wrapping_add(126) << 23);
+    let y = 2.0 * fma::<I>(h, p, h - 0.5);
+    if x == 0.0 { x } else { y }
 }
 
 /// exp(-a) for a in [0, 87]: never denormal, one factor of scale.
@@ -279,7 +302,7 @@ pub fn erfc<I: Isa>(x: f32) -> f32 {
     // 0 from 10.06 on
     let a = if a > 11.0 { 11.0 } else { a };
     let p = math_f64::poly::<I, 13>((a - 3.0) / (a + 3.0), &ERFC_P);
-    let y = p * math_f64::exp::<I>(-a * a) / (1.0 + 2.0 * a);
+    let y = p * math_f64::exp_single::<I>(-a * a) / (1.0 + 2.0 * a);
     (if x < 0.0 { 2.0 - y } else { y }) as f32
 }
 
@@ -334,7 +357,7 @@ pub fn sin_quarter<I: Isa, const QUARTER: u64>(x: f32) -> f32 {
 #[inline(always)]
 pub fn pow<I: Isa>(a: f32, b: f32) -> f32 {
     let m = a.abs();
-    let y = math_f64::exp::<I>(b as f64 * math_f64::log::<I>(m as f64)) as f32;
+    let y = math_f64::exp_single::<I>(b as f64 * math_f64::log_single::<I>(m as f64)) as f32;
     // beyond 2^24 every float is even
     let magnitude = b.abs();
     let whole = magnitude >= 8388608.0 || (magnitude + 8388608.0) - 8388608.0 == magnitude;

@@ -242,7 +242,7 @@ impl<I: Isa> Real for F32<I> {
     calls! {
         exp math_f32::exp::<I>;
         exp2 math_f32::exp2::<I>;
-        expm1 |x| through(math_f64::expm1::<I>, x);
+        expm1 math_f32::expm1::<I>;
         log math_f32::log::<I>;
         log2 math_f32::log2::<I>;
         log10 math_f32::log10::<I>;
