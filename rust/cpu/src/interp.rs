@@ -18,6 +18,8 @@ use crate::threads::parallel_for;
 
 /// Additions' worth of work that a thread must get to be woken for (2-core Zen 5: a wake-up is about 3 us).
 const GRAIN: usize = 1 << 15;
+/// Tiles of twice the size where all of a program's fit in this: half of a 48 KB L1, the rest is the operands'.
+const TILE_BYTES: usize = 24 << 10;
 /// Elements per call where no tile slot limits it: everything lies in memory already.
 const RUN: usize = 1 << 14;
 /// Up to this many elements the tiny path runs, without plan, heap or threads.
@@ -61,8 +63,7 @@ fn tiny(p: &Program, n: usize, leaves: &[Arg], outs: &[Arg]) -> bool {
     if last + 1 != p.values.len() || out.dtype != p.values[last].1.ctype().dtype() || !out.layout.is_contiguous() {
         return false;
     }
-    let whole = |a: &Arg| a.dtype == a.dtype.ctype().dtype() && a.layout.is_contiguous();
-    if !leaves.iter().all(whole) {
+    if !leaves.iter().all(|a| a.dtype == a.dtype.ctype().dtype()) {
         return false;
     }
     let mut space = [const { std::mem::MaybeUninit::<[u64; TINY]>::uninit() }; TINY_VALUES];
@@ -78,7 +79,16 @@ fn tiny(p: &Program, n: usize, leaves: &[Arg], outs: &[Arg]) -> bool {
         // SAFETY: slots hold TINY elements of 8 bytes; operands hold `n` contiguous elements of their dtype.
         unsafe {
             match *inst {
-                Inst::Load(k) if i != last => at[i] = leaves[k as usize].base(),
+                Inst::Load(k) if i != last => {
+                    let leaf = &leaves[k as usize];
+                    at[i] = leaf.base();
+                    if !leaf.layout.is_contiguous() {
+                        let order = [0, 1, 2, 3, 4, 5, 6, 7];
+                        let Some(order) = order.get(..leaf.layout.ndim()) else { return false };
+                        Walk::new(leaf.ptr, leaf.dtype, leaf.layout, order).gather(0, n, own);
+                        at[i] = own;
+                    }
+                }
                 Inst::Const(k) => {
                     splat(&const_bits(p, k, *dtype), dst, n);
                     at[i] = dst;
@@ -136,6 +146,20 @@ pub unsafe fn splat(c: &Filled, dst: *mut u8, n: usize) {
     }
 }
 
+/// Fills `total` bytes with copies of `bytes` bytes, the last one cut off.
+///
+/// # Safety
+/// `src` holds `bytes`, `dst` `total` bytes, apart from each other.
+unsafe fn repeat(src: *const u8, dst: *mut u8, bytes: usize, total: usize) {
+    let mut done = 0;
+    while done < total {
+        let n = bytes.min(total - done);
+        // SAFETY: the caller's promise; `done + n <= total`.
+        unsafe { std::ptr::copy_nonoverlapping(src, dst.add(done), n) };
+        done += n;
+    }
+}
+
 /// Dimensions in the memory order of the first output, so that it is written in one sweep.
 fn iteration_order(shape: &[usize], outs: &[Arg]) -> SmallVec<[usize; 6]> {
     let mut order: SmallVec<[usize; 6]> = (0..shape.len()).collect();
@@ -150,6 +174,8 @@ fn iteration_order(shape: &[usize], outs: &[Arg]) -> SmallVec<[usize; 6]> {
 /// Where an operand's elements come from.
 enum Source {
     Memory(Walk),
+    /// A short run that repeats (a row added to every row): laid out once per thread, for a tile at any phase.
+    Periodic(Walk, usize),
     /// Logical numbers: base 0, "bytes" are numbers.
     Index(Walk),
 }
@@ -202,8 +228,13 @@ impl Exec {
         let mut sources: SmallVec<[Source; 8]> = SmallVec::new();
         let mut staged: SmallVec<[bool; 8]> = SmallVec::new();
         for l in leaves {
-            sources.push(Source::Memory(Walk::new(l.ptr, l.dtype, l.layout, order)));
-            staged.push(outs.iter().any(|o| overlap(l, o)));
+            let walk = Walk::new(l.ptr, l.dtype, l.layout, order);
+            let overwritten = outs.iter().any(|o| overlap(l, o));
+            sources.push(match walk.period() {
+                Some(p) if p <= TILE && !overwritten => Source::Periodic(walk, p),
+                Some(_) | None => Source::Memory(walk),
+            });
+            staged.push(overwritten);
         }
         if plan.operands.iter().any(|o| matches!(o, Operand::Index)) {
             let steps = contiguous_strides(shape);
@@ -220,23 +251,32 @@ impl Exec {
     }
 
     fn with(plan: Plan, sources: SmallVec<[Source; 8]>, staged: SmallVec<[bool; 8]>, outs_from: usize) -> Exec {
-        // nothing but contiguous memory: no tile limits the run
-        let direct = sources.iter().zip(&staged).all(|(s, &st)| !st && matches!(s, Source::Memory(w) if w.is_linear()));
-        let tile = if direct && plan.slots.is_empty() && plan.consts.is_empty() { RUN } else { TILE };
-        let mut offsets: SmallVec<[usize; 24]> = SmallVec::new();
-        let mut scratch = 0;
-        let mut take = |size: usize| {
-            offsets.push(scratch);
-            scratch += (tile * size).next_multiple_of(64);
-        };
-        for s in &sources {
-            take(match s {
-                Source::Memory(w) if w.is_linear() && tile == RUN => 0,
+        // bytes per element of each place in the scratch memory; what is contiguous anyway needs none
+        let mut sizes: SmallVec<[usize; 24]> = SmallVec::new();
+        for (s, &overwritten) in sources.iter().zip(&staged) {
+            sizes.push(match s {
+                Source::Memory(w) if w.is_linear() && !overwritten => 0,
                 Source::Memory(w) | Source::Index(w) => w.size,
+                // one period more than a tile: it is at most as long
+                Source::Periodic(w, _) => 2 * w.size,
             });
         }
-        plan.consts.iter().for_each(|c| take(c.size));
-        plan.slots.iter().for_each(|&s| take(s));
+        sizes.extend(plan.consts.iter().map(|c| c.size));
+        sizes.extend(plan.slots.iter().copied());
+        let tile = match sizes.iter().sum::<usize>() {
+            0 => RUN,
+            s if s * 2 * TILE <= TILE_BYTES => 2 * TILE,
+            _ => TILE,
+        };
+        let mut scratch = 0;
+        let offsets = sizes
+            .iter()
+            .map(|&size| {
+                let at = scratch;
+                scratch += (tile * size).next_multiple_of(64);
+                at
+            })
+            .collect();
         Exec { plan, sources, staged, offsets, scratch, tile, outs_from }
     }
 
@@ -269,7 +309,7 @@ impl Exec {
             Source::Memory(w) => {
                 w.dims.len() > 1 && w.dims.last().is_some_and(|d| d.stride != 0 && d.stride != w.size as isize)
             }
-            Source::Index(_) => false,
+            Source::Periodic(..) | Source::Index(_) => false,
         };
         if !self.sources[..leaves.len()].iter().any(crosses) {
             return None;
@@ -376,12 +416,16 @@ impl<'a> Tiles<'a> {
         }
         let tiles = Tiles { exec, _scratch: scratch, base, at };
         for (i, s) in exec.sources[..exec.outs_from].iter().enumerate() {
-            if let Source::Memory(w) = s
-                && w.is_constant()
-                && !w.dims.is_empty()
-            {
-                // SAFETY: one element, `n` times, into its staging tile.
-                unsafe { w.gather(0, n, tiles.at[i]) };
+            match s {
+                Source::Memory(w) if w.is_constant() && !w.dims.is_empty() => {
+                    // SAFETY: one element, `n` times, into its staging tile.
+                    unsafe { w.gather(0, n, tiles.at[i]) };
+                }
+                Source::Periodic(w, period) => {
+                    // SAFETY: the staging tile holds a tile and a period of elements.
+                    unsafe { repeat(w.base, tiles.at[i], period * w.size, (n + period) * w.size) };
+                }
+                Source::Memory(_) | Source::Index(_) => {}
             }
         }
         Ok(tiles)
@@ -427,6 +471,7 @@ impl<'a> Tiles<'a> {
                         }
                     }
                 }
+                Source::Periodic(w, period) => self.at[i] = stage.wrapping_add(start % period * w.size),
                 Source::Index(w) => {
                     self.at[i] = stage;
                     // SAFETY: the staging tile holds `n` numbers.

@@ -73,9 +73,26 @@ impl Walk {
     pub fn is_constant(&self) -> bool {
         self.dims.iter().all(|d| d.stride == 0)
     }
+    /// The length of a contiguous run that repeats over the whole iteration.
+    pub fn period(&self) -> Option<usize> {
+        match self.dims.as_slice() {
+            [outer, inner] if outer.stride == 0 && inner.stride == self.size as isize => Some(inner.size),
+            [] | [_] | [_, ..] => None,
+        }
+    }
+    /// Rows that lie across: contiguous from row to row, strided within one.
+    pub fn is_across(&self) -> bool {
+        match self.dims.as_slice() {
+            [outer, inner] => {
+                let size = self.size as isize;
+                outer.stride == size && inner.stride != size && inner.stride != 0
+            }
+            [] | [_] | [_, ..] => false,
+        }
+    }
     /// Address of element `i` of the iteration, and the elements left in the innermost dimension from there on.
     #[inline]
-    fn locate(&self, i: usize) -> (*mut u8, usize) {
+    pub fn locate(&self, i: usize) -> (*mut u8, usize) {
         match self.dims.as_slice() {
             [] => (self.base, 1),
             [d] => (self.base.wrapping_offset(i as isize * d.stride), d.size - i),

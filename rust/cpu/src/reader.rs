@@ -21,8 +21,8 @@ use smallvec::SmallVec;
 
 use crate::alloc::Buffer;
 use crate::interp::{Exec, Tiles};
-use crate::interp_plan::{TILE, compile};
-use crate::interp_walk::{Piece, Walk};
+use crate::interp_plan::compile;
+use crate::interp_walk::{Piece, Walk, transpose_block};
 use crate::{Arg, Source};
 
 enum Kind {
@@ -45,7 +45,12 @@ pub struct Cursor<'r> {
     reader: &'r Reader<'r>,
     tiles: Option<Tiles<'r>>,
     buffer: Buffer,
+    /// Rows of a transposed operand that were turned together: the first one's start, their length and number.
+    turned: (usize, usize, usize),
 }
+
+/// Rows of a transposed operand that are turned at once: a cache line of f32.
+const TURN: usize = 16;
 
 /// An element type that a reader can hand out.
 pub trait Element: Copy + Send + Sync + 'static {
@@ -87,7 +92,7 @@ impl<'a> Reader<'a> {
         self.cost
     }
     pub fn cursor(&self) -> Cursor<'_> {
-        Cursor { reader: self, tiles: None, buffer: Buffer::empty() }
+        Cursor { reader: self, tiles: None, buffer: Buffer::empty(), turned: (0, 0, 0) }
     }
 }
 
@@ -107,15 +112,49 @@ impl<'r> Cursor<'r> {
             // SAFETY: contiguous elements of the operand, which lives as long as the reader.
             return Ok(unsafe { std::slice::from_raw_parts(p.cast(), n) });
         }
-        if self.buffer.len() < n * size_of::<T>() {
-            self.buffer = Buffer::uninit(n.next_power_of_two() * size_of::<T>())?;
+        if let Kind::Memory(w) = &self.reader.kind {
+            if w.is_across() && n >= TURN {
+                if let Some(p) = self.turn(w, start, n)? {
+                    // SAFETY: the buffer holds the turned rows.
+                    return Ok(unsafe { std::slice::from_raw_parts(p.cast(), n) });
+                }
+            }
         }
+        self.room(n * size_of::<T>())?;
         let p = self.buffer.as_ptr();
         // SAFETY: the buffer holds `n` elements.
         unsafe {
             self.read_into(start, n, p)?;
             Ok(std::slice::from_raw_parts(p.cast(), n))
         }
+    }
+    fn room(&mut self, bytes: usize) -> Result<()> {
+        if self.buffer.len() < bytes {
+            self.buffer = Buffer::uninit(bytes.next_power_of_two())?;
+        }
+        self.turned = (0, 0, 0);
+        Ok(())
+    }
+    /// A piece of one row of an operand whose rows lie across: that piece of several rows is turned at once, and kept
+    /// for the reads of the next rows. None where the range spans rows.
+    fn turn(&mut self, w: &Walk, start: usize, n: usize) -> Result<Option<*const u8>> {
+        let [outer, inner] = [w.dims[0], w.dims[1]];
+        let (row, col) = (start / inner.size, start % inner.size);
+        if col + n > inner.size {
+            return Ok(None);
+        }
+        let (first, length, rows) = self.turned;
+        let ahead = start.wrapping_sub(first);
+        if length == n && ahead.is_multiple_of(inner.size) && ahead / inner.size < rows {
+            return Ok(Some(self.buffer.as_ptr().wrapping_add(ahead / inner.size * n * w.size)));
+        }
+        let rows = TURN.min(outer.size - row);
+        self.room(rows * n * w.size)?;
+        let (src, _) = w.locate(start);
+        // SAFETY: the block lies in the operand; the buffer has room for it.
+        unsafe { transpose_block(self.buffer.as_ptr(), src, inner.stride, rows, n, w.size) };
+        self.turned = (start, n, rows);
+        Ok(Some(self.buffer.as_ptr()))
     }
     /// Writes elements `start..start + n` to `dst`.
     ///
@@ -128,7 +167,7 @@ impl<'r> Cursor<'r> {
             Kind::Program(exec) => {
                 let tiles = match &mut self.tiles {
                     Some(t) => t,
-                    none => none.insert(Tiles::new(exec, TILE)?),
+                    none => none.insert(Tiles::new(exec, exec.tile_len())?),
                 };
                 let (out, size, tile) = (exec.first_out(), self.reader.dtype.size(), exec.tile_len());
                 let mut i = 0;

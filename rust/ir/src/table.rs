@@ -121,6 +121,10 @@ macro_rules! for_each_scalar_op {
         a)))))))))))))))))))))))))))))), "",
     [Some(g * (a * y * 2.0 - std::f64::consts::FRAC_2_SQRT_PI))], 60, 4096,
     "exp(x*x) * erfc(x) without overflow: beyond 3 Laplace's continued fraction (Abramowitz and Stegun 7.1.14)."]
+[Gelu gelu (a; y, g) Float,
+    mul(mul(a, lit(a, 0.5)), add(erf(mul(a, lit(a, 0.7071067811865476))), lit(a, 1.0))), "",
+    [Some(g * ((erf(a * std::f64::consts::FRAC_1_SQRT_2) + 1.0) * 0.5 + a * exp(a * a * -0.5) * 0.3989422804014327))], 24,
+    256, "x times the standard normal's distribution function, by erf."]
 [Lgamma lgamma (a; y, g) Float, lgamma(a), "rt_lgamma", [Some(g * digamma(a))], 40, 4096, "Log of |gamma(x)|."]
 [Digamma digamma (a; y, g) Float, digamma(a), "rt_digamma", [Some(g * trigamma(a))], 40, 4096,
     "Derivative of lgamma."]

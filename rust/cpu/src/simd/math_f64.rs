@@ -14,16 +14,22 @@ pub fn fma<I: Isa>(a: f64, b: f64, c: f64) -> f64 {
     if I::FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// c[0] + c[1] x + ... by Horner's rule.
+/// c[0] + c[1] x + ... by Estrin's scheme (see `math_f32`).
 #[inline(always)]
 pub fn poly<I: Isa, const N: usize>(x: f64, c: &[f64; N]) -> f64 {
-    let mut p = c[N - 1];
-    let mut i = N - 1;
-    while i > 0 {
-        i -= 1;
-        p = fma::<I>(p, x, c[i]);
+    let mut p = *c;
+    let mut power = x;
+    let mut n = N;
+    while n > 1 {
+        let mut i = 0;
+        while 2 * i < n {
+            p[i] = if 2 * i + 1 < n { fma::<I>(p[2 * i + 1], power, p[2 * i]) } else { p[2 * i] };
+            i += 1;
+        }
+        n = n.div_ceil(2);
+        power *= power;
     }
-    p
+    p[0]
 }
 
 /// x limited to [lo, hi]; NaN stays.
@@ -60,26 +66,44 @@ const EXP_Q: [f64; 12] = [
     1.6029360413633072e-10,
 ];
 
+/// The same to 2^-34, for results that are rounded to f32.
+const EXP_Q_SINGLE: [f64; 6] = [
+    0.5000000067806628,
+    0.16666665864879907,
+    0.04166629441979422,
+    0.00833349770077971,
+    0.0013944701516774697,
+    0.0001979014842747754,
+];
+
 /// x = n ln 2 + r: (n + MAGIC, expm1(r)).
 #[inline(always)]
-fn exp_parts<I: Isa>(x: f64) -> (f64, f64) {
+fn exp_parts<I: Isa, const N: usize>(x: f64, q: &[f64; N]) -> (f64, f64) {
     let t = fma::<I>(x, std::f64::consts::LOG2_E, MAGIC);
     let n = t - MAGIC;
     let r = fma::<I>(-n, LN2_HI, x);
     let r = fma::<I>(-n, LN2_LO, r);
-    (t, fma::<I>(r * r, poly::<I, 12>(r, &EXP_Q), r))
+    (t, fma::<I>(r * r, poly::<I, N>(r, q), r))
 }
 
 #[inline(always)]
 pub fn exp<I: Isa>(x: f64) -> f64 {
-    let (t, p) = exp_parts::<I>(clamp(x, -746.0, 710.0));
+    let (t, p) = exp_parts::<I, 12>(clamp(x, -746.0, 710.0), &EXP_Q);
     let (a, b) = pow2_halves(t);
     (1.0 + p) * a * b
 }
 
+/// exp to f32's precision, 0 and infinity where f32 has them.
+#[inline(always)]
+pub fn exp_single<I: Isa>(x: f64) -> f64 {
+    let (t, p) = exp_parts::<I, 6>(clamp(x, -200.0, 200.0), &EXP_Q_SINGLE);
+    let k = t.to_bits().wrapping_sub(MAGIC.to_bits());
+    f64::from_bits((1.0 + p).to_bits().wrapping_add(k << 52))
+}
+
 #[inline(always)]
 pub fn expm1<I: Isa>(x: f64) -> f64 {
-    let (t, p) = exp_parts::<I>(clamp(x, -60.0, 710.0));
+    let (t, p) = exp_parts::<I, 12>(clamp(x, -60.0, 710.0), &EXP_Q);
     let (a, b) = pow2_halves(t);
     // (2^n - 1 + 2^n p) with half the scale, so that n = 1024 does not overflow too early
     let h = a * (0.5 * b);
@@ -99,8 +123,29 @@ const LOG_P: [f64; 8] = [
     0.13254350540549184,
 ];
 
+/// The same to 2^-51, for results that are rounded to f32.
+const LOG_P_SINGLE: [f64; 6] = [
+    0.6666666666658623,
+    0.4000000005281211,
+    0.28571417035326724,
+    0.22223378828234835,
+    0.18123399645719268,
+    0.16822869613768465,
+];
+
 #[inline(always)]
 pub fn log<I: Isa>(x: f64) -> f64 {
+    log_with::<I, 8>(x, &LOG_P)
+}
+
+/// log to far more than f32's precision.
+#[inline(always)]
+pub fn log_single<I: Isa>(x: f64) -> f64 {
+    log_with::<I, 6>(x, &LOG_P_SINGLE)
+}
+
+#[inline(always)]
+fn log_with<I: Isa, const N: usize>(x: f64, p: &[f64; N]) -> f64 {
     const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
     let tiny = x < f64::MIN_POSITIVE;
     let scaled = if tiny { x * 18014398509481984.0 } else { x };
@@ -111,12 +156,14 @@ pub fn log<I: Isa>(x: f64) -> f64 {
     let f = f64::from_bits((ix & 0x000f_ffff_ffff_ffff).wrapping_add(SQRT_HALF)) - 1.0;
     let s = f / (2.0 + f);
     let z = s * s;
-    let r = z * poly::<I, 8>(z, &LOG_P);
+    let r = z * poly::<I, N>(z, p);
     let hfsq = 0.5 * f * f;
     let y = e * LN2_HI - ((hfsq - fma::<I>(s, hfsq + r, e * LN2_LO)) - f);
-    let y = if x == f64::INFINITY { x } else { y };
-    let y = if x == 0.0 { f64::NEG_INFINITY } else { y };
-    if x < 0.0 || x.is_nan() { f64::NAN } else { y }
+    // bits are compared: of comparisons with special floats LLVM makes class tests
+    let bits = x.to_bits();
+    let edge = if (bits as i64) < 0 { f64::NAN } else { x };
+    let edge = if bits << 1 == 0 { f64::NEG_INFINITY } else { edge };
+    if bits.wrapping_sub(1) >= 0x7fef_ffff_ffff_ffff { edge } else { y }
 }
 
 #[inline(always)]

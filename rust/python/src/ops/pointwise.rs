@@ -54,6 +54,7 @@ fn has_own_entry(op: ScalarOp) -> bool {
             | ScalarOp::RandUniform
             | ScalarOp::RandNormal
             | ScalarOp::Trigamma
+            | ScalarOp::Gelu
     )
 }
 

@@ -115,10 +115,7 @@ pub fn silu(x: &Tensor, dest: Option<&Tensor>) -> Result<Tensor> {
 /// x * P(X <= x) of the standard normal, by erf or (`tanh`) its approximation.
 pub fn gelu(x: &Tensor, approximate: &str) -> Result<Tensor> {
     match approximate {
-        "none" => float_op("GeluKernelImpl", "GeluBackward0", x, &[], None, |a| {
-            let x = a[0];
-            x * (ex::erf(x * std::f64::consts::FRAC_1_SQRT_2) + 1.0) * 0.5
-        }),
+        "none" => float_op("GeluKernelImpl", "GeluBackward0", x, &[], None, |a| ex::gelu(a[0])),
         "tanh" => float_op("GeluKernelImplTanh", "GeluBackward0", x, &[], None, |a| {
             let x = a[0];
             let inner = (x + x * x * x * GELU_CUBIC) * (2.0 / std::f64::consts::PI).sqrt();
