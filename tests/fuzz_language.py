@@ -137,8 +137,9 @@ TWIN_SCOPE = {
 class Generator:
     """Grows one program. `arrays` are NumPy's values of the variables so far; fuzz.py keeps them up to date."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, floats=FLOATS):
         self.rng = np.random.default_rng(seed)
+        self.floats = floats  # a GPU has no float64
         self.arrays = {}
         self.frozen = set()  # overlapping or expanded: may be read, not written
         self.dense = set()  # contiguous in both libraries: reshape is a view in both
@@ -177,7 +178,7 @@ class Generator:
     # ---- leaves
 
     def leaf(self):
-        dtype = self.pick(("float32",) * 5 + FLOATS + INTS + ("bool",))
+        dtype = self.pick(("float32",) * 5 + self.floats + INTS + ("bool",))
         shape = tuple(int(self.pick(SIZES)) for _ in range(self.pick((0, 1, 1, 2, 2, 2, 3, 4))))
         while math.prod(shape) > MAX_ELEMENTS:
             shape = shape[1:]
@@ -277,7 +278,7 @@ class Generator:
             code = f"torch.nan_to_num({a}.float()).clamp(0, 100).to(torch.{to})"
             twin = f"np.clip(np.nan_to_num({a}.astype('float32')), 0, 100).astype('{to}')"
             return Statement(self.new(), code, twin, operator="nan_to_num")
-        to = self.pick(FLOATS if source in FLOATS else FLOATS + INTS + ("bool",))
+        to = self.pick(self.floats if source in FLOATS else self.floats + INTS + ("bool",))
         error = 1.0 if (source, to) == ("float64", "float16") else EXACT  # by way of float32, or not
         return Statement(self.new(), f"{a}.to(torch.{to}, copy=True)", f"{a}.astype('{to}')", error, operator="to")
 

@@ -1,11 +1,11 @@
-"""A few seeds of the random programs on each device, the three modes bit for bit, and bugs that must be found."""
+"""A few seeds of the random programs on each device, and bugs that must be found."""
 
 import pytest
 
 import fuzz
 import rtorch
 
-CPU_SEEDS, GPU_SEEDS, MODE_SEEDS = range(200), range(30), range(200, 300)
+CPU_SEEDS, GPU_SEEDS, FUSING_SEEDS = range(0, 300), range(0, 30), range(300, 400)
 SLOW_CPU_SEEDS, SLOW_GPU_SEEDS = range(1000, 21000), range(1000, 4000)
 PLANTED_SEEDS = range(2000)
 
@@ -13,7 +13,7 @@ PLANTED_SEEDS = range(2000)
 def run_all(seeds, device):
     operators = set()
     for seed in seeds:
-        operators |= fuzz.run(seed, device)[2]
+        operators |= fuzz.run(seed, device)[1]
     return operators
 
 
@@ -39,10 +39,8 @@ def test_many_programs_on_the_gpu():
     run_all(SLOW_GPU_SEEDS, "wgpu")
 
 
-def test_the_three_modes_give_the_same_bits():
-    default, eager, always = (fuzz.digests_of_mode(mode, MODE_SEEDS) for mode in fuzz.MODES)
-    assert len(default) == len(MODE_SEEDS)
-    assert default == eager == always
+def test_half_of_the_programs_fuse_something():
+    assert sum(fuzz.run(seed)[0] for seed in FUSING_SEEDS) >= len(FUSING_SEEDS) // 2
 
 
 # ---- planted bugs: what a missed copy, a wrong stride and a wrong tile tail would do
