@@ -29,10 +29,8 @@ fn worst(op: ScalarOp, columns: &[Vec<f32>], exact: impl Fn(&[f64]) -> f64) -> (
     p.outputs.push(y);
     let l = Layout::contiguous(&[n]);
     let mut out = vec![0f32; n];
-    let leaves: Vec<Arg> = columns
-        .iter()
-        .map(|c| Arg { ptr: c.as_ptr().cast_mut().cast(), dtype: DType::F32, layout: &l })
-        .collect();
+    let leaves: Vec<Arg> =
+        columns.iter().map(|c| Arg { ptr: c.as_ptr().cast_mut().cast(), dtype: DType::F32, layout: &l }).collect();
     map(&p, &[n], &leaves, &[Arg { ptr: out.as_mut_ptr().cast(), dtype: DType::F32, layout: &l }]).unwrap();
     let mut worst = (0.0, vec![]);
     for i in 0..n {

@@ -106,8 +106,9 @@ fn agrees(op: ScalarOp, got: Val, want: Val) -> bool {
     if g.is_infinite() || w.is_infinite() {
         return false;
     }
-    let near_root = matches!(op, ScalarOp::Gelu | ScalarOp::Lgamma | ScalarOp::Digamma | ScalarOp::Trigamma | ScalarOp::RandNormal)
-        && (g - w).abs() < ABSOLUTE;
+    let near_root =
+        matches!(op, ScalarOp::Gelu | ScalarOp::Lgamma | ScalarOp::Digamma | ScalarOp::Trigamma | ScalarOp::RandNormal)
+            && (g - w).abs() < ABSOLUTE;
     near_root || ulps(g, w) <= op.row().gpu_ulp as f64
 }
 

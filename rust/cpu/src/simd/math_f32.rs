@@ -41,7 +41,8 @@ fn clamp(x: f32, lo: f32, hi: f32) -> f32 {
 }
 
 /// (exp(r) - 1 - r) / r^2 for |r| <= ln(2)/2, 2^-28.
-const EXP_Q: [f32; 5] = [0.4999999403953552, 0.1666652113199234, 0.04166838899254799, 0.00836874544620514, 0.001381455222144723];
+const EXP_Q: [f32; 5] =
+    [0.4999999403953552, 0.1666652113199234, 0.04166838899254799, 0.00836874544620514, 0.001381455222144723];
 
 /// y 2^k for the k in the low bits of `t`, in two steps: the result may be denormal or overflow, the factors not.
 #[inline(always)]
