@@ -17,14 +17,14 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-import rtorch.nn as nn
-import rtorch.nn.functional as F
-from rtorch.utils.data import DataLoader, TensorDataset
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 import rtorch as torch
+import rtorch.nn as nn
+import rtorch.nn.functional as F
+from rtorch.utils.data import DataLoader, TensorDataset
 
 BATCH = 64
 PEAK_LR = 4e-3

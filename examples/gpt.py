@@ -15,11 +15,11 @@ import sysconfig
 import time
 
 import numpy as np
-import rtorch.nn as nn
-import rtorch.nn.functional as F
 from tqdm import tqdm
 
 import rtorch as torch
+import rtorch.nn as nn
+import rtorch.nn.functional as F
 
 CONTEXT, WIDTH, HEADS, LAYERS = 64, 128, 4, 4
 BATCH = 16

@@ -5,7 +5,7 @@ import pytest
 import fuzz
 import rtorch
 
-CPU_SEEDS, GPU_SEEDS, FUSING_SEEDS = range(0, 300), range(0, 30), range(300, 400)
+CPU_SEEDS, GPU_SEEDS, FUSING_SEEDS = range(300), range(30), range(300, 400)
 SLOW_CPU_SEEDS, SLOW_GPU_SEEDS = range(1000, 21000), range(1000, 4000)
 PLANTED_SEEDS = range(2000)
 

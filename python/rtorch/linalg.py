@@ -9,9 +9,9 @@ import math
 
 import rtorch
 from rtorch import _C
+from rtorch._ops._register import named
 from rtorch._ops.linalg import linalg_cross as cross
 from rtorch._ops.linalg import matrix_power, multi_dot
-from rtorch._ops._register import named
 from rtorch._ops.shape import _dim
 
 LinAlgError = _C.LinAlgError
@@ -37,7 +37,9 @@ def _matrix(name, A):
     if A.dim() < 2:
         raise RuntimeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.")
     if not (A.is_floating_point() or A.is_complex()):
-        raise RuntimeError(f"linalg.{name}: Expected a floating point or complex tensor as input. Got {str(A.dtype)[6:].capitalize()}")
+        raise RuntimeError(
+            f"linalg.{name}: Expected a floating point or complex tensor as input. Got {str(A.dtype)[6:].capitalize()}"
+        )
     if A.dtype in (rtorch.float16, rtorch.bfloat16):
         raise RuntimeError(f"linalg.{name}: Low precision dtypes not supported. Got {str(A.dtype)[6:].capitalize()}")
     return A
@@ -103,7 +105,9 @@ def qr(A, mode="reduced", *, out=None):
     """Q and R with A = Q R; mode 'reduced', 'complete' or 'r'."""
     _matrix("qr", A)
     if mode not in ("reduced", "complete", "r"):
-        raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+        )
     q, r = _l.qr(A, mode == "complete")
     return qr_type(q.new_empty(0) if mode == "r" else q, r)
 
@@ -111,7 +115,9 @@ def qr(A, mode="reduced", *, out=None):
 def svd(A, full_matrices=True, *, driver=None, out=None):
     """U, S, Vh with A = U diag(S) Vh, singular values descending."""
     if driver is not None:
-        raise RuntimeError("linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.")
+        raise RuntimeError(
+            "linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
+        )
     return svd_type(*_l.svd(_matrix("svd", A), full_matrices))
 
 
@@ -142,12 +148,16 @@ def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
     if B.dim() < 2:
         raise RuntimeError("linalg.solve_triangular: The input tensor B must have at least 2 dimensions.")
     if A.dtype != B.dtype:
-        raise RuntimeError(f"linalg.solve_triangular: Expected A and B to have the same dtype, but found A of type {A.dtype} and B of type {B.dtype} instead")
+        raise RuntimeError(
+            "linalg.solve_triangular: Expected A and B to have the same dtype, but found A of type "
+            f"{A.dtype} and B of type {B.dtype} instead"
+        )
     if not left:
         return _out(solve_triangular(A.mT, B.mT, upper=not upper, unitriangular=unitriangular).mT, out)
     if A.size(-1) != B.size(-2):
         raise RuntimeError(
-            f"linalg.solve_triangular: Incompatible shapes of A and B for the equation AX = B ({A.size(-2)}x{A.size(-1)} and {B.size(-2)}x{B.size(-1)})"
+            "linalg.solve_triangular: Incompatible shapes of A and B for the equation AX = B "
+            f"({A.size(-2)}x{A.size(-1)} and {B.size(-2)}x{B.size(-1)})"
         )
     batch = rtorch.broadcast_shapes(A.shape[:-2], B.shape[:-2])
     A, B = A.expand(*batch, *A.shape[-2:]), B.expand(*batch, *B.shape[-2:])
@@ -196,7 +206,11 @@ def norm(A, ord=None, dim=None, keepdim=False, *, out=None, dtype=None):
         dim = tuple(dim)
     if ord is not None:
         if dim is None and A.dim() not in (1, 2):
-            raise RuntimeError("linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got " + str(A.dim()) + "D.")
+            raise RuntimeError(
+                "linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
+                + str(A.dim())
+                + "D."
+            )
         if isinstance(dim, tuple) and len(dim) > 2:
             raise RuntimeError("linalg.norm: If dim is specified, it must be of length 1 or 2. Got " + str(list(dim)))
         two = (dim is None and A.dim() == 2) or (isinstance(dim, tuple) and len(dim) == 2)
@@ -270,7 +284,12 @@ def lstsq(A, B, rcond=None, *, driver=None):
     if m > n and (driver == "gels" or bool((matrix_rank(A.detach()) == n).all())):
         residuals = (A @ x - rhs).square().sum(-2)
     values = svdvals(A.detach()) if driver in ("gelss", "gelsd") else rtorch.empty(0, dtype=A.dtype)
-    return lstsq_type(x.squeeze(-1) if vector else x, residuals, rank if driver not in (None, "gels") else rtorch.empty(0, dtype=rtorch.int64), values)
+    return lstsq_type(
+        x.squeeze(-1) if vector else x,
+        residuals,
+        rank if driver not in (None, "gels") else rtorch.empty(0, dtype=rtorch.int64),
+        values,
+    )
 
 
 def vander(x, N=None):
@@ -285,7 +304,10 @@ def vander(x, N=None):
 def vecdot(x, y, *, dim=-1, out=None):
     """Dot products along a dim."""
     if not (x.is_floating_point() or x.is_complex()) and x.dtype != y.dtype:
-        raise RuntimeError(f"linalg.vecdot: Expected x and y to have the same dtype, but found x of type {x.dtype} and y of type {y.dtype} instead")
+        raise RuntimeError(
+            f"linalg.vecdot: Expected x and y to have the same dtype, but found x of type {x.dtype} "
+            f"and y of type {y.dtype} instead"
+        )
     return _out((x.conj() * y).sum(dim), out)
 
 
@@ -318,7 +340,9 @@ def tensorsolve(A, B, dims=None, *, out=None):
         A = A.movedim(list(dims), list(range(A.dim() - len(dims), A.dim())))
     shape = A.shape[B.dim() :]
     if math.prod(shape) != B.numel():
-        raise RuntimeError("Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim])")
+        raise RuntimeError(
+            "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim])"
+        )
     return _out(solve(A.reshape(B.numel(), -1), B.reshape(-1)).reshape(shape), out)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import rtorch
-from rtorch import _C
-from rtorch import digamma as psi
 from rtorch import (
+    _C,
     digamma,
     erf,
     erfc,
@@ -16,14 +15,17 @@ from rtorch import (
     exp2,
     expm1,
     log1p,
-    logsumexp,
     logit,
+    logsumexp,
     round,
-    sigmoid as expit,
     sinc,
     xlogy,
 )
+from rtorch import digamma as psi
 from rtorch import lgamma as gammaln
+from rtorch import (
+    sigmoid as expit,
+)
 from rtorch._ops.pointwise import mvlgamma as multigammaln
 
 entr, ndtr, xlog1py = _C._special.entr, _C._special.ndtr, _C._special.xlog1py

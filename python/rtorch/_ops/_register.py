@@ -62,7 +62,9 @@ def op(name=None, *, function=True, method=True, out=False, inplace=False, alias
                     r = x.__torch_function__(call, types, args, kwargs)
                     if r is not NotImplemented:
                         return r
-                raise TypeError(f"no implementation found for 'rtorch.{public}' on types that implement __torch_function__")
+                raise TypeError(
+                    f"no implementation found for 'rtorch.{public}' on types that implement __torch_function__"
+                )
             result = f(*args, **kwargs)
             return result if target is None else _C._write_out(result, target)
 

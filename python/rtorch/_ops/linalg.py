@@ -29,7 +29,8 @@ def inner(input, other):
         return input * other
     if input.size(-1) != other.size(-1):
         raise RuntimeError(
-            f"inner() the last dimension must match on both input tensors but got shapes {list(input.shape)} and {list(other.shape)}"
+            "inner() the last dimension must match on both input tensors but got shapes "
+            f"{list(input.shape)} and {list(other.shape)}"
         )
     return tensordot(input, other, ([-1], [-1]))
 
@@ -52,7 +53,10 @@ def tensordot(a, b, dims=2, out=None):
         raise RuntimeError("both dimension lists should have same length")
     for i, j in zip(da, db):
         if a.size(i) != b.size(j) and 1 not in (a.size(i), b.size(j)):
-            raise RuntimeError(f"contracted dimensions need to match, but first has size {a.size(i)} in dim {i} and second has size {b.size(j)} in dim {j}")
+            raise RuntimeError(
+                f"contracted dimensions need to match, but first has size {a.size(i)} in dim {i} and "
+                f"second has size {b.size(j)} in dim {j}"
+            )
         if a.size(i) != b.size(j):
             a = a.sum(i, keepdim=True) if b.size(j) == 1 else a
             b = b.sum(j, keepdim=True) if a.size(i) == 1 else b
@@ -172,7 +176,10 @@ def multi_dot(tensors, *, out=None):
     sizes = [ts[0].size(0)] + [t.size(1) for t in ts]
     for i in range(n - 1):
         if ts[i].size(1) != ts[i + 1].size(0):
-            raise RuntimeError(f"multi_dot(): tensors {i} and {i + 1} with shapes {list(ts[i].shape)} and {list(ts[i + 1].shape)} cannot be multiplied")
+            raise RuntimeError(
+                f"multi_dot(): tensors {i} and {i + 1} with shapes {list(ts[i].shape)} and "
+                f"{list(ts[i + 1].shape)} cannot be multiplied"
+            )
     cost = [[0] * n for _ in range(n)]
     cut = [[0] * n for _ in range(n)]
     for width in range(1, n):
@@ -197,8 +204,10 @@ def multi_dot(tensors, *, out=None):
 def matrix_power(input, n):
     """Integer power of square matrices by repeated squaring."""
     if input.dim() < 2 or input.size(-1) != input.size(-2):
-        raise RuntimeError("linalg.matrix_power: A must be batches of square matrices, but they are "
-                           f"{input.size(-2) if input.dim() > 1 else 0} by {input.size(-1) if input.dim() else 0} matrices")
+        raise RuntimeError(
+            "linalg.matrix_power: A must be batches of square matrices, but they are "
+            f"{input.size(-2) if input.dim() > 1 else 0} by {input.size(-1) if input.dim() else 0} matrices"
+        )
     if n == 0:
         return rtorch.eye(input.size(-1), dtype=input.dtype, device=input.device).expand(input.shape).clone()
     if n < 0:
@@ -220,7 +229,11 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
         raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1.size(-1)} X2: {x2.size(-1)}")
     if p < 0:
         raise RuntimeError("cdist only supports non-negative p values")
-    if compute_mode not in ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist"):
+    if compute_mode not in (
+        "use_mm_for_euclid_dist_if_necessary",
+        "use_mm_for_euclid_dist",
+        "donot_use_mm_for_euclid_dist",
+    ):
         raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
     d = x1.unsqueeze(-2) - x2.unsqueeze(-3)
     if x1.size(-1) == 0:
@@ -257,7 +270,10 @@ def einsum(equation, *operands):
         raise RuntimeError("einsum(): must provide at least one operand")
     ins, out = _letters(equation)
     if len(ins) != len(ts):
-        raise RuntimeError(f"einsum(): {'fewer' if len(ts) > len(ins) else 'more'} operands were provided than specified in the equation")
+        raise RuntimeError(
+            f"einsum(): {'fewer' if len(ts) > len(ins) else 'more'} operands were provided than "
+            "specified in the equation"
+        )
     wide = max((t.dim() - len(s) + 1 for s, t in zip(ins, ts) if "..." in s), default=0)
     dots = [f".{i}" for i in range(max(wide, 0))]
     parts, sizes = [], {}
@@ -266,7 +282,8 @@ def einsum(equation, *operands):
         named = [x for c in s for x in (dots[len(dots) - n :] if c == "..." else [c])]
         if len(named) != t.dim():
             raise RuntimeError(
-                f"einsum(): the number of subscripts in the equation ({len(s)}) does not match the number of dimensions ({t.dim()}) "
+                f"einsum(): the number of subscripts in the equation ({len(s)}) does not match the "
+                f"number of dimensions ({t.dim()}) "
                 f"for operand {k} and no ellipsis was given"
             )
         names = []
@@ -280,7 +297,8 @@ def einsum(equation, *operands):
             old = sizes.get(c, 1)
             if size != old and size != 1 and old != 1:
                 raise RuntimeError(
-                    f"einsum(): operands do not broadcast with remapped shapes [original->remapped]: subscript {c} has size {size} "
+                    "einsum(): operands do not broadcast with remapped shapes [original->remapped]: "
+                    f"subscript {c} has size {size} "
                     f"for operand {k} which does not broadcast with previously seen size {old}"
                 )
             sizes[c] = max(size, old) if 0 not in (size, old) else 0
@@ -294,11 +312,13 @@ def einsum(equation, *operands):
             if out_names.count(c) > 1:
                 raise RuntimeError(f"einsum(): output subscript {c} appears more than once in the output")
             if c not in sizes:
-                raise RuntimeError(f"einsum(): output subscript {c} does not appear in the equation for any input operand")
+                raise RuntimeError(
+                    f"einsum(): output subscript {c} does not appear in the equation for any input operand"
+                )
     while len(parts) > 1:
         keep = lambda rest: set(out_names).union(*(set(p[0]) for p in rest))
 
-        def work(pair):
+        def work(pair, parts=parts):
             i, j = pair
             return math.prod(sizes[c] for c in set(parts[i][0]) | set(parts[j][0]))
 
@@ -364,7 +384,13 @@ def _from_linalg(name, to=None, **options):
     return op(name, **options)(f)
 
 
-for _name, _to in (("inverse", "inv"), ("det", "det"), ("slogdet", "slogdet"), ("pinverse", "pinv"), ("matrix_exp", "matrix_exp")):
+for _name, _to in (
+    ("inverse", "inv"),
+    ("det", "det"),
+    ("slogdet", "slogdet"),
+    ("pinverse", "pinv"),
+    ("matrix_exp", "matrix_exp"),
+):
     _from_linalg(_name, _to, out=_name not in ("slogdet", "matrix_exp"))
 
 

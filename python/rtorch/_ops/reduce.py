@@ -25,7 +25,9 @@ def nansum(input, dim=None, keepdim=False, *, dtype=None):
 def nanmean(input, dim=None, keepdim=False, *, dtype=None):
     """Mean of what is not NaN."""
     if not input.is_floating_point() and not input.is_complex():
-        raise RuntimeError("nanmean(): expected input to have floating point or complex dtype but got " + str(input.dtype))
+        raise RuntimeError(
+            "nanmean(): expected input to have floating point or complex dtype but got " + str(input.dtype)
+        )
     count = input.isnan().logical_not()
     count = count.sum(dim, keepdim) if dim is not None else count.sum()
     return nansum(input, dim, keepdim, dtype=dtype) / count
@@ -43,7 +45,9 @@ def aminmax(input, *, dim=None, keepdim=False):
     """Smallest and largest."""
     if dim is None:
         if input.numel() == 0:
-            raise RuntimeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
+            raise RuntimeError(
+                "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
+            )
         low, high = input.amin(keepdim=keepdim), input.amax(keepdim=keepdim)
     else:
         low, high = input.amin(dim, keepdim), input.amax(dim, keepdim)
@@ -268,7 +272,9 @@ def _trapezoids(y, x, dx, dim):
 def cov(input, *, correction=1, fweights=None, aweights=None):
     """Covariance of the rows' variables."""
     if input.dim() > 2:
-        raise RuntimeError(f"cov(): expected input to have two or fewer dimensions but got an input with {input.dim()} dimensions")
+        raise RuntimeError(
+            f"cov(): expected input to have two or fewer dimensions but got an input with {input.dim()} dimensions"
+        )
     x = input.reshape(1, -1) if input.dim() < 2 else input
     n = x.size(1)
     w = None
@@ -293,7 +299,9 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
 def corrcoef(input):
     """Pearson's correlation of the rows' variables."""
     if input.dim() > 2:
-        raise RuntimeError(f"corrcoef(): expected input to have two or fewer dimensions but got an input with {input.dim()} dimensions")
+        raise RuntimeError(
+            f"corrcoef(): expected input to have two or fewer dimensions but got an input with {input.dim()} dimensions"
+        )
     c = cov(input)
     if c.dim() == 0:
         return c / c
@@ -336,7 +344,8 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
         steps = list(spacing)
     if len(steps) != len(dims):
         raise RuntimeError(
-            f"torch.gradient expected spacing to be unspecified, a scalar or a list of length equal to 'len(dims)' = {len(dims)}, "
+            "torch.gradient expected spacing to be unspecified, a scalar or a list of length equal "
+            f"to 'len(dims)' = {len(dims)}, "
             f"but got a list of length {len(steps)}"
         )
     if edge_order not in (1, 2):
@@ -355,7 +364,12 @@ def _gradient1(f, d, h, edge_order):
         w = (h[1:] - h[:-1]).reshape(shape)
         a, b = w.narrow(d, 0, n - 2), w.narrow(d, 1, n - 2)
         inner = (take(2, n - 2) * a / b + take(1, n - 2) * (b / a - a / b) - take(0, n - 2) * b / a) / (a + b)
-        first, second, last, before = w.narrow(d, 0, 1), w.narrow(d, min(1, n - 2), 1), w.narrow(d, n - 2, 1), w.narrow(d, max(n - 3, 0), 1)
+        first, second, last, before = (
+            w.narrow(d, 0, 1),
+            w.narrow(d, min(1, n - 2), 1),
+            w.narrow(d, n - 2, 1),
+            w.narrow(d, max(n - 3, 0), 1),
+        )
     else:
         inner = (take(2, n - 2) - take(0, n - 2)) / (2 * h)
         first = second = last = before = h

@@ -17,11 +17,15 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
         if side not in ("left", "right"):
             raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
         if side == "left" and right:
-            raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True")
+            raise RuntimeError(
+                "torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True"
+            )
         right = side == "right"
     seq = sorted_sequence
     if seq.dim() == 0:
-        raise RuntimeError("torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 dimension")
+        raise RuntimeError(
+            "torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 dimension"
+        )
     scalar = not isinstance(input, rtorch.Tensor)
     x = rtorch.as_tensor(input, device=seq.device) if scalar else input
     if sorter is not None:
@@ -31,8 +35,11 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
     if seq.dim() > 1:
         if x.dim() != seq.dim() or tuple(x.shape[:-1]) != tuple(seq.shape[:-1]):
             raise RuntimeError(
-                "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor "
-                f"and input value tensor must match, but we got boundaries tensor {list(seq.shape)} and input value tensor {list(x.shape)}"
+                "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
+                "dimensions of boundaries tensor "
+                ""
+                f"and input value tensor must match, but we got boundaries tensor {list(seq.shape)} "
+                f"and input value tensor {list(x.shape)}"
             )
     seq, x = seq.detach(), x.detach()
     n = seq.size(-1)
@@ -215,7 +222,9 @@ def histc(input, bins=100, min=0, max=0):
         raise RuntimeError(f"range of [{low}, {high}] is not finite")
     inside = (x >= low) & (x <= high)
     at = ((x[inside] - low) / (high - low) * bins).floor().to(rtorch.int64).clamp(0, bins - 1)
-    return rtorch.zeros(bins, dtype=input.dtype, device=input.device).index_add_(0, at, rtorch.ones(at.shape, dtype=input.dtype))
+    return rtorch.zeros(bins, dtype=input.dtype, device=input.device).index_add_(
+        0, at, rtorch.ones(at.shape, dtype=input.dtype)
+    )
 
 
 @op()

@@ -92,7 +92,9 @@ def block_diag(*tensors):
     ms = []
     for i, t in enumerate(_list(tensors) if tensors else []):
         if t.dim() > 2:
-            raise RuntimeError(f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {t.dim()} dimensions")
+            raise RuntimeError(
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {t.dim()} dimensions"
+            )
         ms.append(atleast_2d(t))
     if not ms:
         return rtorch.empty(1, 0)
@@ -201,7 +203,8 @@ def movedim(input, source, destination):
     dst = [destination] if isinstance(destination, int) else list(destination)
     if len(src) != len(dst):
         raise RuntimeError(
-            f"movedim: Invalid source or destination dims: source ({src} dims) should contain the same number of dims as "
+            f"movedim: Invalid source or destination dims: source ({src} dims) should contain the "
+            "same number of dims as "
             f"destination ({dst} dims)"
         )
     src, dst = [_dim(d, n) for d in src], [_dim(d, n) for d in dst]
@@ -232,7 +235,9 @@ def tensor_split(input, indices_or_sections, dim=0):
     cuts = indices_or_sections
     if isinstance(cuts, rtorch.Tensor):
         if cuts.dtype != rtorch.int64:
-            raise RuntimeError(f"tensor_split expected tensor_indices_or_sections to have dtype of long, but got {cuts.dtype}")
+            raise RuntimeError(
+                f"tensor_split expected tensor_indices_or_sections to have dtype of long, but got {cuts.dtype}"
+            )
         cuts = cuts.tolist()
     if isinstance(cuts, int):
         if cuts <= 0:
@@ -252,12 +257,14 @@ def tensor_split(input, indices_or_sections, dim=0):
 def _split_named(name, input, how, dim, least):
     if input.dim() < least:
         raise RuntimeError(
-            f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {input.dim()} dimensions!"
+            f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with "
+            f"{input.dim()} dimensions!"
         )
     if isinstance(how, int):
         if how == 0 or input.size(dim) % how:
             raise RuntimeError(
-                f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {input.size(dim)} is "
+                f"torch.{name} attempted to split along dimension {dim}, but the size of the "
+                f"dimension {input.size(dim)} is "
                 f"not divisible by the split_size {how}!"
             )
     return tensor_split(input, how, dim)
@@ -357,8 +364,11 @@ def repeat(input, *sizes):
     full = (1,) * (len(sizes) - n) + tuple(input.shape)
     wide = [x for r, s in zip(sizes, full) for x in (r, s)]
     shape = [x for s in full for x in (1, s)]
-    return input.reshape(shape).expand(wide).clone(memory_format=rtorch.contiguous_format).reshape(
-        [r * s for r, s in zip(sizes, full)]
+    return (
+        input.reshape(shape)
+        .expand(wide)
+        .clone(memory_format=rtorch.contiguous_format)
+        .reshape([r * s for r, s in zip(sizes, full)])
     )
 
 
@@ -430,10 +440,14 @@ def unflatten(input, dim, sizes):
     n = input.size(d)
     if -1 in sizes:
         if known == 0 or n % known:
-            raise RuntimeError(f"unflatten: Provided sizes {sizes} don't multiply up to the size of dim {d} ({n}) in the input tensor")
+            raise RuntimeError(
+                f"unflatten: Provided sizes {sizes} don't multiply up to the size of dim {d} ({n}) in the input tensor"
+            )
         sizes[sizes.index(-1)] = n // known
     elif known != n:
-        raise RuntimeError(f"unflatten: Provided sizes {sizes} don't multiply up to the size of dim {d} ({n}) in the input tensor")
+        raise RuntimeError(
+            f"unflatten: Provided sizes {sizes} don't multiply up to the size of dim {d} ({n}) in the input tensor"
+        )
     shape = list(input.shape)
     return input.reshape(shape[:d] + sizes + shape[d + 1 :])
 
@@ -497,8 +511,25 @@ def _copied(name):
     return op(name + "_copy", method=name == "narrow", out=True)(f)
 
 
-for _name in ("expand", "permute", "view", "as_strided", "diagonal", "squeeze", "unsqueeze", "t", "transpose", "narrow",
-              "unfold", "unbind", "split", "split_with_sizes", "select", "slice", "detach"):
+for _name in (
+    "expand",
+    "permute",
+    "view",
+    "as_strided",
+    "diagonal",
+    "squeeze",
+    "unsqueeze",
+    "t",
+    "transpose",
+    "narrow",
+    "unfold",
+    "unbind",
+    "split",
+    "split_with_sizes",
+    "select",
+    "slice",
+    "detach",
+):
     _copied(_name)
 
 
@@ -513,7 +544,8 @@ def _scattered(input, src, view):
     target = view(out)
     if tuple(target.shape) != tuple(src.shape):
         raise RuntimeError(
-            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(target.shape)}"
+            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, "
+            f"slice size = {list(target.shape)}"
         )
     target.copy_(src)
     return out
@@ -598,7 +630,9 @@ def empty_permuted(size, physical_layout, **kwargs):
     """Uninitialised memory whose dims lie in the given physical order."""
     size, order = list(size), list(physical_layout)
     if sorted(order) != list(range(len(size))):
-        raise RuntimeError("Number of dimensions in size does not match the length of the physical_layout, or dims repeat")
+        raise RuntimeError(
+            "Number of dimensions in size does not match the length of the physical_layout, or dims repeat"
+        )
     inverse = [0] * len(order)
     for i, d in enumerate(order):
         inverse[d] = i
