@@ -112,13 +112,13 @@ impl<'r> Cursor<'r> {
             // SAFETY: contiguous elements of the operand, which lives as long as the reader.
             return Ok(unsafe { std::slice::from_raw_parts(p.cast(), n) });
         }
-        if let Kind::Memory(w) = &self.reader.kind {
-            if w.is_across() && n >= TURN {
-                if let Some(p) = self.turn(w, start, n)? {
-                    // SAFETY: the buffer holds the turned rows.
-                    return Ok(unsafe { std::slice::from_raw_parts(p.cast(), n) });
-                }
-            }
+        if let Kind::Memory(w) = &self.reader.kind
+            && w.is_across()
+            && n >= TURN
+            && let Some(p) = self.turn(w, start, n)?
+        {
+            // SAFETY: the buffer holds the turned rows.
+            return Ok(unsafe { std::slice::from_raw_parts(p.cast(), n) });
         }
         self.room(n * size_of::<T>())?;
         let p = self.buffer.as_ptr();
