@@ -35,7 +35,7 @@ def current_device_index():
 def set_device_index(device):
     """Only index 0 can be current."""
     if wgpu._index(device) != 0:
-        raise RuntimeError("rtorch names adapters by index: use device='wgpu:1' where PyTorch would set a current device")
+        raise RuntimeError("rtorch names adapters by index: use device='wgpu:1' instead of a current device")
 
 
 def synchronize(device=None):

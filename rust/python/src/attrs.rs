@@ -264,10 +264,10 @@ impl PyTensor {
         let t = &slf.get().t;
         if t.view_of().is_some() && t.requires_grad() {
             return Err(PyRuntimeError::new_err(
-                "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for \
-                 training, and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() \
-                 cannot be called on these gradients. To fix this error, please refer to the Optimizer.zero_grad() function in \
-                 torch/optim/optimizer.py as a solution.",
+                "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) \
+                 for training, and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and \
+                 hence detach_() cannot be called on these gradients. To fix this error, please refer to the \
+                 Optimizer.zero_grad() function in torch/optim/optimizer.py as a solution.",
             ));
         }
         if t.is_tracked() {

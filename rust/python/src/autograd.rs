@@ -504,8 +504,8 @@ fn _run_backward<'py>(
     }
     if !allow_unreachable && found.iter().any(Option::is_none) {
         return Err(PyRuntimeError::new_err(
-            "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this is \
-             the desired behavior.",
+            "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if \
+             this is the desired behavior.",
         ));
     }
     tuple(py, &found)
@@ -537,7 +537,8 @@ fn cotangent(t: &Tensor, g: &Bound<'_, PyAny>, i: usize) -> PyResult<Tensor> {
     };
     if g.shape() != t.shape() {
         return Err(PyRuntimeError::new_err(format!(
-            "Mismatch in shape: grad_output[{i}] has a shape of torch.Size({}) and output[{i}] has a shape of torch.Size({}).",
+            "Mismatch in shape: grad_output[{i}] has a shape of torch.Size({}) and output[{i}] has a shape of \
+             torch.Size({}).",
             g.shape_text(),
             t.shape_text()
         )));

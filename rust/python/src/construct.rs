@@ -308,8 +308,8 @@ fn frombuffer(
     };
     if items * d.size() > rest {
         return Err(PyValueError::new_err(format!(
-            "requested buffer length ({items} * {} bytes) after offset ({offset} bytes) must not be greater than actual \
-             buffer length ({n} bytes)",
+            "requested buffer length ({items} * {} bytes) after offset ({offset} bytes) must not be greater than \
+             actual buffer length ({n} bytes)",
             d.size()
         )));
     }

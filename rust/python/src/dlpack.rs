@@ -153,7 +153,8 @@ enum Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // SAFETY: the capsule was marked used, so that this is the only call; deleters may be called from any thread that
+        // SAFETY: the capsule was marked used, so that this is the only call; deleters may be called from any thread
+        // that
         // holds the GIL.
         Python::attach(|_| unsafe {
             match *self {
@@ -176,7 +177,8 @@ impl Drop for Owner {
 
 fn import(py: Python<'_>, capsule: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let c = capsule.as_ptr();
-    // SAFETY: names are checked before pointers are read as what the protocol puts under them; renaming marks the capsule
+    // SAFETY: names are checked before pointers are read as what the protocol puts under them; renaming marks the
+    // capsule
     // as consumed.
     let (tensor, owner, read_only): (&DlTensor, Owner, bool) = unsafe {
         if ffi::PyCapsule_IsValid(c, NAME_1.as_ptr().cast()) == 1 {
@@ -192,8 +194,8 @@ fn import(py: Python<'_>, capsule: &Bound<'_, PyAny>) -> PyResult<Tensor> {
             (&(*m).tensor, Owner::Old(m as usize), false)
         } else {
             return Err(PyRuntimeError::new_err(
-                "from_dlpack received an invalid capsule. Note that DLTensor capsules can be consumed only once, so you \
-                 might have already constructed a tensor from it once.",
+                "from_dlpack received an invalid capsule. Note that DLTensor capsules can be consumed only once, so \
+                 you might have already constructed a tensor from it once.",
             ));
         }
     };

@@ -24,8 +24,8 @@ pub fn get_plain(py: Python<'_>, t: &Tensor, key: &Bound<'_, PyAny>) -> PyResult
         let i = key.extract::<i64>().map_err(|_| PyValueError::new_err("Overflow when unpacking long long"))?;
         if t.ndim() == 0 {
             return Err(PyIndexError::new_err(
-                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a \
-                 0-dim tensor to a number",
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to \
+                 convert a 0-dim tensor to a number",
             ));
         }
         let n = t.size(0) as i64;

@@ -103,9 +103,9 @@ pub fn from_array(obj: &Bound<'_, PyAny>, warn: bool) -> PyResult<Tensor> {
             for (st, &n) in s.extract::<Vec<isize>>()?.into_iter().zip(&shape) {
                 if st < 0 && n > 1 {
                     return Err(PyValueError::new_err(
-                        "At least one stride in the given numpy array is negative, and tensors with negative strides are \
-                         not currently supported. (You can probably work around this by making a copy of your array  with \
-                         array.copy().) ",
+                        "At least one stride in the given numpy array is negative, and tensors with negative strides \
+                         are not currently supported. (You can probably work around this by making a copy of your \
+                         array  with array.copy().) ",
                     ));
                 }
                 if st % size != 0 {
@@ -121,9 +121,10 @@ pub fn from_array(obj: &Bound<'_, PyAny>, warn: bool) -> PyResult<Tensor> {
     };
     if read_only && warn {
         rtorch_core::warn::once(
-            "The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This means writing to \
-             this tensor will result in undefined behavior. You may want to copy the array to protect its data or make it \
-             writable before converting it to a tensor. This type of warning will be suppressed for the rest of this program.",
+            "The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This means \
+             writing to this tensor will result in undefined behavior. You may want to copy the array to protect its \
+             data or make it writable before converting it to a tensor. This type of warning will be suppressed for \
+             the rest of this program.",
         );
     }
     let layout = Layout { shape, strides, offset: 0 };

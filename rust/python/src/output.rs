@@ -116,8 +116,8 @@ pub fn write_out(
     let grad = rtorch_core::autograd::mode::is_enabled();
     if grad && (args.requires_grad() || targets.iter().any(Tensor::requires_grad)) {
         return Err(PyRuntimeError::new_err(format!(
-            "{name}(): functions with out=... arguments don't support automatic differentiation, but one of the arguments \
-             requires grad."
+            "{name}(): functions with out=... arguments don't support automatic differentiation, but one of the \
+             arguments requires grad."
         )));
     }
     let mut kind = None;
@@ -175,8 +175,8 @@ fn _write_out(py: Python<'_>, result: &Bound<'_, PyAny>, out: &Bound<'_, PyAny>)
     let grad = rtorch_core::autograd::mode::is_enabled();
     if grad && (results.iter().any(Tensor::requires_grad) || targets.iter().any(Tensor::requires_grad)) {
         return Err(PyRuntimeError::new_err(
-            "functions with out=... arguments don't support automatic differentiation, but one of the arguments requires \
-             grad.",
+            "functions with out=... arguments don't support automatic differentiation, but one of the arguments \
+             requires grad.",
         ));
     }
     store(py, "out", results, targets)?;
@@ -199,10 +199,10 @@ fn one_out(py: Python<'_>, r: &Tensor, t: &Tensor) -> rtorch_core::Result<()> {
     if r.shape() != t.shape() {
         if t.numel() != 0 {
             rtorch_core::warn::warn(&format!(
-                "An output with one or more elements was resized since it had shape {}, which does not match the required \
-                 output shape {}. This behavior is deprecated, and in a future PyTorch release outputs will not be resized \
-                 unless they have zero elements. You can explicitly reuse an out tensor t by resizing it, inplace, to zero \
-                 elements with t.resize_(0).",
+                "An output with one or more elements was resized since it had shape {}, which does not match the \
+                 required output shape {}. This behavior is deprecated, and in a future PyTorch release outputs will \
+                 not be resized unless they have zero elements. You can explicitly reuse an out tensor t by resizing \
+                 it, inplace, to zero elements with t.resize_(0).",
                 t.shape_text(),
                 r.shape_text()
             ));

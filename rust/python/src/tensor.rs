@@ -81,7 +81,8 @@ pub fn wrap(py: Python<'_>, t: Tensor) -> PyResult<Py<PyAny>> {
         return Ok(obj.into_any().unbind());
     };
     // SAFETY: the allocator answers zeroed memory of the class's size with a reference of ours. What PyO3 keeps in an
-    // object beside the Rust value is the slots of `__dict__` and weak references, whose start is null. (`object.__new__`,
+    // object beside the Rust value is the slots of `__dict__` and weak references, whose start is null.
+    // (`object.__new__`,
     // which PyO3 calls, makes a dict for every object at once; here it is made when an attribute is set.)
     unsafe {
         let raw = (made.alloc)(made.class.as_ptr().cast(), 0);

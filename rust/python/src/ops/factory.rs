@@ -213,7 +213,8 @@ fn ranges(r: &mut Registry) {
 }
 
 fn from_data(r: &mut Registry) {
-    let sig = "tensor(object data, *, dtype? dtype=None, device? device=None, bool requires_grad=False, bool pin_memory=False)";
+    let sig = "tensor(object data, *, dtype? dtype=None, device? device=None, bool requires_grad=False, bool \
+    pin_memory=False)";
     r.py("tensor", &[sig], |py, a| {
         let none = py.None();
         let data = a.opt_obj(0).unwrap_or(&none).bind(py);

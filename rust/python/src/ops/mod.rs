@@ -1,10 +1,12 @@
 //! The operators that Python sees, a file per family. Each file has `register`, which adds its entries:
 //!
 //! ```ignore
-//! r.op("roll", &["roll(Tensor input, int[1] shifts, int[1] dims=[])"], |a| Ok(shape::roll(a.t(0), a.ints(1), a.ints(2))?.into()));
+//! r.op("roll", &["roll(Tensor input, int[1] shifts, int[1] dims=[])"], |a| Ok(shape::roll(a.t(0), a.ints(1),
+//! a.ints(2))?.into()));
 //! ```
 //!
-//! * The signatures are PyTorch's (`parse/signature.rs` lists the types), tried in order; `a.overload` says which fitted.
+//! * The signatures are PyTorch's (`parse/signature.rs` lists the types), tried in order; `a.overload` says which
+//! fitted.
 //!   The first tensor is called `input`; `axis`, `keepdims`, `self`, `x` are understood everywhere.
 //! * An entry is a function of `rtorch._C` and a method of Tensor; `.function_only()`, `.method_only()` and
 //!   `.within("_nn")` (a function of that submodule) say otherwise. `.out()` gives it `out=`.

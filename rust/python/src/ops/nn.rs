@@ -146,8 +146,8 @@ fn transposed(r: &mut Registry) {
     for dims in 1..=3usize {
         let name = format!("conv_transpose{dims}d");
         let sig = format!(
-            "{name}(Tensor input, Tensor weight, Tensor? bias=None, int[1] stride=1, int[1] padding=0, \
-             int[1] output_padding=0, int groups=1, int[1] dilation=1)"
+            "{name}(Tensor input, Tensor weight, Tensor? bias=None, int[1] stride=1, int[1] padding=0, int[1] \
+             output_padding=0, int groups=1, int[1] dilation=1)"
         );
         entry(r, &name, &[sig], true, move |a| {
             let c = conv::Conv {
@@ -237,13 +237,13 @@ fn norm_args(a: &Args, stats: [usize; 4]) -> norm::BatchNorm<'_> {
 }
 
 fn norms(r: &mut Registry) {
-    let sig = "layer_norm(Tensor input, int[1] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1e-05, \
-               bool cudnn_enable=True)";
+    let sig = "layer_norm(Tensor input, int[1] normalized_shape, Tensor? weight=None, Tensor? bias=None, float \
+    eps=1e-05, bool cudnn_enable=True)";
     entry(r, "layer_norm", &[sig.into()], true, |a| {
         Ok(norm::layer_norm(a.t(0), a.ints(1), a.opt_t(2), a.opt_t(3), a.f(4))?.into())
     });
-    let sig = "group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float eps=1e-05, \
-               bool cudnn_enabled=True)";
+    let sig = "group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float eps=1e-05, bool \
+               cudnn_enabled=True)";
     entry(r, "group_norm", &[sig.into()], true, |a| {
         Ok(norm::group_norm(a.t(0), a.i(1), a.opt_t(2), a.opt_t(3), a.f(4))?.into())
     });
@@ -256,11 +256,11 @@ fn norms(r: &mut Registry) {
         |a| Ok(norm::rms_norm(a.t(0), a.ints(1), a.opt_t(2), a.opt_f(3))?.into()),
     );
     // the functional form and torch's own put the arguments in different orders
-    let sig = "batch_norm(Tensor input, Tensor? running_mean, Tensor? running_var, Tensor? weight=None, Tensor? bias=None, \
-               bool training=False, float momentum=0.1, float eps=1e-05)";
+    let sig = "batch_norm(Tensor input, Tensor? running_mean, Tensor? running_var, Tensor? weight=None, Tensor? \
+    bias=None, bool training=False, float momentum=0.1, float eps=1e-05)";
     r.op("batch_norm", &[sig], |a| batch_norm(a, [1, 2, 3, 4])).within("_nn");
-    let sig = "batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, \
-               bool training, float momentum, float eps, bool cudnn_enabled)";
+    let sig = "batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool \
+               training, float momentum, float eps, bool cudnn_enabled)";
     r.op("batch_norm", &[sig], |a| batch_norm(a, [3, 4, 1, 2])).function_only();
 }
 
@@ -277,8 +277,8 @@ fn native_norms(r: &mut Registry) {
         Ok(norm::native_group_norm(a.t(0), a.i(6), a.opt_t(1), a.opt_t(2), a.f(7))?.to_vec().into())
     })
     .function_only();
-    let sig = "native_batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, \
-               bool training, float momentum, float eps)";
+    let sig = "native_batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? \
+    running_var, bool training, float momentum, float eps)";
     r.op("native_batch_norm", &[sig], |a| {
         let p = norm_args(a, [3, 4, 1, 2]);
         Ok(norm::native_batch_norm(a.t(0), &p)?.to_vec().into())
@@ -287,8 +287,8 @@ fn native_norms(r: &mut Registry) {
 }
 
 fn losses(r: &mut Registry) {
-    let sig = "cross_entropy_loss(Tensor input, Tensor target, Tensor? weight=None, str reduction='mean', \
-               int ignore_index=-100, float label_smoothing=0.0)";
+    let sig = "cross_entropy_loss(Tensor input, Tensor target, Tensor? weight=None, str reduction='mean', int \
+               ignore_index=-100, float label_smoothing=0.0)";
     r.op("cross_entropy_loss", &[sig], |a| {
         let reduction = loss::Reduction::from_name(a.str(3))?;
         Ok(loss::cross_entropy(a.t(0), a.t(1), a.opt_t(2), reduction, a.i(4), a.f(5))?.into())
@@ -309,7 +309,8 @@ fn others(r: &mut Registry) {
     .within("_nn");
     let sig = "bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None)";
     entry(r, "bilinear", &[sig.into()], true, |a| Ok(conv::bilinear(a.t(0), a.t(1), a.t(2), a.opt_t(3))?.into()));
-    let sig = "embedding(Tensor weight, Tensor indices, int padding_idx=-1, bool scale_grad_by_freq=False, bool sparse=False)";
+    let sig = "embedding(Tensor weight, Tensor indices, int padding_idx=-1, bool scale_grad_by_freq=False, bool \
+    sparse=False)";
     entry(r, "embedding", &[sig.into()], true, |a| Ok(embedding::embedding(a.t(0), a.t(1), a.i(2), a.b(3))?.into()));
     let sig = "embedding_renorm_(Tensor weight, Tensor indices, float max_norm, float norm_type=2.0)";
     entry(r, "embedding_renorm_", &[sig.into()], true, |a| {
@@ -335,7 +336,8 @@ fn others(r: &mut Registry) {
     let sig = "unfold(Tensor input, int[1] kernel_size, int[1] dilation=1, int[1] padding=0, int[1] stride=1)";
     r.op("unfold", &[sig], |a| Ok(conv::unfold(a.t(0), a.ints(1), a.ints(2), a.ints(3), a.ints(4))?.into()))
         .within("_nn");
-    let sig = "fold(Tensor input, int[1] output_size, int[1] kernel_size, int[1] dilation=1, int[1] padding=0, int[1] stride=1)";
+    let sig = "fold(Tensor input, int[1] output_size, int[1] kernel_size, int[1] dilation=1, int[1] padding=0, int[1] \
+    stride=1)";
     r.op("fold", &[sig], |a| Ok(conv::fold(a.t(0), a.ints(1), a.ints(2), a.ints(3), a.ints(4), a.ints(5))?.into()))
         .within("_nn");
 }

@@ -1,4 +1,5 @@
-//! Pointwise operators: every row of the table under PyTorch's name, its aliases, and those with arguments of their own.
+//! Pointwise operators: every row of the table under PyTorch's name, its aliases, and those with arguments of their
+//! own.
 
 use rtorch_core::ops::composite;
 use rtorch_core::ops::pointwise::{self, binary_into, unary_into};

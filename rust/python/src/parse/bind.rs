@@ -22,7 +22,8 @@ pub struct Call<'py> {
 
 impl<'py> Call<'py> {
     /// # Safety
-    /// `args` points to `nargs` objects followed by one per name in `names` (a tuple of strings, or null); `slf`, if not
+    /// `args` points to `nargs` objects followed by one per name in `names` (a tuple of strings, or null); `slf`, if
+    /// not
     /// null, is an object that goes before them.
     pub unsafe fn from_vector(
         py: Python<'py>,
