@@ -1,4 +1,5 @@
-// C = A B, tiled: a workgroup makes a BM x BN tile of C in registers (blocks of 4 x 4 per thread) from BK-deep slices of
+// C = A B, tiled: a workgroup makes a BM x BN tile of C in registers (blocks of 4 x 4 per thread) from BK-deep
+// slices of
 // A and B in workgroup memory. What A, B and C are (matrices, windows of images ...) is in the holes; what a place
 // along K or a column needs (an image, a pixel) is worked out once per thread where it can be. Workgroups count tiles
 // along N, then M, then parts of K, then batches. Host side: rust/gpu/src/gemm.rs (matmul.rs, conv.rs).

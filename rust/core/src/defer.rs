@@ -1,4 +1,5 @@
-//! Deferral: pending pointwise work as a DAG of shared nodes, and what runs it. A node is recorded here, linearised into
+//! Deferral: pending pointwise work as a DAG of shared nodes, and what runs it. A node is recorded here, linearised
+//! into
 //! one program when something needs its bytes, and written together with the nodes that others still want.
 //! A matrix product or convolution may wait too, for a pointwise program to follow it as its epilogue.
 //! Nobody outside can see it: values, errors and aliasing are those of running every op at once.
@@ -446,7 +447,8 @@ fn run_prim(prim: &Prim, node: &Node, epilogue: Option<(&Program, &[Window], &No
     Ok(buf)
 }
 
-/// Runs a program as the epilogue of the primitive among its leaves, if nobody else wants that primitive's result or any
+/// Runs a program as the epilogue of the primitive among its leaves, if nobody else wants that primitive's result or
+/// any
 /// value of the program but the last; else runs the primitive by itself.
 fn run_epilogue(l: &mut Linear) -> Result<Option<Buf>> {
     let Some((cell, node, leaf)) = l.prim.clone() else { return Ok(None) };

@@ -124,7 +124,8 @@ pub fn check_grad(target: &Tensor) -> Result<()> {
         ensure!(
             v.refuses_writes.is_none() || !target.requires_grad(),
             runtime,
-            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use \
+            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that \
+             this use \
              case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and \
              the inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both \
              outside (if you want the inplace to be tracked)."
@@ -353,7 +354,8 @@ pub fn export(t: &Tensor) -> Result<(crate::storage::Export, Arc<rtorch_cpu::all
         #[cfg(feature = "gpu")]
         Buf::Gpu(..) => {
             return Err(rtorch_ir::Error::type_(format!(
-                "can't convert {} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.",
+                "can't convert {} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory \
+                 first.",
                 t.device()
             )));
         }

@@ -1,5 +1,6 @@
 //! `Buf` (bytes on a device), `Value` (immutable contents, perhaps not computed yet) and `Storage` (a mutable cell that
-//! holds a value and is shared by all views). What runs a pending value stands in `defer.rs`, what writes in `inplace.rs`.
+//! holds a value and is shared by all views). What runs a pending value stands in `defer.rs`, what writes in
+//! `inplace.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

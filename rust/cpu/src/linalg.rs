@@ -1,6 +1,7 @@
 //! Decompositions and solvers of the last two dimensions in f32 and f64. Everything runs in double (`dense.rs`: LU,
 //! Cholesky, QR, triangular solves; `spectral.rs`: eigenvalues, singular values); matrices of a batch are shared among
-//! threads. Fails as PyTorch does, naming the first bad matrix of a batch. Products of matrices are in `matmul`; what is
+//! threads. Fails as PyTorch does, naming the first bad matrix of a batch. Products of matrices are in `matmul`; what
+//! is
 //! composed of these (det, pinv, lstsq, ...) is not here.
 
 mod dense;

@@ -295,7 +295,9 @@ impl<'a> Operand<'a> {
         }
         let starts: SmallVec<[isize; 64]> = (0..count).map(|l| self.starts.at(first + l)[0]).collect();
         // SAFETY: elements of the window; the scratch holds `count` lines.
-        dispatch_float!(self.dtype, S => unsafe { self.load_strided::<S>(&starts, len, to.cast(), line_bytes / size_of::<<S as Element>::C>()) }, ());
+        dispatch_float!(self.dtype, S => unsafe {
+            self.load_strided::<S>(&starts, len, to.cast(), line_bytes / size_of::<<S as Element>::C>())
+        }, ());
     }
 
     fn store(&self, first: usize, count: usize, len: usize, from: *mut u8, line_bytes: usize, compute: DType) {
@@ -314,7 +316,9 @@ impl<'a> Operand<'a> {
         }
         let starts: SmallVec<[isize; 64]> = (0..count).map(|l| self.starts.at(first + l)[0]).collect();
         // SAFETY: as in `load`.
-        dispatch_float!(self.dtype, S => unsafe { self.store_strided::<S>(&starts, len, from.cast(), line_bytes / size_of::<<S as Element>::C>()) }, ());
+        dispatch_float!(self.dtype, S => unsafe {
+            self.store_strided::<S>(&starts, len, from.cast(), line_bytes / size_of::<<S as Element>::C>())
+        }, ());
     }
 
     /// # Safety

@@ -1,4 +1,5 @@
-//! `Reader`: an operand of a primitive as a stream of elements in logical (row-major) order, with its prologue evaluated
+//! `Reader`: an operand of a primitive as a stream of elements in logical (row-major) order, with its prologue
+//! evaluated
 //! on the way. What lies there already, contiguous and of the wanted dtype, is handed out without a copy.
 //! Not here: operands that a kernel wants whole and strided (`operand`).
 //!

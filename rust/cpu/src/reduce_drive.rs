@@ -1,4 +1,5 @@
-//! The order of a reduction: which elements make a piece, and how pieces merge. It is a function of the logical shape and
+//! The order of a reduction: which elements make a piece, and how pieces merge. It is a function of the logical shape
+//! and
 //! the axes alone: not of threads, memory layout, or whether a prologue ran. Two ways, by whether the last dimension is
 //! reduced: along rows (`along`) and across columns (`across`). Not here: what is accumulated (`reduce_fold`).
 

@@ -1,4 +1,5 @@
-//! What reductions accumulate: sums, products, extremes, positions and moments, for one row (`Rows`) and for many columns
+//! What reductions accumulate: sums, products, extremes, positions and moments, for one row (`Rows`) and for many
+//! columns
 //! at once (`Columns`). Not here: which elements belong together and in which order (`reduce_drive`).
 
 use std::marker::PhantomData;

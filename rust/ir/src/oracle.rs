@@ -269,7 +269,9 @@ mod float_fns {
         lt: |a, b| a < b;
         le: |a, b| a <= b;
     }
-    integers_only! { logical_and logical_or logical_xor bit_and bit_or bit_xor shl shr gcd philox_uniform philox_normal }
+    integers_only! {
+        logical_and logical_or logical_xor bit_and bit_or bit_xor shl shr gcd philox_uniform philox_normal
+    }
     pub fn lit(a: F, v: f64) -> F {
         a.of(super::round_to(v, a.t))
     }

@@ -5,7 +5,8 @@
 //! * `body` calls functions by name; each crate brings its own set into scope when it expands the column:
 //!   the oracle here (f64 and i64, exact libm), the SIMD lanes in `rtorch-cpu`.
 //!   `lit(a, 0.5)` is a number of a's type.
-//! * `wgsl helper` is a function of the same arguments; `shaders/prelude.wgsl` holds it per type. Left empty, the helper
+//! * `wgsl helper` is a function of the same arguments; `shaders/prelude.wgsl` holds it per type. Left empty, the
+//!   helper
 //!   is printed from the body.
 //! * `derivatives`: one `Option<Ex>` per argument, in terms of the arguments, the result `y` and its cotangent `g`.
 //! * `cost`: roughly, additions' worth of time; backward recomputes a saved value where this is low.
@@ -78,7 +79,8 @@ macro_rules! for_each_scalar_op {
     "2 to the power of the number."]
 [Expm1 expm1 (a; y, g) Float, expm1(a), "rt_expm1", [Some(g * (y + 1.0))], 14, 64, "exp(x) - 1, accurate near 0."]
 [Log log (a; y, g) Float, log(a), "rt_log", [Some(g / a)], 10, 64, "Natural logarithm."]
-[Log2 log2 (a; y, g) Float, log2(a), "rt_log2", [Some(g / (a * std::f64::consts::LN_2))], 10, 64, "Logarithm to base 2."]
+[Log2 log2 (a; y, g) Float, log2(a), "rt_log2", [Some(g / (a * std::f64::consts::LN_2))], 10, 64, "Logarithm to base \
+2."]
 [Log10 log10 (a; y, g) Float, log10(a), "rt_log10", [Some(g / (a * std::f64::consts::LN_10))], 10, 64,
     "Logarithm to base 10."]
 [Log1p log1p (a; y, g) Float, log1p(a), "rt_log1p", [Some(g / (a + 1.0))], 12, 64, "log(1 + x), accurate near 0."]
@@ -101,7 +103,8 @@ macro_rules! for_each_scalar_op {
 [Cosh cosh (a; y, g) Float, cosh(a), "rt_cosh", [Some(g * sinh(a))], 20, 128, "Hyperbolic cosine."]
 [Tanh tanh (a; y, g) Float, tanh(a), "rt_tanh", [Some(g * (-(y * y) + 1.0))], 14, 64, "Hyperbolic tangent."]
 [Asinh asinh (a; y, g) Float, asinh(a), "rt_asinh", [Some(g * rsqrt(a * a + 1.0))], 24, 128, "Inverse of sinh."]
-[Acosh acosh (a; y, g) Float, acosh(a), "rt_acosh", [Some(g * rsqrt((a - 1.0) * (a + 1.0)))], 24, 128, "Inverse of cosh."]
+[Acosh acosh (a; y, g) Float, acosh(a), "rt_acosh", [Some(g * rsqrt((a - 1.0) * (a + 1.0)))], 24, 128, "Inverse of \
+cosh."]
 [Atanh atanh (a; y, g) Float, atanh(a), "rt_atanh", [Some(g / (-(a * a) + 1.0))], 24, 128, "Inverse of tanh."]
 [Hypot hypot (a, b; y, g) Float, hypot(a, b), "rt_hypot", [Some(g * (a / y)), Some(g * (b / y))], 10, 8,
     "sqrt(a*a + b*b) without overflow."]
@@ -123,7 +126,8 @@ macro_rules! for_each_scalar_op {
     "exp(x*x) * erfc(x) without overflow: beyond 3 Laplace's continued fraction (Abramowitz and Stegun 7.1.14)."]
 [Gelu gelu (a; y, g) Float,
     mul(mul(a, lit(a, 0.5)), add(erf(mul(a, lit(a, 0.7071067811865476))), lit(a, 1.0))), "",
-    [Some(g * ((erf(a * std::f64::consts::FRAC_1_SQRT_2) + 1.0) * 0.5 + a * exp(a * a * -0.5) * 0.3989422804014327))], 24,
+    [Some(g * ((erf(a * std::f64::consts::FRAC_1_SQRT_2) + 1.0) * 0.5
+        + a * exp(a * a * -0.5) * 0.3989422804014327))], 24,
     256, "x times the standard normal's distribution function, by erf."]
 [Lgamma lgamma (a; y, g) Float, lgamma(a), "rt_lgamma", [Some(g * digamma(a))], 40, 4096, "Log of |gamma(x)|."]
 [Digamma digamma (a; y, g) Float, digamma(a), "rt_digamma", [Some(g * trigamma(a))], 40, 4096,

@@ -40,7 +40,8 @@ impl Tensor {
     pub fn set_requires_grad(&self, on: bool) -> Result<()> {
         if !on && self.requires_grad() && !self.is_leaf() {
             return Err(Error::runtime(
-                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a \
+                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable \
+                 in a \
                  subgraph that doesn't require differentiation use var_no_grad = var.detach().",
             ));
         }

@@ -45,8 +45,10 @@ pub fn addcdiv(x: &Tensor, a: &Tensor, b: &Tensor, value: Scalar, dest: Dest) ->
     ensure!(
         result_type(&[Arg::T(a), Arg::T(b)]).is_differentiable(),
         runtime,
-        "Integer division with addcdiv is no longer supported, and in a future release addcdiv will perform a true division \
-         of tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input + value * torch.trunc(tensor1 / \
+        "Integer division with addcdiv is no longer supported, and in a future release addcdiv will perform a true \
+         division \
+         of tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input + value * \
+         torch.trunc(tensor1 / \
          tensor2)).to(input.dtype) for integer inputs and as (input + value * tensor1 / tensor2) for float inputs."
     );
     let args = [Arg::T(x), Arg::T(a), Arg::T(b), Arg::S(value)];

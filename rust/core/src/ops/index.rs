@@ -299,7 +299,8 @@ pub fn gather(x: &Tensor, dim: i64, index: &Tensor) -> Result<Tensor> {
             ensure!(
                 d == axis || index.size(d) <= x.size(d),
                 runtime,
-                "Size does not match at dimension {d} expected index {} to be no larger than self {} apart from dimension \
+                "Size does not match at dimension {d} expected index {} to be no larger than self {} apart from \
+                 dimension \
                  {axis}",
                 index.shape_text(),
                 x.shape_text()
@@ -358,7 +359,8 @@ fn scatter_args(x: &Tensor, dim: i64, index: &Tensor, src: &Tensor) -> Result<(T
         ensure!(
             (d == axis || index.size(d) <= full[d]) && index.size(d) <= src.size(d),
             runtime,
-            "Expected index {} to be no larger than self {} apart from dimension {axis} and to be no larger size than src {}",
+            "Expected index {} to be no larger than self {} apart from dimension {axis} and to be no larger size \
+             than src {}",
             index.shape_text(),
             x.shape_text(),
             src.shape_text()
@@ -420,7 +422,8 @@ fn index_add_args(name: &str, x: &Tensor, dim: i64, index: &Tensor, src: &Tensor
     ensure!(
         fits,
         runtime,
-        "{name}(): Number of indices ({}) should be equal to source.size(dim) ({}), and the other sizes to those of self {} \
+        "{name}(): Number of indices ({}) should be equal to source.size(dim) ({}), and the other sizes to those of \
+         self {} \
          (source {})",
         index.numel(),
         src.size(axis.min(src.ndim() - 1)),

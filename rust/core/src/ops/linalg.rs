@@ -86,7 +86,8 @@ pub fn dot(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     ensure!(
         a.numel() == b.numel(),
         runtime,
-        "inconsistent tensor size, expected tensor [{}] and src [{}] to have the same number of elements, but got {} and {} \
+        "inconsistent tensor size, expected tensor [{}] and src [{}] to have the same number of elements, but got {} \
+         and {} \
          elements respectively",
         a.numel(),
         b.numel(),

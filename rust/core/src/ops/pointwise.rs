@@ -280,7 +280,8 @@ pub fn unary_into(op: ScalarOp, x: &Tensor, dest: Option<&Tensor>) -> Result<Ten
     let (class, dtype) = (op.row().class, x.dtype());
     if op == ScalarOp::Neg && dtype == DType::Bool {
         return Err(Error::runtime(
-            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` \
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use \
+             the `~` \
              or `logical_not()` operator instead.",
         ));
     }
@@ -415,13 +416,15 @@ fn check_sub(a: Arg, b: Arg) -> Result<()> {
     ensure!(
         !both,
         runtime,
-        "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator \
+        "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` \
+         operator \
          instead."
     );
     ensure!(
         !is_bool(a) && !is_bool(b),
         runtime,
-        "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the `~` \
+        "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use \
+         the `~` \
          or `logical_not()` operator instead."
     );
     Ok(())

@@ -102,7 +102,8 @@ pub fn max_all(x: &Tensor, largest: bool) -> Result<Tensor> {
     ensure!(
         x.numel() > 0,
         runtime,
-        "{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' \
+        "{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the \
+         'dim' \
          argument."
     );
     let op = if largest { ReduceOp::Max } else { ReduceOp::Min };
@@ -135,7 +136,8 @@ pub fn argmax(x: &Tensor, dim: Option<i64>, keepdim: bool, largest: bool) -> Res
             ensure!(
                 x.numel() > 0,
                 index,
-                "{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with \
+                "{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim \
+                 with \
                  the 'dim' argument."
             );
             (0..x.ndim()).collect()

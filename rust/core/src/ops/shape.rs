@@ -42,7 +42,8 @@ pub fn permute(x: &Tensor, dims: &[i64]) -> Result<Tensor> {
     ensure!(
         dims.len() == x.ndim(),
         runtime,
-        "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering \
+        "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired \
+         ordering \
          of dimensions i.e. input.dim() = {} is not equal to len(dims) = {}",
         x.ndim(),
         dims.len()
@@ -91,7 +92,8 @@ pub fn expand(x: &Tensor, sizes: &[i64]) -> Result<Tensor> {
     ensure!(
         sizes.len() >= have.len(),
         runtime,
-        "expand(torch.{}Tensor{{{:?}}}, size={sizes:?}): the number of sizes provided ({}) must be greater or equal to the \
+        "expand(torch.{}Tensor{{{:?}}}, size={sizes:?}): the number of sizes provided ({}) must be greater or equal \
+         to the \
          number of dimensions in the tensor ({})",
         x.dtype().cpp_name(),
         have.as_slice(),
@@ -240,7 +242,8 @@ pub fn as_strided(x: &Tensor, sizes: &[i64], strides: &[i64], offset: Option<i64
     ensure!(
         shape.contains(&0) || last < room,
         runtime,
-        "setStorage: sizes {sizes:?}, strides {strides:?}, storage offset {offset}, and itemsize {} requiring a storage \
+        "setStorage: sizes {sizes:?}, strides {strides:?}, storage offset {offset}, and itemsize {} requiring a \
+         storage \
          size of {} are out of bounds for storage of size {}",
         x.dtype().size(),
         (last + 1) * x.dtype().size() as i128,
@@ -257,7 +260,8 @@ pub fn view_dtype(x: &Tensor, dtype: DType) -> Result<Tensor> {
     }
     dispatch::view("ViewDtype", ViewOp::Dtype { dtype }, x)?.ok_or_else(|| {
         Error::runtime(format!(
-            "self.size(-1) must be divisible by {} to view {} as {} (different element sizes), and self.stride(-1) must be 1",
+            "self.size(-1) must be divisible by {} to view {} as {} (different element sizes), and self.stride(-1) \
+             must be 1",
             dtype.size() as f64 / x.dtype().size() as f64,
             x.dtype().cpp_name(),
             dtype.cpp_name()

@@ -1,4 +1,5 @@
-//! Matrix products, solvers and decompositions. Formulas: M. Giles, "An extended collection of matrix derivative results
+//! Matrix products, solvers and decompositions. Formulas: M. Giles, "An extended collection of matrix derivative
+//! results
 //! for forward and reverse mode automatic differentiation" (2008); I. Murray, "Differentiation of the Cholesky
 //! decomposition" (2016); M. Seeger et al., "Auto-Differentiating Linear Algebra" (2017).
 

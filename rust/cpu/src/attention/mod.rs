@@ -1,4 +1,5 @@
-//! `Prim::Attention` and `Prim::AttentionGrad`: softmax(q k^T scale + mask) v in blocks, with a running maximum and sum;
+//! `Prim::Attention` and `Prim::AttentionGrad`: softmax(q k^T scale + mask) v in blocks, with a running maximum and
+//! sum;
 //! the score matrix never exists as a whole, and blocks that the causal order hides are left out.
 //! Scores are kept transposed (a row per key): maxima and sums over keys are then plain vector code, and the block is
 //! the packed left operand of the product with v as it lies. Rows that see no key give 0, as PyTorch's do.

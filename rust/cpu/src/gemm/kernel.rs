@@ -190,8 +190,10 @@ kernels!(plain64, Plain<f64, 4>, f64, [1 2 3 4]);
 mod x86 {
     use super::*;
     use crate::gemm::lanes::{Avx2F32, Avx2F64, Avx512F32, Avx512F64};
-    kernels!(avx512_32, Avx512F32, f32, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]);
-    kernels!(avx512_64, Avx512F64, f64, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]);
+    kernels!(avx512_32, Avx512F32, f32, [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+        #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]);
+    kernels!(avx512_64, Avx512F64, f64, [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+        #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]);
     kernels!(avx2_32, Avx2F32, f32, [1 2 3 4 5 6], #[target_feature(enable = "avx2,fma,f16c")]);
     kernels!(avx2_64, Avx2F64, f64, [1 2 3 4 5 6], #[target_feature(enable = "avx2,fma,f16c")]);
 }

@@ -211,7 +211,11 @@ unsafe fn copy<S: Store>(dst: *mut u8, src: *const u8, _: *const u8, _: *const u
 
 macro_rules! row {
     ($s:ident, [$($d:ident)*]) => {
-        [$(if DType::$s as u8 == DType::$d as u8 { copy::<super::$s> as Kernel } else { convert::<super::$s, super::$d> }),*]
+        [$(if DType::$s as u8 == DType::$d as u8 {
+            copy::<super::$s> as Kernel
+        } else {
+            convert::<super::$s, super::$d>
+        }),*]
     };
 }
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! * The signatures are PyTorch's (`parse/signature.rs` lists the types), tried in order; `a.overload` says which
-//! fitted.
+//!   fitted.
 //!   The first tensor is called `input`; `axis`, `keepdims`, `self`, `x` are understood everywhere.
 //! * An entry is a function of `rtorch._C` and a method of Tensor; `.function_only()`, `.method_only()` and
 //!   `.within("_nn")` (a function of that submodule) say otherwise. `.out()` gives it `out=`.

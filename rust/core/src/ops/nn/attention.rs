@@ -31,7 +31,8 @@ fn check(q: &Tensor, k: &Tensor, v: &Tensor, o: &Options) -> Result<()> {
     ensure!(
         q.dtype() == k.dtype() && k.dtype() == v.dtype(),
         runtime,
-        "Expected query, key, and value to have the same dtype, but got query.dtype: {} key.dtype: {} and value.dtype: {} \
+        "Expected query, key, and value to have the same dtype, but got query.dtype: {} key.dtype: {} and \
+         value.dtype: {} \
          instead.",
         q.dtype().cpp_name().to_lowercase(),
         k.dtype().cpp_name().to_lowercase(),

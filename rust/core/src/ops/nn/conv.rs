@@ -111,7 +111,8 @@ fn check_weight(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, p: &ConvParams, t
     ensure!(
         ws[0] >= groups,
         runtime,
-        "Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight of size {} instead",
+        "Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight of size {} \
+         instead",
         sizes_text(&ws)
     );
     ensure!(
@@ -136,7 +137,8 @@ fn check_weight(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, p: &ConvParams, t
         ensure!(
             b.ndim() == 1 && b.size(0) == outputs,
             runtime,
-            "Given {}weight of size {}, expected bias to be 1-dimensional with {outputs} elements, but got bias of size {} \
+            "Given {}weight of size {}, expected bias to be 1-dimensional with {outputs} elements, but got bias of \
+             size {} \
              instead",
             if transposed { "transposed=1, " } else { "" },
             sizes_text(&ws),
@@ -191,7 +193,8 @@ pub fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, c: &Conv) -> Result<T
     ensure!(
         padded.iter().zip(&reach).all(|(a, b)| a >= b),
         runtime,
-        "Calculated padded input size per channel: ({}). Kernel size: ({}). Kernel size can't be greater than actual input \
+        "Calculated padded input size per channel: ({}). Kernel size: ({}). Kernel size can't be greater than actual \
+         input \
          size",
         text(&padded),
         text(&reach)
@@ -312,7 +315,8 @@ impl Windows {
                 room >= 0,
                 runtime,
                 "Given input with spatial size ({}, {}), kernel_size=({}, {}), dilation=({}, {}), padding=({}, {}), \
-                 calculated shape of the array of sliding blocks is too small, but its components must be at least one.",
+                 calculated shape of the array of sliding blocks is too small, but its components must be at least \
+                 one.",
                 size[0],
                 size[1],
                 k[0],

@@ -13,7 +13,8 @@ use crate::ops::pointwise::{Arg, Rule, Spec, run};
 use crate::ops::{self, factory, shape};
 use crate::tensor::Tensor;
 
-/// Rows of the weight. `padding_idx` (negative: none): its row gets no gradient. `by_freq`: gradients are divided by how
+/// Rows of the weight. `padding_idx` (negative: none): its row gets no gradient. `by_freq`: gradients are divided by
+/// how
 /// often their index occurs.
 pub fn embedding(weight: &Tensor, indices: &Tensor, padding_idx: i64, by_freq: bool) -> Result<Tensor> {
     if padding_idx < 0 && !by_freq {

@@ -66,7 +66,8 @@ fn check_shapes(x: &Tensor, target: &Tensor, weight: Option<&Tensor>) -> Result<
         ensure!(
             w.ndim() == 1 && w.numel() == c,
             runtime,
-            "weight tensor should be defined either for all {c} classes or no classes but got weight tensor of shape: {}",
+            "weight tensor should be defined either for all {c} classes or no classes but got weight tensor of \
+             shape: {}",
             sizes_text(&w.shape())
         );
     }
@@ -206,7 +207,8 @@ fn weight_column(x: &Tensor, w: &Tensor, axis: i64) -> Result<Tensor> {
     ensure!(
         w.ndim() == 1 && w.numel() == c,
         runtime,
-        "cross_entropy: weight tensor should be defined either for all {c} classes or no classes but got weight tensor of \
+        "cross_entropy: weight tensor should be defined either for all {c} classes or no classes but got weight \
+         tensor of \
          shape: {}",
         sizes_text(&w.shape())
     );

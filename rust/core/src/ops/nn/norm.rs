@@ -44,7 +44,8 @@ fn normalized_dims(x: &Tensor, normalized: &[i64], params: [Option<&Tensor>; 2])
             ensure!(
                 p.shape().iter().map(|&v| v as i64).eq(normalized.iter().copied()),
                 runtime,
-                "Expected {name} to be of same shape as normalized_shape, but got {name} of shape {} and normalized_shape \
+                "Expected {name} to be of same shape as normalized_shape, but got {name} of shape {} and \
+                 normalized_shape \
                  = {normalized:?}",
                 sizes_text(&p.shape())
             );
@@ -218,7 +219,8 @@ fn group_parts(
             ensure!(
                 p.ndim() == 1 && p.size(0) == s[1],
                 runtime,
-                "Expected {what} to be a vector of size equal to the number of channels in input, but got {what} of shape \
+                "Expected {what} to be a vector of size equal to the number of channels in input, but got {what} of \
+                 shape \
                  {} and input of shape {}",
                 sizes_text(&p.shape()),
                 sizes_text(&s)

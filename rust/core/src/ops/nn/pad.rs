@@ -16,7 +16,8 @@ pub fn pad(x: &Tensor, sizes: &[i64], mode: &str, value: Option<f64>) -> Result<
     ensure!(
         sizes.len() / 2 <= x.ndim(),
         runtime,
-        "Padding length should be less than or equal to two times the input dimension but got padding length {} and input \
+        "Padding length should be less than or equal to two times the input dimension but got padding length {} and \
+         input \
          of dimension {}",
         sizes.len(),
         x.ndim()
@@ -29,7 +30,8 @@ pub fn pad(x: &Tensor, sizes: &[i64], mode: &str, value: Option<f64>) -> Result<
     let fits = (1..=3).contains(&pairs) && (n == pairs + 1 || n == pairs + 2);
     if !fits {
         return Err(Error::not_implemented(format!(
-            "Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now, got input of shape {} and {pairs} \
+            "Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now, got input of shape {} and \
+             {pairs} \
              padded dimensions",
             sizes_text(&x.shape())
         )));
@@ -78,7 +80,8 @@ fn along(x: &Tensor, dim: usize, before: i64, after: i64, kind: Kind, dims: usiz
         Kind::Reflect => ensure!(
             before < n && after < n,
             runtime,
-            "Argument #4: Padding size should be less than the corresponding input dimension, but got: padding ({before}, \
+            "Argument #4: Padding size should be less than the corresponding input dimension, but got: padding \
+             ({before}, \
              {after}) at dimension {dim} of input {}",
             sizes_text(&x.shape())
         ),
@@ -110,7 +113,8 @@ pub fn constant(x: &Tensor, sizes: &[i64], value: Scalar) -> Result<Tensor> {
     ensure!(
         sizes.len().is_multiple_of(2) && sizes.len() / 2 <= n,
         runtime,
-        "Length of pad should be no more than twice the number of dimensions of the input. Pad length is {} while the input \
+        "Length of pad should be no more than twice the number of dimensions of the input. Pad length is {} while \
+         the input \
          has {n} dimensions.",
         sizes.len()
     );
@@ -137,7 +141,8 @@ fn constant_raw(x: &Tensor, sizes: &[i64], value: Scalar) -> Result<Tensor> {
         ensure!(
             size >= 0,
             runtime,
-            "The input size {}, plus negative padding {before} and {after} resulted in a negative output size, which is \
+            "The input size {}, plus negative padding {before} and {after} resulted in a negative output size, which \
+             is \
              invalid. Check dimension {d} of your input.",
             full[d]
         );
