@@ -246,7 +246,10 @@ fn prim_vjp(c: &Ctx, prim: &Prim) -> Result<Cotangents> {
         Prim::Cat { axis } => index::cat(c, *axis),
         Prim::ScatterView { view, .. } => {
             let g = ops::shape::contiguous(&c.grad(0)?)?;
-            let strided = crate::view::ViewOp::AsStrided { layout: view.clone() };
+            let mut layout = view.clone();
+            // a contiguous cotangent may start anywhere in its storage
+            layout.offset += g.with(|p| p.layout.offset);
+            let strided = crate::view::ViewOp::AsStrided { layout };
             Ok(vec![dispatch::view("AsStridedBackward0", strided, &g)?])
         }
         Prim::Sort { axis, .. } | Prim::TopK { axis, .. } => index::by_position(c, *axis),
