@@ -1,4 +1,4 @@
-"""What the core's nn operators promise beyond their recorded answers: second derivatives, names of graph nodes, errors."""
+"""What the core's nn operators promise beyond recorded answers: second derivatives, names of graph nodes, errors."""
 
 import pytest
 
@@ -49,7 +49,12 @@ def test_second_derivatives(f, sizes):
 
 @pytest.mark.parametrize(
     "name, node",
-    [("relu", "ReluBackward0"), ("gelu", "GeluBackward0"), ("hardswish", "HardswishBackward0"), ("selu", "EluBackward0")],
+    [
+        ("relu", "ReluBackward0"),
+        ("gelu", "GeluBackward0"),
+        ("hardswish", "HardswishBackward0"),
+        ("selu", "EluBackward0"),
+    ],
 )
 def test_graph_nodes_are_called_as_in_pytorch(name, node):
     assert getattr(F, name)(leaf(3)).grad_fn.name() == node
