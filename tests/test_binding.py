@@ -1,0 +1,192 @@
+"""The binding: identity of objects, garbage collection, the argument parser and its errors, sharing of memory."""
+
+import copy
+import gc
+import os
+import pickle
+import threading
+import weakref
+
+import numpy as np
+import pytest
+import rtorch as torch
+
+
+def test_a_gradient_is_one_object_and_keeps_its_attributes():
+    x = torch.ones(2, requires_grad=True)
+    (x * 3).sum().backward()
+    assert x.grad is x.grad
+    x.grad.tag = 1
+    gc.collect()
+    assert x.grad.tag == 1
+    x.grad = None
+    assert x.grad is None
+
+
+def test_in_place_and_identity_answers_are_the_same_object():
+    x = torch.zeros(2)
+    assert x.add_(1) is x and x.contiguous() is x and x.to(torch.float32) is x and torch.relu_(x) is x
+    assert len({x: 1, torch.zeros(2): 2}) == 2 and hash(x) == id(x)
+
+
+def test_cycles_through_hooks_and_attributes_are_collected():
+    class Owner:
+        pass
+
+    def through_hook():
+        x, owner = torch.ones(2, requires_grad=True), Owner()
+        owner.x = x
+        x.register_hook(lambda g: owner and None)
+        return weakref.ref(owner)
+
+    def through_attribute():
+        x = torch.ones(2)
+        x.me = x
+        return weakref.ref(x)
+
+    refs = [through_hook(), through_attribute()]
+    gc.collect()
+    assert [r() for r in refs] == [None, None]
+
+
+def test_a_live_graph_keeps_its_hooks_through_a_collection():
+    x = torch.ones(2, requires_grad=True)
+    seen = []
+    (x * 1).register_hook(seen.append)
+    y = x * 2
+    y.register_hook(seen.append)
+    gc.collect()
+    y.sum().backward()
+    assert len(seen) == 1
+
+
+def test_a_graph_of_200000_nodes_runs_and_is_dropped():
+    x = torch.ones(1, requires_grad=True)
+    y = x
+    for _ in range(200_000):
+        y = y + 1
+    y.backward()
+    assert x.grad.item() == 1
+    del y
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda t: torch.sum(t, dim="a"), TypeError, "invalid combination of arguments"),
+        (lambda t: torch.unsqueeze(t, "a"), TypeError, "argument 'dim' (position 2) must be int, not str"),
+        (lambda t: torch.unsqueeze(t), TypeError, 'missing 1 required positional arguments: "dim"'),
+        (lambda t: torch.relu(t, t), TypeError, "takes 1 positional argument"),
+        (lambda t: torch.exp(t, nonsense=1), TypeError, "unexpected keyword argument 'nonsense'"),
+        (lambda t: torch.cat([t, 1]), TypeError, "found element of type int at pos 1"),
+        (lambda t: t.view(7), RuntimeError, "shape '[7]' is invalid for input of size 6"),
+        (lambda t: t.sum(5), IndexError, "Dimension out of range"),
+        (lambda t: t.to("nowhere"), RuntimeError, "nowhere"),
+        (lambda t: torch.tensor([[1], [2, 3]]), ValueError, "expected sequence of length 1 at dim 1 (got 2)"),
+    ],
+)
+def test_bad_calls_say_what_pytorch_says(call, error, text):
+    with pytest.raises(error) as raised:
+        call(torch.zeros(2, 3))
+    assert text in str(raised.value)
+
+
+def test_numpys_names_of_arguments():
+    t = torch.arange(6.0).reshape(2, 3)
+    assert torch.equal(t.sum(axis=0, keepdims=True), t.sum(0, True))
+    assert torch.equal(torch.exp(input=t), torch.exp(x=t))
+
+
+def test_out_is_resized_checked_and_kept_out_of_the_graph():
+    out = torch.empty(0)
+    assert torch.add(torch.ones(2), 1, out=out) is out and out.tolist() == [2, 2]
+    with pytest.raises(RuntimeError, match="can't be cast"):
+        torch.add(torch.ones(2), 0.5, out=torch.empty(2, dtype=torch.int64))
+    with pytest.raises(RuntimeError, match="don't support automatic differentiation"):
+        torch.add(torch.ones(2, requires_grad=True), 1, out=torch.empty(2))
+
+
+def test_subclasses_answer_for_themselves():
+    calls = []
+
+    class Loud(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            calls.append(func.__name__)
+            return super().__torch_function__(func, types, args, kwargs)
+
+    x = torch.ones(2).as_subclass(Loud)
+    assert type(x + 1) is Loud and type(torch.exp(x)) is Loud and calls == ["add", "exp"]
+
+    class Duck:
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            return func.__name__
+
+    assert torch.add(torch.ones(1), Duck()) == "add" and torch.cat([torch.ones(1), Duck()]) == "cat"
+
+
+def test_numpy_and_dlpack_share_memory():
+    a = np.arange(3.0)
+    t = torch.from_numpy(a)
+    t[0] = 7
+    a[1] = 8
+    assert a[0] == 7 and t.tolist() == [7, 8, 2]
+    b = torch.arange(3.0)
+    view = b.numpy()
+    b += 1
+    assert view.tolist() == [1, 2, 3]
+    assert np.from_dlpack(b)[2] == 3
+    with pytest.raises(TypeError, match="numpy.object_"):
+        torch.from_numpy(np.array([None]))
+    with pytest.raises(ValueError, match="negative"):
+        torch.from_numpy(a[::-1])
+
+
+def test_pickles_and_copies_share_what_was_shared():
+    a = torch.arange(10)
+    x, y = pickle.loads(pickle.dumps([a, a[4:7]]))
+    y.fill_(0)
+    assert x.tolist() == [0, 1, 2, 3, 0, 0, 0, 7, 8, 9] and y.storage_offset() == 4
+    x, y = copy.deepcopy([a, a[4:7]])
+    y.fill_(0)
+    assert x[5] == 0 and a[5] == 5
+    assert pickle.loads(pickle.dumps(torch.float32)) is torch.float32
+
+
+def test_several_threads_use_one_tensor():
+    t, errors = torch.ones(200, 200), []
+
+    def work():
+        try:
+            for _ in range(50):
+                assert (t @ t)[0, 0].item() == 200
+        except Exception as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_computes():
+    t = torch.ones(300, 300)
+    (t @ t).sum().item()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if (t @ t)[0, 0].item() == 300 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_the_default_device_and_dtype_are_those_of_factories():
+    with torch.device("cpu"):
+        assert torch.zeros(1).device.type == "cpu"
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.tensor([1.5]).dtype == torch.float64 and torch.ones(1).dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
