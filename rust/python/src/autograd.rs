@@ -18,7 +18,7 @@ use rtorch_core::autograd::{mode, record};
 use rtorch_core::{Result, Tensor};
 use smallvec::SmallVec;
 
-use crate::error::{OrRaise, carry};
+use crate::error::{OrRaise, carry, guarded};
 use crate::tensor::{self, wrap, wrap_opt};
 
 // ---- hooks
@@ -490,7 +490,7 @@ fn _run_backward<'py>(
     }
     let opts = Options { keep_graph, create_graph, accumulate };
     let wanted = (!targets.is_empty()).then_some(targets.as_slice());
-    let found = py.detach(|| backward::run(&roots, wanted, &opts)).or_raise()?;
+    let found = guarded(|| py.detach(|| backward::run(&roots, wanted, &opts)).or_raise())?;
     if accumulate {
         // an input that is no leaf gets its gradient here: the engine adds to leaves only
         for ((x, e), g) in inputs.iter().zip(&targets).zip(found) {

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt, PyList};
 use rtorch_core::{DType, Scalar, Tensor};
 
-use crate::error::OrRaise;
+use crate::error::{OrRaise, guarded};
 use crate::tensor::{self, DETACH_NUMEL};
 
 /// A Python int that is not a bool.
@@ -86,13 +86,13 @@ pub fn item(py: Python<'_>, t: &Tensor) -> PyResult<Scalar> {
     if t.device().is_cpu() && t.storage().len() < DETACH_NUMEL {
         return rtorch_core::ops::convert::item(t).or_raise();
     }
-    py.detach(|| rtorch_core::ops::convert::item(t)).or_raise()
+    guarded(|| py.detach(|| rtorch_core::ops::convert::item(t)).or_raise())
 }
 
 /// `tolist()`: nested lists of Python numbers, a number for 0 dimensions.
 pub fn tolist(py: Python<'_>, t: &Tensor) -> PyResult<Py<PyAny>> {
     let t = t.detach();
-    let bytes = py.detach(|| t.to_bytes()).or_raise()?;
+    let bytes = guarded(|| py.detach(|| t.to_bytes()).or_raise())?;
     let shape = t.shape();
     let mut at = 0;
     nested(py, &bytes, t.dtype(), &shape, &mut at)

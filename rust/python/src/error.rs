@@ -64,8 +64,17 @@ pub fn runtime_error<T>(text: impl Into<String>) -> PyResult<T> {
     Err(PyRuntimeError::new_err(text.into()))
 }
 
+/// Runs what calls the core and turns a panic into RuntimeError (PyO3's own guard would raise something that is no
+/// Exception).
+pub fn guarded<T>(f: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
+        Ok(r) => r,
+        Err(p) => Err(PyRuntimeError::new_err(panic_text(&*p))),
+    }
+}
+
 /// What a panic said.
-pub fn panic_text(p: &(dyn std::any::Any + Send)) -> String {
+fn panic_text(p: &(dyn std::any::Any + Send)) -> String {
     let text = p.downcast_ref::<&str>().map(|s| (*s).to_string()).or_else(|| p.downcast_ref::<String>().cloned());
     format!("internal error: {}", text.unwrap_or_else(|| "a panic without a message".into()))
 }

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
@@ -16,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use rtorch_core::{Result, Tensor};
 
-use crate::error::{OrRaise, panic_text};
+use crate::error::{OrRaise, guarded};
 use crate::output::{Out, finish, write_out};
 use crate::overrides;
 use crate::parse::{Args, Call, Signature, bind};
@@ -241,14 +240,6 @@ impl<const N: usize> MethodDef<Vector> for Method<N> {
     const METH: Vector = method_body::<N>;
 }
 
-/// Runs a call and turns panics into RuntimeError (PyO3's own guard would raise something that is no Exception).
-fn guarded(f: impl FnOnce() -> PyResult<Py<PyAny>>) -> PyResult<*mut ffi::PyObject> {
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(r) => r.map(Py::into_ptr),
-        Err(p) => Err(PyRuntimeError::new_err(panic_text(&*p))),
-    }
-}
-
 unsafe fn function_body<const N: usize>(
     py: Python<'_>,
     _module: *mut ffi::PyObject,
@@ -259,7 +250,7 @@ unsafe fn function_body<const N: usize>(
     guarded(|| {
         // SAFETY: Python's vectorcall protocol is `from_vector`'s.
         let call = unsafe { Call::from_vector(py, std::ptr::null_mut(), args, nargs as usize, names) }?;
-        invoke(py, &ops()[N], call, false)
+        invoke(py, &ops()[N], call, false).map(Py::into_ptr)
     })
 }
 
@@ -273,7 +264,7 @@ unsafe fn method_body<const N: usize>(
     guarded(|| {
         // SAFETY: as above; the method descriptor checked that `slf` is a Tensor and holds it during the call.
         let call = unsafe { Call::from_vector(py, slf, args, nargs as usize, names) }?;
-        invoke(py, &ops()[N], call, true)
+        invoke(py, &ops()[N], call, true).map(Py::into_ptr)
     })
 }
 

@@ -15,7 +15,7 @@ use rtorch_core::ops::{Arg, binary, unary};
 use rtorch_core::{Device, Scalar, ScalarOp, Tensor};
 
 use crate::convert;
-use crate::error::OrRaise;
+use crate::error::{OrRaise, guarded};
 use crate::registry;
 
 /// A multi-dimensional array of numbers of one dtype, on one device, that records what is computed from it.
@@ -178,10 +178,9 @@ fn numel(a: Arg) -> usize {
 fn operator(name: &'static str, op: ScalarOp, a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let py = a.py();
     if let (Some(x), Some(y)) = (fast_arg(a), fast_arg(b)) {
-        if numel(x).max(numel(y)) < DETACH_NUMEL {
-            return wrap(py, binary(op, x, y).or_raise()?);
-        }
-        return wrap(py, py.detach(|| binary(op, x, y)).or_raise()?);
+        let small = numel(x).max(numel(y)) < DETACH_NUMEL;
+        let run = || if small { binary(op, x, y).or_raise() } else { py.detach(|| binary(op, x, y)).or_raise() };
+        return wrap(py, guarded(run)?);
     }
     general(name, a, b)
 }
@@ -220,8 +219,8 @@ fn inplace_operator(
         && let Some(y) = fast_arg(b)
     {
         let t = &a.get().t;
-        py.detach(|| rtorch_core::ops::pointwise::binary_into(op, Arg::T(t), y, Some(t))).or_raise()?;
-        return Ok(());
+        let run = || py.detach(|| rtorch_core::ops::pointwise::binary_into(op, Arg::T(t), y, Some(t))).or_raise();
+        return guarded(run).map(|_| ());
     }
     registry::call(py, name, &[any.as_ptr(), b.as_ptr()]).map(|_| ())
 }
@@ -232,7 +231,7 @@ fn one(name: &'static str, op: ScalarOp, a: &Bound<'_, PyTensor>) -> PyResult<Py
         return registry::call(py, name, &[a.as_ptr()]);
     }
     let t = &a.get().t;
-    wrap(py, py.detach(|| unary(op, t)).or_raise()?)
+    wrap(py, guarded(|| py.detach(|| unary(op, t)).or_raise())?)
 }
 
 type Obj<'py> = Bound<'py, PyAny>;
@@ -468,10 +467,10 @@ impl PyTensor {
         Ok(convert::item(slf.py(), t)?.to_i64())
     }
     fn __getitem__(slf: Me, key: Obj) -> Answer {
-        crate::index::get(slf, &key)
+        guarded(|| crate::index::get(slf, &key))
     }
     fn __setitem__(slf: Me, key: Obj, value: Obj) -> PyResult<()> {
-        crate::index::set(slf, &key, &value)
+        guarded(|| crate::index::set(slf, &key, &value))
     }
     fn __delitem__(&self, _key: Obj) -> PyResult<()> {
         Err(PyTypeError::new_err("Tensor does not support deleting items"))

@@ -108,6 +108,12 @@ fn questions(r: &mut Registry) {
         Ok((a.t(0).shape() == a.t(1).shape()).into())
     });
     r.op("numel", &["numel(Tensor input)"], |a| Ok(Out::Int(a.t(0).numel() as i64))).function_only();
+    // for the tests: a kernel that panics on the pool's threads
+    r.op("_panic_in_kernel", &["_panic_in_kernel(Tensor input)"], |a| {
+        rtorch_cpu::threads::parallel_for(a.t(0).numel(), 1, &|part| assert!(part.is_empty(), "a planted panic"));
+        Ok(Out::None)
+    })
+    .function_only();
     r.op("get_device", &["get_device(Tensor input)"], |a| Ok(Out::Int(a.t(0).device().index().map_or(-1, i64::from))));
     r.op("detach", &["detach(Tensor input)"], |a| Ok(a.t(0).detach().into())).function_only();
     r.op("resize_", &["resize_(Tensor input, int[] size, *, memory_format? memory_format=None)"], |a| {
