@@ -51,6 +51,8 @@ def main():
         # A mode of the GPU has nothing to say about tests of the CPU, nor the other way round.
         if not everything and "RTORCH_GPU_PROFILE" in mode:
             chosen = ["-m", "gpu and modes and not slow"]
+        if not everything and "RTORCH_CPU_CAPABILITY" in mode:
+            chosen = ["-m", "modes and not gpu and not slow"]
         start = time.perf_counter()
         command = [sys.executable, "-m", "pytest", "-q", *chosen, *arguments, tests]
         status = subprocess.run(command, env={**os.environ, **mode}).returncode

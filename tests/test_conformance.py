@@ -5,6 +5,9 @@ import pytest
 
 import recorded
 
+# PyTorch warns of what is deprecated, and so does rtorch.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 
 def entries(device):
     return [(kind, name) for kind, names in recorded.known().get(device, {}).items() for name in names]
@@ -18,7 +21,7 @@ def test_agrees_on_the_cpu(kind, name):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(("kind", "name"), entries("wgpu"))
-def test_agrees_on_the_gpu(kind, name, monkeypatch):
+def test_agrees_on_the_gpu(kind, name):
     recorded.run_entry(kind, name, "wgpu")
 
 
