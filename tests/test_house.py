@@ -168,3 +168,13 @@ def test_the_checks_let_good_text_pass():
     rust = "//! A module.\nfn f(p: *const u8) -> u8 {\n    // SAFETY: p is valid.\n    unsafe { *p }\n}\n"
     for check in (length_complaints, leftover_complaints, unsafe_complaints, machine_complaints, opening_complaints):
         assert not list(check(rust))
+
+
+def test_no_operator_is_composed_in_python_and_registered_in_rust():
+    import rtorch
+    from rtorch import _C, _ops
+
+    twice = [n for n in _ops.FUNCTIONS if hasattr(_C, n)]
+    lost = [n for n, f in _ops.METHODS.items() if getattr(rtorch.Tensor, n) is not f]
+    registered = [n for n in _ops.METHODS if n in vars(_C)]
+    assert (twice, lost, registered) == ([], [], [])

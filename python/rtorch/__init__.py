@@ -12,12 +12,10 @@ from rtorch.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_
 from rtorch import autograd
 from rtorch import _ops
 
-for _name, _f in _ops.FUNCTIONS.items():
-    if not hasattr(_C, _name):
-        globals()[_name] = _f
+# no name stands in both places (tests/test_house.py)
+globals().update(_ops.FUNCTIONS)
 for _name, _f in _ops.METHODS.items():
-    if not hasattr(Tensor, _name):
-        setattr(Tensor, _name, _f)
+    setattr(Tensor, _name, _f)
 del _name, _f
 
 _LAZY = frozenset(

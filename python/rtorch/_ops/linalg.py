@@ -14,14 +14,6 @@ svd_type = named("svd", "U S V")
 triangular_solve_type = named("triangular_solve", "solution cloned_coefficient")
 
 
-@op(out=True, aliases=("ger",))
-def outer(input, vec2):
-    """Outer product of two vectors."""
-    if input.dim() != 1 or vec2.dim() != 1:
-        raise RuntimeError(f"outer: Expected 1-D argument self, but got {max(input.dim(), vec2.dim())}-D")
-    return input.unsqueeze(1) * vec2.unsqueeze(0)
-
-
 @op(out=True)
 def inner(input, other):
     """Inner product over the last dimensions."""
@@ -84,37 +76,6 @@ def kron(input, other):
 def vdot(input, other):
     """Dot product, the first vector conjugated."""
     return rtorch.dot(input.conj(), other)
-
-
-@op(out=True, inplace=True)
-def addr(input, vec1, vec2, *, beta=1, alpha=1):
-    """beta * input + alpha * outer(vec1, vec2)."""
-    if vec1.dim() != 1 or vec2.dim() != 1:
-        raise RuntimeError(f"addr: Expected 1-D argument vec1 and vec2, but got {vec1.dim()}-D and {vec2.dim()}-D")
-    return _scaled(input, beta, outer(vec1, vec2), alpha)
-
-
-def _scaled(input, beta, product, alpha):
-    """beta * input + alpha * product; input's NaN do not count when beta is 0."""
-    if alpha != 1:
-        product = product * alpha
-    if beta == 0:
-        return product
-    return (input if beta == 1 else input * beta) + product
-
-
-@op(out=True, inplace=True)
-def addmv(input, mat, vec, *, beta=1, alpha=1):
-    """beta * input + alpha * mat @ vec."""
-    if mat.dim() != 2 or vec.dim() != 1:
-        raise RuntimeError(f"vector + matrix @ vector expected, got {input.dim()}, {mat.dim()}, {vec.dim()}")
-    return _scaled(input, beta, mat.mv(vec), alpha)
-
-
-@op(out=True, inplace=True)
-def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
-    """beta * input + alpha * the sum of a batch of products."""
-    return _scaled(input, beta, rtorch.bmm(batch1, batch2).sum(0), alpha)
 
 
 @op()

@@ -15,14 +15,6 @@ def isreal(input):
     return input.imag == 0 if input.is_complex() else rtorch.ones(input.shape, dtype=rtorch.bool, device=input.device)
 
 
-@op(method=False)
-def rsub(input, other, *, alpha=1):
-    """other - alpha * input."""
-    if isinstance(other, rtorch.Tensor):
-        return other - (input if alpha == 1 else input * alpha)
-    return -(input if alpha == 1 else input * alpha) + other
-
-
 @op(inplace=True)
 def mvlgamma(input, p):
     """Multivariate log-gamma function."""
@@ -38,14 +30,6 @@ def mvlgamma(input, p):
 def fill(input, value):
     """A copy filled with a value."""
     return input.clone().fill_(value)
-
-
-@op(method=True, function=True)
-def positive(input):
-    """The tensor itself; refused for bools."""
-    if input.dtype == rtorch.bool:
-        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
-    return input
 
 
 @op()

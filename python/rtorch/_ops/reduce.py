@@ -11,7 +11,6 @@ median_type = named("median", "values indices")
 nanmedian_type = named("nanmedian", "values indices")
 mode_type = named("mode", "values indices")
 kthvalue_type = named("kthvalue", "values indices")
-aminmax_type = named("aminmax", "min max")
 
 
 @op(out=True)
@@ -31,38 +30,6 @@ def nanmean(input, dim=None, keepdim=False, *, dtype=None):
     count = input.isnan().logical_not()
     count = count.sum(dim, keepdim) if dim is not None else count.sum()
     return nansum(input, dim, keepdim, dtype=dtype) / count
-
-
-@op()
-def count_nonzero(input, dim=None):
-    """How many elements are not zero."""
-    hit = input != 0
-    return hit.sum() if dim is None else hit.sum(dim)
-
-
-@op(out=True)
-def aminmax(input, *, dim=None, keepdim=False):
-    """Smallest and largest."""
-    if dim is None:
-        if input.numel() == 0:
-            raise RuntimeError(
-                "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
-            )
-        low, high = input.amin(keepdim=keepdim), input.amax(keepdim=keepdim)
-    else:
-        low, high = input.amin(dim, keepdim), input.amax(dim, keepdim)
-    return aminmax_type(low, high)
-
-
-@op()
-def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
-    """Standard deviation and mean."""
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    if correction is None:
-        correction = 1 if unbiased is None or unbiased else 0
-    v, m = rtorch.var_mean(input, dim, correction=correction, keepdim=keepdim)
-    return v.sqrt(), m
 
 
 def _row_last(input, dim):

@@ -69,22 +69,10 @@ def bucketize(input, boundaries, *, out_int32=False, right=False):
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
-@op()
-def argsort(input, dim=-1, descending=False, stable=False):
-    """Positions that sort along a dim."""
-    return rtorch.sort(input.detach(), dim=dim, descending=descending, stable=stable)[1]
-
-
 @op(out=True)
 def msort(input):
     """Sorted along the first dimension."""
     return rtorch.sort(input, 0)[0]
-
-
-@op()
-def argwhere(input):
-    """Positions of what is not zero, one a row."""
-    return input.nonzero()
 
 
 def _runs(values):

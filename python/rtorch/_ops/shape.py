@@ -136,12 +136,6 @@ def broadcast_shapes(*shapes):
     return rtorch.Size(out)
 
 
-@op()
-def broadcast_to(input, size):
-    """Expanded to a size."""
-    return input.expand(size)
-
-
 @op(method=False)
 def cartesian_prod(*tensors):
     """All combinations of the elements of vectors, one a row."""
@@ -217,12 +211,6 @@ def movedim(input, source, destination):
         order[d] = s
     rest = iter([d for d in range(n) if d not in src])
     return input.permute([next(rest) if o is None else o for o in order])
-
-
-@op(aliases=("swapaxes", "swapdims"))
-def swapdims(input, dim0, dim1):
-    """Two dimensions exchanged."""
-    return input.transpose(dim0, dim1)
 
 
 @op()
@@ -334,22 +322,6 @@ def rot90(input, k=1, dims=(0, 1)):
     return input.flip([a]).transpose(a, b).contiguous()
 
 
-@op()
-def fliplr(input):
-    """Reversed along the second dimension."""
-    if input.dim() < 2:
-        raise RuntimeError("Input must be >= 2-d.")
-    return input.flip([1])
-
-
-@op()
-def flipud(input):
-    """Reversed along the first dimension."""
-    if input.dim() < 1:
-        raise RuntimeError("Input must be >= 1-d.")
-    return input.flip([0])
-
-
 @op(function=False)
 def repeat(input, *sizes):
     """Copies of the tensor beside each other."""
@@ -450,18 +422,6 @@ def unflatten(input, dim, sizes):
         )
     shape = list(input.shape)
     return input.reshape(shape[:d] + sizes + shape[d + 1 :])
-
-
-@op()
-def ravel(input):
-    """One dimension, row-major."""
-    return input.contiguous().reshape(-1)
-
-
-@op(aliases=("concat", "concatenate"), method=False, name="concat", out=True)
-def concat(tensors, dim=0):
-    """`cat` under another name."""
-    return rtorch.cat(tensors, dim)
 
 
 @op(out=True)
@@ -577,12 +537,6 @@ def as_strided_scatter(input, src, size, stride, storage_offset=None):
     return _scattered(input.contiguous(), src, lambda t: t.as_strided(size, stride, storage_offset))
 
 
-@op()
-def split_with_sizes(input, split_sizes, dim=0):
-    """Pieces of the given sizes."""
-    return input.split(list(split_sizes), dim)
-
-
 for _name, _of in (("unsafe_split", "split"), ("unsafe_chunk", "chunk"), ("unsafe_split_with_sizes", "split")):
 
     def _unsafe(input, *args, _of=_of, **kwargs):
@@ -590,24 +544,6 @@ for _name, _of in (("unsafe_split", "split"), ("unsafe_chunk", "chunk"), ("unsaf
 
     _unsafe.__doc__ = f"`{_of}`, whose pieces are not tracked as views."
     op(_name)(_unsafe)
-
-
-@op(function=False)
-def expand_as(input, other):
-    """Expanded to another tensor's shape."""
-    return input.expand(other.shape)
-
-
-@op(function=False)
-def reshape_as(input, other):
-    """Reshaped to another tensor's shape."""
-    return input.reshape(other.shape)
-
-
-@op(function=False)
-def view_as(input, other):
-    """Viewed in another tensor's shape."""
-    return input.view(other.shape)
 
 
 @op(function=False)

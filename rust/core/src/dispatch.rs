@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rtorch_cpu::alloc::Buffer;
 use rtorch_ir::layout::Layout;
 use rtorch_ir::shape::{broadcast, result_strides};
-use rtorch_ir::{DType, Error, Prim, Result, Shape};
+use rtorch_ir::{Error, Prim, Result, Shape};
 use smallvec::SmallVec;
 
 use crate::autograd::record;
@@ -224,10 +224,4 @@ fn on_host(prim: &Prim, inputs: &[&Tensor], outs: &[Tensor]) -> Result<()> {
         storage.set_value(Value::ready(buf), storage.len());
     }
     Ok(())
-}
-
-/// A kernel over tensors of one dtype each, for compositions: builds, runs and records it under a name.
-pub fn map_ex(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor]) -> Result<Tensor> {
-    debug_assert!(inputs.iter().zip(&kernel.program.leaves).all(|(t, d): (&&Tensor, &DType)| t.dtype() == *d));
-    map(name, kernel, inputs)
 }

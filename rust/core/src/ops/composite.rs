@@ -4,7 +4,7 @@
 use rtorch_ir::program::{Ex, ex};
 use rtorch_ir::{DType, Result, Scalar, ensure};
 
-use super::pointwise::{Arg, Rule, Spec, compose, default_dtype, result_type, run};
+use super::pointwise::{Arg, Rule, compose, result_type};
 use crate::tensor::Tensor;
 
 type Dest<'a> = Option<&'a Tensor>;
@@ -291,19 +291,4 @@ pub fn float_power(a: Arg, b: Arg) -> Result<Tensor> {
     let a = ta.as_ref().map_or(a, Arg::T);
     let b = tb.as_ref().map_or(b, Arg::T);
     super::binary(rtorch_ir::ScalarOp::Pow, a, b)
-}
-
-/// A composition whose arguments keep their own dtypes' promotion but whose first is a condition.
-pub fn where_same(c: &Tensor, a: Arg, b: Arg, dest: Dest) -> Result<Tensor> {
-    let body = |x: &[Ex]| ex::where_(x[0], x[1], x[2]);
-    run(
-        &Spec { name: "where", grad: "WhereBackward0", rule: Rule::Same, body: &body, conditions: 1 },
-        &[Arg::T(c), a, b],
-        dest,
-    )
-}
-
-/// The dtype that float-only operators use for a tensor.
-pub fn float_dtype(x: &Tensor) -> DType {
-    if x.dtype().is_differentiable() { x.dtype() } else { default_dtype() }
 }

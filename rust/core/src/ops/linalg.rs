@@ -5,7 +5,6 @@ use rtorch_ir::shape::broadcast;
 use rtorch_ir::{DType, Prim, Result, Scalar, Shape, ensure};
 use smallvec::SmallVec;
 
-use super::convert::to_dtype;
 use super::pointwise::{Arg, where_};
 use super::shape;
 use crate::dispatch::{prim, prim1};
@@ -325,10 +324,4 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     };
     let x = matrix_op("LinalgSolveExBackward0", LinalgOp::Solve, &[&full(a)?, &full(&rhs)?])?;
     if vector { shape::squeeze(&x, Some(&[-1])) } else { Ok(x) }
-}
-
-/// Operands of a mixed-dtype product in their promoted dtype (for compositions such as einsum).
-pub fn promoted(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
-    let d = super::pointwise::result_type(&[Arg::T(a), Arg::T(b)]);
-    Ok((to_dtype(a, d)?, to_dtype(b, d)?))
 }

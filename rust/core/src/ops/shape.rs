@@ -5,7 +5,6 @@ use rtorch_ir::shape::infer_size;
 use rtorch_ir::{DType, Error, Prim, Result, Shape, ensure};
 use smallvec::SmallVec;
 
-use crate::device::Device;
 use crate::dispatch;
 use crate::kernel;
 use crate::tensor::Tensor;
@@ -450,9 +449,4 @@ pub fn unbind(x: &Tensor, dim: i64) -> Result<Vec<Tensor>> {
     ensure!(x.ndim() > 0, index, "Dimension specified as {dim} but tensor has no dimensions");
     let d = normalize_dim(dim, x.ndim())?;
     (0..x.size(d)).map(|i| select(x, d as i64, i as i64)).collect()
-}
-
-/// A tensor that was moved to where another lives, when it is not there.
-pub fn on(x: &Tensor, device: Device) -> Result<Tensor> {
-    crate::ops::convert::to_device(x, device)
 }
