@@ -4,7 +4,8 @@ A program runs twice. First step by step: after each statement the result is rea
 one statement, and its bits are given to NumPy, so that errors do not add up. Then in one go, nothing being read before
 the end: everything that was deferred, fused, donated or copied on write must leave the very same bits. (A GPU's
 compiler may contract a multiply and an add: there most elements of programs without jumps must be near.) The modes
-default, eager and always (RTORCH_EAGER, RTORCH_DEFER) all have their turn.
+default, eager and always (RTORCH_EAGER, RTORCH_DEFER) all have their turn, and each differentiates the program too:
+what it saved for backward is captured before later statements write, and the gradients must be the same bits.
 
 usage: fuzz.py [--seeds 0:1000] [--device cpu|wgpu] [--show SEED]
 """
@@ -142,6 +143,23 @@ def run_in_one_go(program, device):
     return {name: bits(scope[name]) for name in program.generator.arrays}
 
 
+def gradients(program, device):
+    """The floating-point leaves' gradients of a number that depends on every variable."""
+    tensors = program.tensors(device)
+    leaves = {name: t.requires_grad_() for name, t in tensors.items() if t.is_floating_point()}
+    # Clones, since a program may write into its leaves, which autograd refuses for leaves of its own.
+    scope = {"torch": rtorch, "DEV": device, **tensors, **{name: t.clone() for name, t in leaves.items()}}
+    for statement in program.statements:
+        exec(line(statement), scope)
+    variables = [scope[name] for name in program.generator.arrays]
+    # A weight of each element's own, so that no two paths into a leaf cancel or look alike.
+    parts = [(v.float() * v.detach().float().sin()).sum() for v in variables if v.requires_grad]
+    if not parts:
+        return {}
+    grads = rtorch.autograd.grad(sum(parts), list(leaves.values()), allow_unused=True)
+    return {name: bits(grad) for name, grad in zip(leaves, grads, strict=True) if grad is not None}
+
+
 def mostly_near(got, want):
     """Whether most elements are near, of those that are finite in both: a compiler may turn inf - inf into 0."""
     both = np.isfinite(got) & np.isfinite(want)
@@ -151,8 +169,10 @@ def mostly_near(got, want):
     return near.mean() >= GPU_SHARE if near.size else True
 
 
-def compare_runs(program, steps, whole, how):
+def compare_runs(program, steps, whole, how, what="{} differs when nothing is read in between"):
     jumps = any(s.operator in JUMPS for s in program.statements)
+    if steps.keys() != whole.keys():
+        raise Mismatch(f"seed {program.seed}: on {how}, {sorted(whole)}, not {sorted(steps)}\n{program.source()}")
     for name, want in steps.items():
         got = whole[name]
         same = got.dtype == want.dtype and got.shape == want.shape
@@ -162,8 +182,7 @@ def compare_runs(program, steps, whole, how):
             with np.errstate(all="ignore"):
                 same = same and mostly_near(got, want)
         if not same:
-            text = f"seed {program.seed}: on {how}, {name} differs when nothing is read in between"
-            raise Mismatch(f"{text}\n{program.source()}")
+            raise Mismatch(f"seed {program.seed}: on {how}, {what.format(name)}\n{program.source()}")
 
 
 def usual_mode():
@@ -178,13 +197,17 @@ def run(seed, device="cpu"):
     program = Program(seed, device)
     steps = run_by_steps(program, device)
     before = rtorch.runtime_stats()["fused"]
+    first = None
     for mode in MODES:
         rtorch._C._set_defer_mode(mode)
         try:
             whole = run_in_one_go(program, device)
+            grads = gradients(program, device)
         finally:
             rtorch._C._set_defer_mode(usual_mode())
         compare_runs(program, steps, whole, f"{device}, mode {mode}")
+        first = grads if first is None else first
+        compare_runs(program, first, grads, f"{device}, mode {mode}", "the gradient of {} is not that of the default mode")
     fused = rtorch.runtime_stats()["fused"] > before
     return fused, {s.operator for s in program.statements}
 
