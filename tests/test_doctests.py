@@ -9,7 +9,7 @@ import pytest
 
 import rtorch
 
-PACKAGES = ("rtorch.nn", "rtorch.optim", "rtorch.utils", "rtorch.autograd", "rtorch.func", "rtorch.testing")
+PACKAGES = tuple(f"rtorch.{p}" for p in "nn optim utils autograd func testing serialization".split())
 
 
 def modules():

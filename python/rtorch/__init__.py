@@ -6,10 +6,13 @@ from rtorch._C import __version__
 from rtorch._C import Tensor, device, dtype, layout, memory_format, OutOfMemoryError, UntypedStorage
 from rtorch._size import Size
 from rtorch._numerics import finfo, iinfo
-from rtorch import _tensor
+from rtorch import _later, _tensor
 from rtorch._namespace import *
+from rtorch._program import *
 from rtorch.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 from rtorch import autograd
+from rtorch import storage
+from rtorch.storage import TypedStorage
 from rtorch import _ops
 
 # no name stands in both places (tests/test_house.py)
@@ -19,17 +22,21 @@ for _name, _f in _ops.METHODS.items():
 del _name, _f
 
 _LAZY = frozenset(
-    "accelerator fft func hub linalg nn optim overrides random return_types serialization signal special testing utils "
-    "wgpu".split()
+    "accelerator backends compiler cpu cuda distributed func fx hub jit library linalg mps mtia nn onnx optim profiler "
+    "random return_types serialization signal special testing torch_version utils version wgpu xpu _dynamo".split()
 )
 
 
 def __getattr__(name):
     # submodules are imported when first asked for, so that `import rtorch` stays quick
-    if name in _LAZY:
+    if name in _LAZY or name in _later.MODULES:
         import importlib
 
         return importlib.import_module(f"rtorch.{name}")
+    if name in ("load", "save"):
+        from rtorch import serialization
+
+        return getattr(serialization, name)
     if name in ("get_printoptions", "set_printoptions"):
         from rtorch import _tensor_str
 

@@ -4,8 +4,6 @@ The class itself is the extension's (rust/python/src/tensor.rs); operators by na
 composed in Python in `_ops/`.
 """
 
-import weakref
-
 import rtorch
 from rtorch import _C
 
@@ -116,8 +114,23 @@ def _rebuild_tensor(flat, dtype, offset, size, stride, requires_grad, cls, state
     return made
 
 
+def _rebuild_from_type_v2(func, new_type, args, state):
+    """A tensor of a class of its own and with attributes; the name is in checkpoints."""
+    made = func(*args)
+    if type(made) is not new_type:
+        made = made.as_subclass(new_type)
+    own = getattr(new_type, "__setstate__", None)
+    if own is not None and own is not getattr(Tensor, "__setstate__", None):
+        own(made, state)
+        return made
+    from rtorch._rebuild import _set_obj_state
+
+    return _set_obj_state(made, state)
+
+
 class _Memory:
-    """The memory of a storage on its way into a pickle, written once for all tensors that share it."""
+    """The memory of a tensor on its way into a pickle. As with PyTorch, tensors that share it do not share it again:
+    `save` is the format that keeps sharing."""
 
     def __init__(self, tensor):
         self.flat = tensor
@@ -126,18 +139,9 @@ class _Memory:
         return (_rebuild_storage, (self.flat._to_bytes(), self.flat.dtype))
 
 
-# By address, as long as a pickle's memo holds them: tensors that share memory share it again when they are loaded.
-_in_flight = weakref.WeakValueDictionary()
-
-
 def _memory(tensor):
-    storage = tensor.untyped_storage()
-    key = (storage._cdata, tensor.dtype)
-    memory = _in_flight.get(key)
-    if memory is None:
-        count = storage.nbytes() // tensor.element_size()
-        memory = _in_flight[key] = _Memory(tensor.detach().as_strided((count,), (1,), 0))
-    return memory
+    count = tensor.untyped_storage().nbytes() // tensor.element_size()
+    return _Memory(tensor.detach().as_strided((count,), (1,), 0))
 
 
 @_method

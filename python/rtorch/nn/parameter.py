@@ -62,19 +62,11 @@ class Parameter(_Tensor, metaclass=_ParameterMeta):
     __str__ = __repr__
 
     def __reduce_ex__(self, protocol):
+        from rtorch._rebuild import _rebuild_parameter, _rebuild_parameter_with_state
+
         state = dict(self.__dict__) or None
         args = (self.data, self.requires_grad, OrderedDict())
         return (_rebuild_parameter, args) if state is None else (_rebuild_parameter_with_state, (*args, state))
-
-
-def _rebuild_parameter(data, requires_grad, backward_hooks):
-    return Parameter(data, requires_grad)
-
-
-def _rebuild_parameter_with_state(data, requires_grad, backward_hooks, state):
-    parameter = Parameter(data, requires_grad)
-    parameter.__dict__.update(state)
-    return parameter
 
 
 class _BufferMeta(type(_Tensor)):

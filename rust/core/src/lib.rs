@@ -10,6 +10,7 @@ pub mod inplace;
 pub mod kernel;
 pub mod ops;
 pub mod optim;
+pub mod safetensors;
 pub mod stats;
 pub mod storage;
 pub mod tensor;

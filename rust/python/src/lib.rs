@@ -22,6 +22,7 @@ mod overrides;
 mod parse;
 mod registry;
 mod runtime;
+mod safetensors;
 mod size;
 mod storage;
 mod tensor;
@@ -47,6 +48,7 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     output::install(m)?;
     construct::install(m)?;
     runtime::install(m)?;
+    safetensors::install(m)?;
     wgpu::install(m)?;
     let mut registry = registry::Registry::default();
     ops::register(&mut registry);

@@ -2,8 +2,8 @@
 
 use pyo3::prelude::*;
 use rtorch_core::storage::Storage;
-use rtorch_core::tensor::Parts;
-use rtorch_core::{Layout, Result, Tensor};
+use rtorch_core::tensor::{Parts, Version};
+use rtorch_core::{DType, Layout, Result, Tensor};
 
 use crate::error::OrRaise;
 
@@ -19,6 +19,53 @@ impl PyStorage {
 
 #[pymethods]
 impl PyStorage {
+    /// `UntypedStorage()`, `UntypedStorage(nbytes)` (zeros), `UntypedStorage([1, 2, 3])`.
+    #[new]
+    #[pyo3(signature = (data = None, *, device = None))]
+    fn new(data: Option<&Bound<'_, PyAny>>, device: Option<&Bound<'_, PyAny>>) -> PyResult<PyStorage> {
+        let device = match device {
+            Some(d) => crate::device::extract(d)?.unwrap_or_default(),
+            None => rtorch_core::Device::Cpu,
+        };
+        let n = match data {
+            None => Some(0),
+            Some(d) => crate::convert::int(d)?,
+        };
+        let made = match (n, data) {
+            (None, Some(d)) => crate::construct::value(d, Some(DType::U8), device)?,
+            (n, _) => {
+                let shape = rtorch_core::ops::factory::checked_shape(&[n.unwrap_or(0)]).or_raise()?;
+                rtorch_core::ops::factory::zeros(&shape, DType::U8, device).or_raise()?
+            }
+        };
+        Ok(PyStorage(made))
+    }
+    /// A tensor over this memory: sizes, strides and offset in elements of `dtype`.
+    fn _tensor(
+        &self,
+        py: Python<'_>,
+        dtype: &Bound<'_, crate::dtype::PyDType>,
+        offset: usize,
+        size: Vec<usize>,
+        stride: Vec<usize>,
+    ) -> PyResult<Py<PyAny>> {
+        let (storage, dtype) = (self.storage(), dtype.get().0);
+        if size.len() != stride.len() {
+            return crate::error::runtime_error("a tensor has as many strides as sizes");
+        }
+        let end = checked_end(offset, &size, &stride).and_then(|n| n.checked_mul(dtype.size()));
+        if end.is_none_or(|n| n > storage.len()) {
+            return crate::error::runtime_error(format!(
+                "setStorage: sizes {size:?}, strides {stride:?}, storage offset {offset} are out of bounds for storage \
+                 of size {}",
+                storage.len()
+            ));
+        }
+        let strides = stride.iter().map(|&s| s as isize).collect();
+        let layout = Layout { shape: size.into_iter().collect(), strides, offset };
+        let version = Version::OfStorage(storage.clone());
+        crate::tensor::wrap(py, Tensor::from_parts(Parts { dtype, layout, storage, version }))
+    }
     fn nbytes(&self) -> usize {
         self.storage().len()
     }
@@ -50,6 +97,21 @@ impl PyStorage {
     fn _cdata(&self) -> usize {
         self.storage().id()
     }
+}
+
+/// One past the last element that a tensor touches; None where that, or a step to it, overflows.
+fn checked_end(offset: usize, size: &[usize], stride: &[usize]) -> Option<usize> {
+    let most = isize::MAX as usize;
+    size.iter().try_fold(1usize, |n, &s| n.checked_mul(s)).filter(|&n| n <= most)?;
+    if size.contains(&0) {
+        return Some(offset).filter(|&o| o <= most && stride.iter().all(|&s| s <= most));
+    }
+    let mut last = offset;
+    for (&n, &step) in size.iter().zip(stride) {
+        // a step that is never taken must be a number all the same
+        last = last.checked_add((n - 1).checked_mul(step)?).filter(|&l| l < most && step <= most)?;
+    }
+    Some(last + 1)
 }
 
 /// `resize_`: the sizes of a tensor changed in place, its memory grown where it is too small.

@@ -1,0 +1,4 @@
+"""`torch.backends.quantized`: quantized tensors are not part of rtorch; there is no engine."""
+
+engine = "none"
+supported_engines = ["none"]

@@ -1,0 +1,5 @@
+"""`torch.backends.xnnpack`: not part of rtorch; the kernels and the thread pool are its own."""
+
+from rtorch.backends._switch import absent
+
+is_available = absent
