@@ -9,7 +9,7 @@ import pytest
 
 import rtorch
 
-PACKAGES = tuple(f"rtorch.{p}" for p in "nn optim utils autograd func testing serialization".split())
+PACKAGES = tuple(f"rtorch.{p}" for p in "nn distributions optim utils autograd func testing serialization".split())
 
 
 def modules():
@@ -23,5 +23,5 @@ def modules():
 def test_examples(name):
     importlib.import_module(name)
     # Not the attribute of the parent: a function may bear the module's name.
-    result = doctest.testmod(sys.modules[name], globs={"rtorch": rtorch})
+    result = doctest.testmod(sys.modules[name], globs={**vars(sys.modules[name]), "rtorch": rtorch})
     assert result.failed == 0

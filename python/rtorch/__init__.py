@@ -22,8 +22,8 @@ for _name, _f in _ops.METHODS.items():
 del _name, _f
 
 _LAZY = frozenset(
-    "accelerator backends compiler cpu cuda distributed func fx hub jit library linalg mps mtia nn onnx optim profiler "
-    "random return_types serialization signal special testing torch_version utils version wgpu xpu _dynamo".split()
+    "accelerator amp backends compiler cpu cuda distributed distributions func fx hub jit library linalg mps mtia nn "
+    "onnx optim profiler random return_types serialization signal special testing torch_version utils version wgpu xpu _dynamo".split()
 )
 
 

@@ -6,6 +6,7 @@ Matrices are the last two dimensions, batched over the others. Singular or non-c
 from __future__ import annotations
 
 import math
+import re
 
 import rtorch
 from rtorch import _C
@@ -97,8 +98,23 @@ def cholesky(A, *, upper=False, out=None):
 
 
 def cholesky_ex(A, *, upper=False, check_errors=False, out=None):
-    """Cholesky factor and a tensor of error codes."""
-    return cholesky_ex_type(cholesky(A, upper=upper), _info(A))
+    """Cholesky factor and for each matrix the order of its first minor that is not positive, 0 where there is none."""
+    try:
+        return cholesky_ex_type(cholesky(A, upper=upper), _info(A))
+    except LinAlgError:
+        if check_errors:
+            raise
+    factors, orders = [], []
+    for matrix in A.reshape((-1,) + A.shape[-2:]):
+        order = 0
+        try:
+            factor = cholesky(matrix, upper=upper)
+        except LinAlgError as e:
+            factor, order = matrix.triu() if upper else matrix.tril(), int(re.search(r"of order (\d+)", str(e))[1])
+        factors.append(factor)
+        orders.append(order)
+    info = rtorch.tensor(orders, dtype=rtorch.int32, device=A.device)
+    return cholesky_ex_type(rtorch.stack(factors).reshape(A.shape), info.reshape(A.shape[:-2]))
 
 
 def qr(A, mode="reduced", *, out=None):

@@ -1,10 +1,13 @@
 //! PyTorch's CPU random numbers: the generator (`mt19937.rs`), the transforms of its output over typed slices
-//! (`fill.rs`, Box-Muller in `box_muller.rs`), and here the calls over a strided window of memory. Every draw is
-//! PyTorch's own, in its order, so that a seed gives the same weights. The GPU's Philox is a scalar op of programs.
+//! (`fill.rs`, Box-Muller in `box_muller.rs`), draws by rejection (`variates.rs`, their gradients in `implicit.rs`), and
+//! here the calls over a strided window of memory. Every draw is PyTorch's own, in its order, so that a seed gives the
+//! same weights. The GPU's Philox is a scalar op of programs.
 
 mod box_muller;
 mod fill;
+mod implicit;
 mod mt19937;
+mod variates;
 
 pub use mt19937::Mt19937;
 
@@ -259,6 +262,75 @@ pub fn multinomial(rng: &mut Mt19937, probs: Arg, out: Arg) -> Result<()> {
     });
     Ok(())
 }
+
+/// Draws by rejection with a parameter (binomial: two) for each element.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Variate {
+    /// Shape; scale 1.
+    Gamma,
+    /// As `Gamma`, in the double precision of PyTorch's Dirichlet draws.
+    WideGamma,
+    /// Rate.
+    Poisson,
+    /// Count, probability.
+    Binomial,
+}
+
+/// The elements of a window of a floating dtype as f64, row-major.
+fn floats(x: Arg, op: &str) -> Result<Vec<f64>> {
+    typed_float!(x.dtype, op, P => Ok(read::<P>(x)))
+}
+
+/// One draw for each element of `out`, whose shape `params` (one or two windows) have, in row-major order.
+pub fn variates(rng: &mut Mt19937, kind: Variate, params: &[Arg], out: Arg) -> Result<()> {
+    let op = match kind {
+        Variate::Gamma | Variate::WideGamma => "gamma_cpu",
+        Variate::Poisson => "poisson_cpu",
+        Variate::Binomial => "binomial_cpu",
+    };
+    let first = floats(params[0], op)?;
+    let single = params[0].dtype != DType::F64;
+    let draws: Vec<f64> = match kind {
+        Variate::Gamma => first.iter().map(|&a| variates::gamma(rng, a, single)).collect(),
+        Variate::WideGamma => first.iter().map(|&a| variates::gamma(rng, a, false)).collect(),
+        Variate::Poisson => first.iter().map(|&r| variates::poisson(rng, r)).collect::<Result<_>>()?,
+        Variate::Binomial => {
+            let second = floats(params[1], op)?;
+            first.iter().zip(&second).map(|(&n, &p)| variates::binomial(rng, n, p)).collect()
+        }
+    };
+    typed_float!(out.dtype, op, T => {
+        with_slice_in::<T>(out, Order::Logical, |s| {
+            for (o, v) in s.iter_mut().zip(draws) {
+                *o = fill::Item::from_f64(v);
+            }
+        });
+        Ok(())
+    })
+}
+
+/// How draws move with a parameter of theirs (`implicit.rs`), element by element into a contiguous float64 window, from
+/// (shape, draw) of gamma variates or (draw, shape, total of the shapes) of Dirichlet's.
+pub fn implicit_gradients(inputs: &[Arg], out: Arg) -> Result<()> {
+    let read: Vec<Vec<f64>> = inputs.iter().map(|x| floats(*x, "_standard_gamma_grad")).collect::<Result<_>>()?;
+    ensure!(out.dtype == DType::F64 && out.layout.is_contiguous(), runtime, "implicit gradients are float64");
+    let n = out.layout.numel();
+    let to = crate::walk::Base::new(out.base());
+    crate::threads::parallel_for(n, IMPLICIT_GRAIN, &|range| {
+        for i in range {
+            let v = match read.len() {
+                2 => implicit::gamma(read[0][i], read[1][i]),
+                _ => implicit::dirichlet(read[0][i], read[1][i], read[2][i]),
+            };
+            // SAFETY: element i of a contiguous float64 window, this thread's own.
+            unsafe { *to.at::<f64>((i * size_of::<f64>()) as isize) = v };
+        }
+    });
+    Ok(())
+}
+
+/// Elements of an implicit gradient that are worth a thread.
+const IMPLICIT_GRAIN: usize = 256;
 
 /// Which order of a window's elements a slice stands for.
 #[derive(Clone, Copy, PartialEq)]

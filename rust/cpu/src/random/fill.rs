@@ -253,7 +253,7 @@ pub fn uniform<T: Real>(rng: &mut Mt19937, out: &mut [T], from: f64, to: f64) {
 }
 
 /// One normal draw in double precision, the sine of each pair kept for the next call.
-fn normal_one(rng: &mut Mt19937, mean: f64, std: f64) -> f64 {
+pub fn normal_one(rng: &mut Mt19937, mean: f64, std: f64) -> f64 {
     let z = rng.take_normal().unwrap_or_else(|| {
         let u1 = unit64(rng.random64());
         let u2 = unit64(rng.random64());

@@ -34,6 +34,7 @@ pub fn register(r: &mut Registry) {
     likes(r);
     in_place(r);
     samples(r);
+    variates(r);
 }
 
 fn factories(r: &mut Registry) {
@@ -171,4 +172,33 @@ fn samples(r: &mut Registry) {
         Ok(random::multinomial(a.t(0), a.i(1), a.b(2), a.generator(3))?.into())
     })
     .out();
+}
+
+/// Draws by rejection; `_standard_gamma` and `_sample_dirichlet` get their gradients in Python, and stand apart for it.
+fn variates(r: &mut Registry) {
+    use random::variate;
+    r.op("poisson", &["poisson(Tensor input, generator? generator=None)"], |a| {
+        Ok(variate::poisson(a.t(0), a.generator(1))?.into())
+    })
+    .function_only();
+    r.op("binomial", &["binomial(Tensor count, Tensor prob, generator? generator=None)"], |a| {
+        Ok(variate::binomial(a.t(0), a.t(1), a.generator(2))?.into())
+    })
+    .function_only();
+    let sig = "standard_gamma(Tensor input, generator? generator=None)";
+    r.op("standard_gamma", &[sig], |a| Ok(variate::standard_gamma(a.t(0), a.generator(1))?.into()))
+        .function_only()
+        .within("_random");
+    let sig = "sample_dirichlet(Tensor input, generator? generator=None)";
+    r.op("sample_dirichlet", &[sig], |a| Ok(variate::dirichlet(a.t(0), a.generator(1))?.into()))
+        .function_only()
+        .within("_random");
+    r.op("_standard_gamma_grad", &["_standard_gamma_grad(Tensor input, Tensor output)"], |a| {
+        Ok(variate::standard_gamma_grad(a.t(0), a.t(1))?.into())
+    })
+    .function_only();
+    r.op("_dirichlet_grad", &["_dirichlet_grad(Tensor x, Tensor alpha, Tensor total)"], |a| {
+        Ok(variate::dirichlet_grad(a.t(0), a.t(1), a.t(2))?.into())
+    })
+    .function_only();
 }

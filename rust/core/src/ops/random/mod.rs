@@ -5,6 +5,7 @@
 pub mod fill;
 pub mod generator;
 mod sample;
+pub mod variate;
 
 pub use fill::{bernoulli_tensor_, fill_};
 pub use generator::{Generator, default_generator, initial_seed, manual_seed, seed};
