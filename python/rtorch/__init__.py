@@ -23,7 +23,8 @@ del _name, _f
 
 _LAZY = frozenset(
     "accelerator amp backends compiler cpu cuda distributed distributions func fx hub jit library linalg mps mtia nn "
-    "onnx optim profiler random return_types serialization signal special testing torch_version utils version wgpu xpu _dynamo".split()
+    "onnx optim profiler random return_types serialization signal special testing torch_version utils version wgpu xpu "
+    "_dynamo".split()
 )
 
 
