@@ -10,7 +10,7 @@ import re
 
 import rtorch
 from rtorch import _C
-from rtorch._ops._register import named
+from rtorch._ops._register import as_nodes, named
 from rtorch._ops.linalg import linalg_cross as cross
 from rtorch._ops.linalg import matrix_power, multi_dot
 from rtorch._ops.shape import _dim
@@ -378,3 +378,6 @@ def matrix_exp(A):
     for _ in range(squarings):
         result = result @ result
     return result
+
+
+as_nodes("linalg", globals())

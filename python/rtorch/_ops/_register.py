@@ -43,6 +43,7 @@ def op(name=None, *, function=True, method=True, out=False, inplace=False, alias
 
     def decorate(f):
         public = name or f.__name__
+        node = _C._node_name(public)
 
         @wraps(f)
         def call(*args, **kwargs):
@@ -66,6 +67,8 @@ def op(name=None, *, function=True, method=True, out=False, inplace=False, alias
                     f"no implementation found for 'rtorch.{public}' on types that implement __torch_function__"
                 )
             result = f(*args, **kwargs)
+            if node is not None and target is None:
+                _one_node(node, (args, kwargs), result)
             return result if target is None else _C._write_out(result, target)
 
         call.__name__ = public
@@ -87,6 +90,28 @@ def op(name=None, *, function=True, method=True, out=False, inplace=False, alias
         return call
 
     return decorate
+
+
+def as_nodes(prefix, namespace):
+    """Wraps the functions of a module that have a node name of their own in the graph (`rtorch._C._node_name`)."""
+    for public, f in list(namespace.items()):
+        node = _C._node_name(f"{prefix}.{public}") if callable(f) else None
+        if node is not None:
+            namespace[public] = _as_node(node, f)
+
+
+def _as_node(node, f):
+    @wraps(f)
+    def call(*args, **kwargs):
+        result = f(*args, **kwargs)
+        _one_node(node, (args, kwargs), result)
+        return result
+
+    return call
+
+
+def _one_node(names, inputs, result):
+    _C._one_node(names[not isinstance(result, _C.Tensor)], inputs, result)
 
 
 def named(kind, fields):

@@ -213,7 +213,7 @@ def gradgradcheck(
     inputs = _as_tuple(inputs)
     if grad_outputs is None:
         made = [o for o in _as_tuple(func(*inputs)) if isinstance(o, rtorch.Tensor) and o.requires_grad]
-        grad_outputs = tuple(rtorch.randn_like(o.detach()).requires_grad_() for o in made)
+        grad_outputs = tuple(rtorch.randn(o.shape, dtype=o.dtype, device=o.device).requires_grad_() for o in made)
     grad_outputs = _as_tuple(grad_outputs)
     n = len(inputs)
 

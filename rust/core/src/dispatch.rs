@@ -131,7 +131,7 @@ pub fn generate(kernel: &Arc<Kernel>, layout: Layout, device: Device) -> Result<
 pub fn view(name: &'static str, op: ViewOp, x: &Tensor) -> Result<Option<Tensor>> {
     let made = x.with(|p| -> Result<Option<Parts>> {
         let Some(layout) = op.apply(&p.layout, p.dtype)? else { return Ok(None) };
-        let dtype = if let ViewOp::Dtype { dtype } = op { dtype } else { p.dtype };
+        let dtype = op.dtype(p.dtype);
         Ok(Some(Parts { dtype, layout, storage: p.storage.clone(), version: p.version.clone() }))
     })?;
     let Some(parts) = made else { return Ok(None) };

@@ -40,12 +40,12 @@ pub fn map(name: &'static str, target: &Tensor, kernel: &Arc<Kernel>, inputs: &[
         shape.as_slice()
     );
     let history = History::before(target, inputs)?;
-    let saved = if history.is_some() { save_inputs(kernel, inputs) } else { SmallVec::new() };
+    let saved = if history.is_some() { save_inputs(kernel, inputs)? } else { SmallVec::new() };
     let operands: SmallVec<[Operand; 3]> = inputs.iter().map(|t| t.operand()).collect();
     store(target, kernel, operands, device)?;
     target.version().bump();
     if let Some(h) = history {
-        h.after_map(name, target, kernel, inputs, saved);
+        h.after_map(name, target, kernel, inputs, saved)?;
     }
     Ok(())
 }
@@ -91,6 +91,22 @@ pub fn copy_(target: &Tensor, src: &Tensor) -> Result<()> {
         target.shape_text()
     );
     map("CopyBackwards", target, &kernel::cast(src.dtype(), target.dtype()), &[src])
+}
+
+/// Writes a result of the target's shape and dtype into it, whose history becomes that of the result: an in-place form
+/// of an operator that was computed apart.
+pub fn adopt(target: &Tensor, made: &Tensor) -> Result<()> {
+    let fits = target.view_of().is_none() && made.dtype() == target.dtype() && made.shape() == target.shape();
+    let Some(edge) = made.grad_fn().filter(|_| fits && mode::is_enabled()) else { return copy_(target, made) };
+    check_grad(target)?;
+    {
+        let _off = mode::Guard::new(false);
+        copy_(target, made)?;
+    }
+    let hooks = target.with_meta(|m| std::mem::take(&mut m.hooks));
+    drop(hooks);
+    record::connect(target, &edge.node, edge.output);
+    Ok(())
 }
 
 fn check_target(name: &str, target: &Tensor) -> Result<()> {
@@ -178,13 +194,13 @@ impl History {
         kernel: &Arc<Kernel>,
         inputs: &[&Tensor],
         mut saved: SmallVec<[Option<SavedTensor>; 3]>,
-    ) {
+    ) -> Result<()> {
         let wants_output = (0..inputs.len())
             .filter(|&i| self.edges[i].is_some())
             .filter_map(|i| kernel.grad(i))
             .any(|g| g.leaves.contains(&From::Output));
         if wants_output {
-            saved[inputs.len()] = Some(SavedTensor::output(target, 0));
+            saved[inputs.len()] = Some(SavedTensor::output(target, 0)?);
         }
         let metas = inputs.iter().map(|t| TensorMeta::of(t)).collect();
         let node = GradNode::new(
@@ -196,6 +212,7 @@ impl History {
             saved,
         );
         self.rebase(target, node);
+        Ok(())
     }
     /// Makes `node` the history of what was written; for a view, of that part of the base.
     pub fn rebase(self, target: &Tensor, node: Arc<GradNode>) {
@@ -222,20 +239,22 @@ impl History {
     }
 }
 
-fn save_inputs(kernel: &Kernel, inputs: &[&Tensor]) -> SmallVec<[Option<SavedTensor>; 3]> {
+fn save_inputs(kernel: &Kernel, inputs: &[&Tensor]) -> Result<SmallVec<[Option<SavedTensor>; 3]>> {
     let mut saved: SmallVec<[Option<SavedTensor>; 3]> = smallvec![None; inputs.len() + 1];
     for (i, t) in inputs.iter().enumerate() {
         if t.requires_grad()
             && let Some(g) = kernel.grad(i)
         {
             for from in &g.leaves {
-                if let From::Input(k) = *from {
-                    saved[k].get_or_insert_with(|| SavedTensor::input(inputs[k]));
+                if let From::Input(k) = *from
+                    && saved[k].is_none()
+                {
+                    saved[k] = Some(SavedTensor::input(inputs[k])?);
                 }
             }
         }
     }
-    saved
+    Ok(saved)
 }
 
 // ---- the bytes
@@ -249,7 +268,7 @@ fn store(target: &Tensor, kernel: &Arc<Kernel>, operands: SmallVec<[Operand; 3]>
     if p.layout.numel() == 0 {
         return Ok(());
     }
-    let fixed = p.storage.is_exported() || p.storage.is_addressed();
+    let fixed = p.storage.is_exported() || p.storage.is_addressed() || p.version.is_own();
     let whole = covers_storage(&p.layout, p.dtype, &p.storage);
     if whole && !fixed && defer::defers(device, p.layout.numel()) {
         // the new contents are a function of the old: the old buffer becomes the new one when nobody else wants it
@@ -263,7 +282,10 @@ fn store(target: &Tensor, kernel: &Arc<Kernel>, operands: SmallVec<[Operand; 3]>
         windows.push(Window { buf: o.value.force()?, dtype: o.dtype, layout });
     }
     drop(operands);
-    let out = writable(&p.storage, whole && !windows.iter().any(|w| shares(w, &p.storage)), windows.len())?;
+    let overwritten = whole && !windows.iter().any(|w| shares(w, &p.storage));
+    // PyTorch's graph does not notice a write through `.data`: what backward saved changes with it
+    let out =
+        if p.version.is_own() { unnoticed(&p.storage)? } else { writable(&p.storage, overwritten, windows.len())? };
     let out = Window { buf: out, dtype: p.dtype, layout: p.layout.clone() };
     for w in &mut windows {
         if w.buf.same(&out.buf)
@@ -330,6 +352,14 @@ fn writable(storage: &Storage, overwritten: bool, windows: usize) -> Result<Buf>
     }
     storage.set_value(Value::ready(fresh.clone()), storage.len());
     Ok(fresh)
+}
+
+/// Memory that changes for everybody, those who captured it for backward too.
+fn unnoticed(storage: &Storage) -> Result<Buf> {
+    let value = storage.value();
+    let buf = value.force()?;
+    defer::run_readers(value.cell())?;
+    Ok(buf)
 }
 
 fn copy_bytes(device: Device, from: &Buf, to: &Buf) -> Result<()> {

@@ -5,13 +5,15 @@ use std::sync::{Arc, OnceLock};
 
 use rtorch_ir::derive;
 use rtorch_ir::table::ROWS;
-use rtorch_ir::{Class, DType, Program, ScalarOp};
+use rtorch_ir::{Class, DType, Program, Scalar, ScalarOp};
 use smallvec::SmallVec;
 
 pub struct Kernel {
     pub program: Arc<Program>,
     /// One per leaf of the program: its cotangent as a kernel of its own.
     grads: OnceLock<Vec<Option<Arc<Grad>>>>,
+    /// The operator's arguments that were numbers.
+    numbers: SmallVec<[Scalar; 2]>,
 }
 
 /// Where a leaf of a derivative comes from.
@@ -32,7 +34,13 @@ impl Kernel {
     pub fn new(program: Program) -> Arc<Kernel> {
         debug_assert_eq!(program.verify(), Ok(()));
         debug_assert_eq!(program.outputs.len(), 1);
-        Arc::new(Kernel { program: Arc::new(program), grads: OnceLock::new() })
+        Kernel::with_numbers(program, SmallVec::new())
+    }
+    pub fn with_numbers(program: Program, numbers: SmallVec<[Scalar; 2]>) -> Arc<Kernel> {
+        Arc::new(Kernel { program: Arc::new(program), grads: OnceLock::new(), numbers })
+    }
+    pub fn numbers(&self) -> &[Scalar] {
+        &self.numbers
     }
     /// A kernel of one leaf whose cotangent is given rather than derived: a program over its result (leaf 0) and the
     /// result's cotangent (leaf 1), so that the leaf itself need not live until backward.

@@ -34,6 +34,10 @@ impl Version {
     pub fn get(&self) -> u64 {
         self.counter().load(Ordering::Relaxed)
     }
+    /// Made by `.data`: the graph does not see its writes.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Version::Own(_))
+    }
     pub fn bump(&self) {
         self.counter().fetch_add(1, Ordering::Relaxed);
     }

@@ -49,6 +49,9 @@ pub enum ViewOp {
     Dtype {
         dtype: DType,
     },
+    /// A complex tensor as real and imaginary parts in a new last dimension, and the way back.
+    AsReal,
+    AsComplex,
     /// The tensor itself as a new handle (detach without losing the version, `view_as(x)`).
     Alias,
 }
@@ -74,9 +77,56 @@ impl ViewOp {
             ViewOp::Unfold { dim, size, step } => x.unfold(*dim, *size, *step),
             ViewOp::AsStrided { layout } => layout.clone(),
             ViewOp::Dtype { dtype: to } => return Ok(cast_layout(x, dtype.size(), to.size())),
+            ViewOp::AsReal => {
+                let mut l = x.clone();
+                for s in &mut l.strides {
+                    *s *= 2;
+                }
+                l.offset *= 2;
+                l.shape.push(2);
+                l.strides.push(1);
+                l
+            }
+            ViewOp::AsComplex => return Ok(paired(x)),
             ViewOp::Alias => x.clone(),
         }))
     }
+}
+
+impl ViewOp {
+    /// The dtype of the view of a tensor of this one.
+    pub fn dtype(&self, x: DType) -> DType {
+        match self {
+            ViewOp::Dtype { dtype } => *dtype,
+            ViewOp::AsReal => x.real(),
+            ViewOp::AsComplex => x.complex(),
+            ViewOp::Reshape { .. }
+            | ViewOp::Permute { .. }
+            | ViewOp::Expand { .. }
+            | ViewOp::Slice { .. }
+            | ViewOp::Select { .. }
+            | ViewOp::Unsqueeze { .. }
+            | ViewOp::Squeeze { .. }
+            | ViewOp::Diagonal { .. }
+            | ViewOp::Unfold { .. }
+            | ViewOp::AsStrided { .. }
+            | ViewOp::Alias => x,
+        }
+    }
+}
+
+/// Pairs of the last dimension as one element each, where they lie beside each other at even places.
+fn paired(x: &Layout) -> Option<Layout> {
+    let mut l = x.clone();
+    let (size, stride) = (l.shape.pop()?, l.strides.pop()?);
+    if size != 2 || stride != 1 || !l.offset.is_multiple_of(2) || l.strides.iter().any(|s| s % 2 != 0) {
+        return None;
+    }
+    for s in &mut l.strides {
+        *s /= 2;
+    }
+    l.offset /= 2;
+    Some(l)
 }
 
 /// The layout of the same bytes in elements of another size; the last dimension takes the difference.

@@ -109,6 +109,44 @@ pub fn vjp(program: &Program, g: DType, wanted: &[usize]) -> (Program, SmallVec<
     (p, which)
 }
 
+/// The Jacobian-vector product of a one-output program, from the same column: a program over the leaves of `program`
+/// followed by a leaf for its result and one tangent for each leaf of `wanted`. A row's derivative is linear in the
+/// cotangent and elementwise, so the tangent may stand in its place. None where the output depends on none of them.
+pub fn jvp(program: &Program, wanted: &[usize]) -> Option<Program> {
+    let mut start = program.clone();
+    let out = start.outputs[0];
+    start.outputs.clear();
+    let result = start.load(program.dtype(out));
+    let tangents: Vec<u16> = wanted.iter().map(|&w| start.load(program.leaves[w])).collect();
+    let last = last_op(program, out);
+    let (mut p, found) = build(start, || {
+        let mut tan: Vec<Option<Ex>> = vec![None; program.values.len()];
+        for (i, (inst, dtype)) in program.values.iter().enumerate() {
+            let inner = dtype.ctype().dtype();
+            tan[i] = match *inst {
+                Inst::Const(_) | Inst::Index => None,
+                Inst::Load(n) => wanted.iter().position(|&w| w == n as usize).map(|k| Ex(tangents[k]).cast(inner)),
+                Inst::Cast(a) => tan[a as usize].filter(|_| dtype.is_differentiable()).map(|t| t.cast(inner)),
+                Inst::Op(op, a) => {
+                    let y = if i == last { Ex(result).cast(inner) } else { Ex(i as u16) };
+                    let mut sum = None;
+                    for k in 0..op.row().arity {
+                        if let Some(t) = tan[a[k] as usize]
+                            && let Some(d) = row_grads(op, a.map(Ex), y, t)[k]
+                        {
+                            add_to(&mut sum, d);
+                        }
+                    }
+                    sum
+                }
+            };
+        }
+        tan[out as usize].map(|t| t.cast(program.dtype(out)))
+    });
+    p.outputs.push(found?.0);
+    Some(p)
+}
+
 /// The instruction behind an output, conversions between floats left out.
 fn last_op(p: &Program, out: u16) -> usize {
     let mut r = out;
@@ -200,6 +238,9 @@ mod tests {
                     };
                     let numeric = (f(h) - f(-h)) / (2.0 * h);
                     let g = got[o].float();
+                    if let Some(j) = jvp(&p, &[w]) {
+                        assert_eq!(oracle::run(&j, &with_g, 0)[0].float(), g, "{} arg {w}: jvp", r.name);
+                    }
                     assert!((numeric - g).abs() < 1e-4 * (1.0 + numeric.abs()), "{} arg {w}: {numeric} {g}", r.name);
                 }
             }

@@ -1,6 +1,7 @@
 //! `rtorch-ir`: the meaning of rtorch. Dtypes, layouts, the scalar-op table, programs, primitives' rules, errors.
 //! No threads, no backend, no unsafe: the backends (`rtorch-cpu`, `rtorch-gpu`) and the core build on it.
 
+pub mod complex;
 pub mod derive;
 pub mod dtype;
 pub mod error;

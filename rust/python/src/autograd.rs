@@ -13,7 +13,7 @@ use rtorch_core::autograd::backward::{self, Options};
 use rtorch_core::autograd::graph::{CustomNode, GradNode, GradOp, TRACE_HOOK, TensorMeta};
 use rtorch_core::autograd::hook::Hook;
 use rtorch_core::autograd::meta::Edge;
-use rtorch_core::autograd::saved::SavedTensor;
+use rtorch_core::autograd::saved::{self, Packed, SavedHooks, SavedTensor};
 use rtorch_core::autograd::{mode, record};
 use rtorch_core::{Result, Tensor};
 use smallvec::SmallVec;
@@ -38,18 +38,24 @@ pub enum HookKind {
 pub struct PyHook {
     f: Py<PyAny>,
     kind: HookKind,
+    /// Operands that were numbers: None in the tuple of gradients.
+    numbers: usize,
 }
 
 impl PyHook {
     pub fn new(f: Py<PyAny>, kind: HookKind) -> Arc<PyHook> {
-        Arc::new(PyHook { f, kind })
+        Arc::new(PyHook { f, kind, numbers: 0 })
     }
     fn run(&self, py: Python<'_>, a: &[Option<Tensor>], b: &[Option<Tensor>]) -> PyResult<Option<Vec<Option<Tensor>>>> {
         let f = self.f.bind(py);
         let r = match self.kind {
             HookKind::Tensor | HookKind::Accumulated => f.call1((wrap_opt(py, a.first().cloned().flatten())?,))?,
             HookKind::Pre => f.call1((tuple(py, a)?,))?,
-            HookKind::Post => f.call1((tuple(py, a)?, tuple(py, b)?))?,
+            HookKind::Post => {
+                let mut all = a.to_vec();
+                all.resize(a.len() + self.numbers, None);
+                f.call1((tuple(py, &all)?, tuple(py, b)?))?
+            }
         };
         if r.is_none() || self.kind == HookKind::Accumulated {
             return Ok(None);
@@ -238,6 +244,29 @@ fn node_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     Ok(c)
 }
 
+/// How many operands were Python numbers where PyTorch makes tensors of them: they stand in `next_functions` and in the
+/// hooks' tuples.
+fn numbers(n: &GradNode) -> usize {
+    let with_number = matches!(n.name.as_str(), "AddBackward0" | "SubBackward0" | "MulBackward0" | "DivBackward0");
+    usize::from(with_number && n.next.len() == 1)
+}
+
+/// PyTorch's names of a node's operands.
+fn operand_names(node: &str) -> &'static [&'static str] {
+    match node.split("Backward").next().unwrap_or(node) {
+        "Pow" => &["self", "exponent"],
+        "Mm" | "Bmm" => &["self", "mat2"],
+        "Mv" => &["self", "vec"],
+        "Dot" | "Vdot" => &["self", "tensor"],
+        "Addmm" => &["mat1", "mat2", "self"],
+        "Convolution" => &["input", "weight", "bias"],
+        "Where" => &["condition", "self", "other"],
+        "Gather" | "IndexSelect" => &["self", "index"],
+        "NativeLayerNorm" | "NativeBatchNorm" => &["input", "weight", "bias"],
+        _ => &["self", "other"],
+    }
+}
+
 #[pymethods]
 impl PyNode {
     #[new]
@@ -250,14 +279,17 @@ impl PyNode {
     fn name(&self) -> String {
         match &self.0.op {
             GradOp::Accumulate(_) | GradOp::CopySlices { .. } => format!("torch::autograd::{}", self.0.name),
-            GradOp::Map { .. } | GradOp::View { .. } | GradOp::Prim { .. } | GradOp::Pass | GradOp::Custom(_) => {
-                self.0.name.clone()
-            }
+            GradOp::Map { .. }
+            | GradOp::View { .. }
+            | GradOp::Prim { .. }
+            | GradOp::Composite { .. }
+            | GradOp::Pass
+            | GradOp::Custom(_) => self.0.name.clone(),
         }
     }
     #[getter]
     fn next_functions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let items: Vec<(Py<PyAny>, usize)> = self
+        let mut items: Vec<(Py<PyAny>, usize)> = self
             .0
             .next
             .iter()
@@ -266,6 +298,9 @@ impl PyNode {
                 Some(e) => Ok((wrap_node(py, &e.node)?, e.output)),
             })
             .collect::<PyResult<_>>()?;
+        if numbers(&self.0) > 0 {
+            items.push((py.None(), 0));
+        }
         PyTuple::new(py, items)
     }
     #[getter]
@@ -300,23 +335,45 @@ impl PyNode {
         }
         tuple(py, &out)
     }
-    #[getter]
-    fn _saved_self(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        wrap(py, self.0.unpack(0).or_raise()?)
-    }
-    #[getter]
-    fn _saved_other(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        wrap(py, self.0.unpack(1).or_raise()?)
-    }
-    #[getter]
-    fn _saved_result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        wrap(py, self.0.unpack(self.0.inputs.len()).or_raise()?)
+    /// `_saved_self` and its like: operands, numbers and results that backward keeps.
+    fn __getattr__(&self, py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
+        let absent = || {
+            Err(pyo3::exceptions::PyAttributeError::new_err(format!(
+                "'{}' object has no attribute '{name}'",
+                self.0.name
+            )))
+        };
+        let Some(field) = name.strip_prefix("_saved_") else { return absent() };
+        let n = self.0.inputs.len();
+        let operands = operand_names(&self.0.name);
+        let at = match field {
+            "result" | "values" | "grad" => n,
+            "indices" => n + 1,
+            _ => match operands.iter().position(|o| *o == field) {
+                Some(i) => i,
+                None => return absent(),
+            },
+        };
+        if let GradOp::Map { kernel } = &self.0.op
+            && at >= n
+            && at < operands.len()
+            && !matches!(field, "result" | "values")
+        {
+            // a number follows the tensors
+            return match kernel.numbers().get(at - n) {
+                Some(s) => crate::convert::scalar_to_py(py, *s),
+                None => absent(),
+            };
+        }
+        let kept = self.0.saved.lock().as_ref().is_none_or(|s| s.get(at).is_some_and(Option::is_some));
+        if kept { wrap(py, self.0.unpack(at).or_raise()?) } else { absent() }
     }
     fn _sequence_nr(&self) -> u64 {
         self.0.seq
     }
     fn register_hook(&self, f: Py<PyAny>) -> Handle {
-        let id = self.0.extra.lock().post_hooks.add(PyHook::new(f, HookKind::Post));
+        let hook = Arc::new(PyHook { f, kind: HookKind::Post, numbers: numbers(&self.0) });
+        let id = self.0.extra.lock().post_hooks.add(hook);
         Handle { place: Place::Post(self.0.clone()), id }
     }
     fn register_prehook(&self, f: Py<PyAny>) -> Handle {
@@ -326,12 +383,54 @@ impl PyNode {
     fn __call__<'py>(&self, py: Python<'py>, grads: Bound<'py, PyTuple>) -> PyResult<Py<PyAny>> {
         let grads: Vec<Option<Tensor>> = grads.iter().map(|g| optional(&g)).collect::<PyResult<_>>()?;
         let node = self.0.clone();
-        let out = py.detach(|| rtorch_core::vjp::apply(&node, &grads, mode::is_enabled())).or_raise()?;
+        let opts = Options { keep_graph: true, create_graph: mode::is_enabled(), accumulate: true, boundary: false };
+        let out = py.detach(|| rtorch_core::vjp::apply(&node, &grads, &opts)).or_raise()?;
         match out.as_slice() {
             [one] => wrap_opt(py, one.clone()),
             all => Ok(tuple(py, all)?.into_any().unbind()),
         }
     }
+}
+
+// ---- hooks on what is saved
+
+struct PySavedHooks {
+    pack: Py<PyAny>,
+    unpack: Py<PyAny>,
+}
+
+impl SavedHooks for PySavedHooks {
+    fn pack(&self, t: &Tensor) -> Result<Packed> {
+        Python::attach(|py| {
+            let packed = self.pack.bind(py).call1((wrap(py, t.clone()).map_err(carry)?,)).map_err(carry)?;
+            Ok(Arc::new(packed.unbind()) as Packed)
+        })
+    }
+    fn unpack(&self, packed: &Packed) -> Result<Tensor> {
+        Python::attach(|py| {
+            let Some(kept) = packed.downcast_ref::<Py<PyAny>>() else {
+                return Err(rtorch_core::Error::runtime("a saved tensor was packed by others"));
+            };
+            let t = self.unpack.bind(py).call1((kept.bind(py),)).map_err(carry)?;
+            tensor::get(&t).cloned().ok_or_else(|| {
+                carry(PyTypeError::new_err("Output of saved tensor unpack_hook expected to be a Tensor"))
+            })
+        })
+    }
+}
+
+#[pyfunction]
+fn _push_saved_tensors_hooks(pack: Py<PyAny>, unpack: Py<PyAny>) -> PyResult<()> {
+    saved::push_hooks(Arc::new(PySavedHooks { pack, unpack })).or_raise()
+}
+#[pyfunction]
+fn _pop_saved_tensors_hooks() {
+    saved::pop_hooks();
+}
+/// Refuses hooks with this message (None allows them); answers the message before.
+#[pyfunction]
+fn _set_saved_tensors_hooks_error(message: Option<String>) -> PyResult<Option<String>> {
+    saved::refuse_hooks(message).or_raise()
 }
 
 // ---- custom functions
@@ -407,12 +506,15 @@ fn _record_function<'py>(
     let keep: SmallVec<[Option<SavedTensor>; 3]> = optional_list(saved)?
         .iter()
         .map(|s| {
-            s.as_ref().map(|t| match outputs.iter().position(|o| o.same(t)) {
-                Some(i) if !inputs.iter().flatten().any(|x| x.same(t)) || is_dirty(t) => SavedTensor::output(t, i),
-                Some(_) | None => SavedTensor::input(t),
-            })
+            s.as_ref()
+                .map(|t| match outputs.iter().position(|o| o.same(t)) {
+                    Some(i) if !inputs.iter().flatten().any(|x| x.same(t)) || is_dirty(t) => SavedTensor::output(t, i),
+                    Some(_) | None => SavedTensor::input(t),
+                })
+                .transpose()
         })
-        .collect();
+        .collect::<Result<_>>()
+        .or_raise()?;
     let present = keep.iter().map(Option::is_some).collect();
     let node = GradNode::new(
         name,
@@ -488,7 +590,7 @@ fn _run_backward<'py>(
         };
         targets.push(e);
     }
-    let opts = Options { keep_graph, create_graph, accumulate };
+    let opts = Options { keep_graph, create_graph, accumulate, boundary: false };
     let wanted = (!targets.is_empty()).then_some(targets.as_slice());
     let found = guarded(|| py.detach(|| backward::run(&roots, wanted, &opts)).or_raise())?;
     if accumulate {
@@ -526,6 +628,12 @@ fn cotangent(t: &Tensor, g: &Bound<'_, PyAny>, i: usize) -> PyResult<Tensor> {
     if g.is_none() {
         if t.numel() != 1 {
             return Err(PyRuntimeError::new_err("grad can be implicitly created only for scalar outputs"));
+        }
+        if t.dtype().is_complex() {
+            return Err(PyRuntimeError::new_err(format!(
+                "grad can be implicitly created only for real scalar outputs but got {}",
+                t.dtype().cpp_name()
+            )));
         }
         return rtorch_core::ops::factory::full_like(&t.detach(), rtorch_core::Scalar::Int(1)).or_raise();
     }
@@ -638,6 +746,9 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyNode>()?;
     m.add_class::<Handle>()?;
     m.add_function(wrap_pyfunction!(_record_function, m)?)?;
+    m.add_function(wrap_pyfunction!(_push_saved_tensors_hooks, m)?)?;
+    m.add_function(wrap_pyfunction!(_pop_saved_tensors_hooks, m)?)?;
+    m.add_function(wrap_pyfunction!(_set_saved_tensors_hooks_error, m)?)?;
     m.add_function(wrap_pyfunction!(_run_backward, m)?)?;
     m.add_function(wrap_pyfunction!(_set_grad_enabled, m)?)?;
     m.add_function(wrap_pyfunction!(is_grad_enabled, m)?)?;

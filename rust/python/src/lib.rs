@@ -15,6 +15,7 @@ mod dtype;
 mod error;
 mod generator;
 mod index;
+mod nodes;
 mod numpy;
 mod ops;
 mod output;
@@ -44,6 +45,7 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     numpy::install(m)?;
     dlpack::install(m)?;
     autograd::install(m)?;
+    nodes::install(m)?;
     overrides::install(m)?;
     output::install(m)?;
     construct::install(m)?;

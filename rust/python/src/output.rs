@@ -28,6 +28,18 @@ pub enum Out {
     Object(Py<PyAny>),
 }
 
+impl Out {
+    /// The tensors in it, in order.
+    pub fn tensors(&self) -> Vec<&Tensor> {
+        match self {
+            Out::Tensor(t) => vec![t],
+            Out::Tensors(ts) | Out::List(ts) | Out::Named(_, ts) => ts.iter().collect(),
+            Out::OptTensors(ts) => ts.iter().flatten().collect(),
+            Out::Bool(_) | Out::Int(_) | Out::None | Out::Object(_) => Vec::new(),
+        }
+    }
+}
+
 impl From<Tensor> for Out {
     fn from(t: Tensor) -> Out {
         Out::Tensor(t)

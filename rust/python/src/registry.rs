@@ -16,6 +16,7 @@ use pyo3::types::PyTuple;
 use rtorch_core::{Result, Tensor};
 
 use crate::error::{OrRaise, guarded};
+use crate::nodes;
 use crate::output::{Out, finish, write_out};
 use crate::overrides;
 use crate::parse::{Args, Call, Signature, bind};
@@ -44,6 +45,8 @@ pub struct Op {
     method: bool,
     /// The submodule of `_C` its function stands in ("" for `_C` itself).
     module: &'static str,
+    /// The name of its node in the graph, by overload, where the operators it is made of would name it otherwise.
+    nodes: &'static [&'static str],
     /// The Python function and method, for `__torch_function__`.
     objects: Mutex<(Option<Py<PyAny>>, Option<Py<PyAny>>)>,
 }
@@ -72,6 +75,7 @@ impl Registry {
             function: true,
             method: true,
             module: "",
+            nodes: nodes::of(name),
             objects: Mutex::default(),
         };
         self.ops.push(op);
@@ -146,6 +150,8 @@ impl Op {
     pub fn within(&mut self, module: &'static str) -> &mut Op {
         self.module = module;
         self.method = false;
+        // names without a module are those of `_C` itself
+        self.nodes = &[];
         self
     }
     fn object(&self, py: Python<'_>, method: bool) -> Option<Py<PyAny>> {
@@ -160,8 +166,26 @@ fn ops() -> &'static [Op] {
     OPS.get().map_or(&[], |v| v.as_slice())
 }
 
+/// Makes the results of an operator one node of the graph where it has a name of its own.
+fn one_node(op: &Op, args: &Args, out: &Out) {
+    let Some(name) = op.nodes.get(args.overload).or(op.nodes.last()) else { return };
+    if !name.is_empty() && rtorch_core::autograd::mode::is_enabled() {
+        let (inputs, outputs) = (args.tensors(), out.tensors());
+        rtorch_core::autograd::composite::collapse(name, &inputs, &outputs);
+    }
+}
+
 /// Runs a bound call.
 fn run(py: Python<'_>, op: &Op, args: &Args) -> PyResult<Out> {
+    if op.nodes.is_empty() {
+        return run_plain(py, op, args);
+    }
+    let out = run_plain(py, op, args)?;
+    one_node(op, args, &out);
+    Ok(out)
+}
+
+fn run_plain(py: Python<'_>, op: &Op, args: &Args) -> PyResult<Out> {
     match &op.run {
         Run::Core(f) => {
             if args.numel() < DETACH_NUMEL {
@@ -172,13 +196,16 @@ fn run(py: Python<'_>, op: &Op, args: &Args) -> PyResult<Out> {
         }
         Run::Python(f) => f(py, args).map(Out::Object),
         Run::InPlace(target) => {
-            let Run::Core(f) = &ops()[*target].run else {
+            let functional = &ops()[*target];
+            let Run::Core(f) = &functional.run else {
                 return Err(PyRuntimeError::new_err(format!("{} has no in-place form", op.name)));
             };
             let me = args.t(0);
             py.detach(|| -> Result<()> {
                 rtorch_core::inplace::check_grad(me)?;
-                let Out::Tensor(r) = f(args)? else { return Ok(()) };
+                let made = f(args)?;
+                one_node(functional, args, &made);
+                let Out::Tensor(r) = made else { return Ok(()) };
                 rtorch_core::ops::pointwise::cast_target(r.dtype(), me.dtype())?;
                 write_back(me, &r)
             })
@@ -190,7 +217,7 @@ fn run(py: Python<'_>, op: &Op, args: &Args) -> PyResult<Out> {
 
 /// Writes a result of the same shape into a tensor, as part of its history.
 pub fn write_back(target: &Tensor, result: &Tensor) -> Result<()> {
-    rtorch_core::inplace::copy_(target, result)
+    rtorch_core::inplace::adopt(target, result)
 }
 
 /// One call of an operator from Python.

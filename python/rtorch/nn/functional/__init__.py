@@ -4,6 +4,7 @@ What is on a hot path is the core's own function (`rtorch._nn._nn`); the rest ar
 """
 
 from rtorch._C import _nn as _nn
+from rtorch._ops._register import as_nodes
 
 from .activation import *
 from .attention import multi_head_attention_forward, scaled_dot_product_attention
@@ -94,3 +95,5 @@ __all__ = [
     "upsample_bilinear",
     "upsample_nearest",
 ]
+
+as_nodes("nn.functional", globals())

@@ -59,11 +59,14 @@ impl Ord for Ready {
 
 type Grads = SmallVec<[Option<Tensor>; 2]>;
 
+#[derive(Clone, Copy)]
 pub struct Options {
     pub keep_graph: bool,
     pub create_graph: bool,
     /// Adds to `.grad` of leaves (`backward`), or only answers `targets` (`grad`).
     pub accumulate: bool,
+    /// The targets are the end of the pass: what hangs on them belongs to an outer one.
+    pub boundary: bool,
 }
 
 struct Pass<'a> {
@@ -88,7 +91,7 @@ pub fn run(roots: &[(Edge, Tensor)], targets: Option<&[Edge]>, opts: &Options) -
         waiting: IdMap::default(),
         buffers: IdMap::default(),
         heap: BinaryHeap::new(),
-        needed: targets.map(|t| needed(roots, t)),
+        needed: targets.map(|t| needed(roots, t, opts.boundary)),
         targets: targets.unwrap_or(empty),
         captured: vec![None; targets.map_or(0, <[Edge]>::len)],
         sparse_leaves: targets.is_some() && !opts.accumulate,
@@ -110,7 +113,7 @@ pub fn run(roots: &[(Edge, Tensor)], targets: Option<&[Edge]>, opts: &Options) -
 }
 
 /// Which nodes lie on a path to a target.
-fn needed(roots: &[(Edge, Tensor)], targets: &[Edge]) -> IdMap<bool> {
+fn needed(roots: &[(Edge, Tensor)], targets: &[Edge], boundary: bool) -> IdMap<bool> {
     let mut state: IdMap<bool> = IdMap::default();
     for t in targets {
         state.insert(id(&t.node), true);
@@ -118,7 +121,7 @@ fn needed(roots: &[(Edge, Tensor)], targets: &[Edge]) -> IdMap<bool> {
     let mut done: IdMap<()> = IdMap::default();
     let mut stack: Vec<(Arc<GradNode>, usize)> = roots.iter().map(|r| (r.0.node.clone(), 0)).collect();
     while let Some((n, i)) = stack.pop() {
-        if i == 0 && done.insert(id(&n), ()).is_some() {
+        if i == 0 && (done.insert(id(&n), ()).is_some() || boundary && state.get(&id(&n)) == Some(&true)) {
             continue;
         }
         if let Some(e) = n.next.get(i) {
@@ -144,7 +147,7 @@ impl Pass<'_> {
         let mut seen: IdMap<()> = IdMap::default();
         let mut stack: Vec<Arc<GradNode>> = roots.iter().map(|r| r.0.node.clone()).collect();
         while let Some(n) = stack.pop() {
-            if seen.insert(id(&n), ()).is_some() {
+            if seen.insert(id(&n), ()).is_some() || self.ends_at(&n) {
                 continue;
             }
             for e in n.next.iter().flatten() {
@@ -157,6 +160,10 @@ impl Pass<'_> {
                 }
             }
         }
+    }
+    /// Is the node a target that the pass goes no further than?
+    fn ends_at(&self, n: &Arc<GradNode>) -> bool {
+        self.opts.boundary && self.targets.iter().any(|t| id(&t.node) == id(n))
     }
     fn skips(&self, n: &Arc<GradNode>) -> bool {
         self.needed.as_ref().is_some_and(|m| !m.get(&id(n)).copied().unwrap_or(false))
@@ -179,14 +186,16 @@ impl Pass<'_> {
         while grads.len() < n.outputs.len() {
             grads.push(None);
         }
-        run_tensor_hooks(&n, &mut grads)?;
+        if !self.ends_at(&n) {
+            run_tensor_hooks(&n, &mut grads)?;
+        }
         for (i, t) in self.targets.iter().enumerate() {
             if id(&t.node) == id(&n) {
                 self.captured[i] = grads.get(t.output).cloned().flatten();
             }
         }
         let leaf = matches!(n.op, GradOp::Accumulate(_));
-        if leaf && self.sparse_leaves {
+        if leaf && self.sparse_leaves || self.ends_at(&n) {
             return Ok(());
         }
         let end = self.needed.is_some() && !leaf && !n.next.iter().flatten().any(|e| !self.skips(&e.node));
@@ -227,7 +236,7 @@ impl Pass<'_> {
         let mut out = if grads.iter().all(Option::is_none) && !matches!(n.op, GradOp::Custom(_)) {
             vec![None; n.next.len()]
         } else {
-            match crate::vjp::apply(n, &grads, self.opts.create_graph) {
+            match crate::vjp::apply(n, &grads, self.opts) {
                 Ok(o) => o,
                 Err(e) => return Err(explain(n, e)),
             }
@@ -273,6 +282,15 @@ fn check_nan(n: &Arc<GradNode>, out: &[Option<Tensor>]) -> Result<()> {
 }
 
 fn run_tensor_hooks(n: &Arc<GradNode>, grads: &mut Grads) -> Result<()> {
+    if let GradOp::Accumulate(leaf) = &n.op {
+        let hooks = leaf.meta(|m| m.hooks.clone()).unwrap_or_default();
+        if let Some(g) = grads.get_mut(0)
+            && !hooks.is_empty()
+            && let Some(old) = g.take()
+        {
+            *g = Some(hooks.run(old)?);
+        }
+    }
     let (hooks, retain) = {
         let x = n.extra.lock();
         if x.tensor_hooks.is_empty() && x.retain.is_empty() {
@@ -326,16 +344,14 @@ fn fit(g: &Tensor, n: &Arc<GradNode>, i: usize) -> Result<Tensor> {
 
 /// `.grad` of a leaf plus a new gradient.
 pub fn accumulate(leaf: &Tensor, g: &Tensor, create_graph: bool) -> Result<()> {
-    let hooks = leaf.meta(|m| m.hooks.clone()).unwrap_or_default();
-    let g = if hooks.is_empty() { g.clone() } else { hooks.run(g.clone())? };
     match leaf.grad() {
         None => {
-            let g = if create_graph { g } else { own(&g, leaf)? };
+            let g = if create_graph { g.clone() } else { own(g, leaf)? };
             leaf.set_grad(Some(g));
         }
-        Some(old) if create_graph || old.requires_grad() => leaf.set_grad(Some(ops::add(&old, &g)?)),
+        Some(old) if create_graph || old.requires_grad() => leaf.set_grad(Some(ops::add(&old, g)?)),
         Some(old) => {
-            ops::add_(&old, &g)?;
+            ops::add_(&old, g)?;
         }
     }
     let post = leaf.meta(|m| m.post_accumulate.clone()).unwrap_or_default();

@@ -60,6 +60,11 @@ pub enum GradOp {
         inner: Arc<GradNode>,
         target: Option<usize>,
     },
+    /// An operator that was computed by others: the graph between its outputs (here) and its inputs (the node's edges)
+    /// is its derivative. See `composite`.
+    Composite {
+        roots: SmallVec<[Option<Edge>; 1]>,
+    },
     /// Passes the cotangent on (clone, contiguous copies and moves between dtypes or devices).
     Pass,
     Custom(Box<dyn CustomNode>),
@@ -167,6 +172,8 @@ impl GradNode {
         match &self.op {
             GradOp::Custom(c) => c.release(),
             GradOp::CopySlices { inner, .. } => inner.release(),
+            // the nodes inside release themselves when they run
+            GradOp::Composite { .. } => {}
             GradOp::Map { .. } | GradOp::View { .. } | GradOp::Prim { .. } | GradOp::Accumulate(_) | GradOp::Pass => {}
         }
     }
@@ -187,6 +194,9 @@ impl Drop for GradNode {
 }
 
 fn take_saved_edges(n: &mut GradNode, list: &mut Vec<Arc<GradNode>>) {
+    if let GradOp::Composite { roots } = &mut n.op {
+        list.extend(roots.drain(..).flatten().map(|e| e.node));
+    }
     if let Some(saved) = n.saved.get_mut().take() {
         list.extend(saved.into_iter().flatten().filter_map(|mut s| s.take_node()));
     }

@@ -2,6 +2,7 @@
 //! hooks and modes. Derivatives of primitives stand in `crate::vjp`, of pointwise rows in `rtorch_ir::table`.
 
 pub mod backward;
+pub mod composite;
 pub mod graph;
 pub mod hook;
 pub mod meta;

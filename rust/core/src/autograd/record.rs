@@ -77,10 +77,8 @@ fn refresh(t: &Tensor) {
     let device = t.device();
     for (op, name) in &chain {
         let Ok(Some(next)) = op.apply(&layout, dtype) else { return };
-        if let ViewOp::Dtype { dtype: d } = op {
-            dtype = *d;
-        }
         let input = TensorMeta { shape: layout.shape.clone(), dtype, device };
+        dtype = op.dtype(dtype);
         let output = TensorMeta { shape: next.shape.clone(), dtype, device };
         let op = GradOp::View { op: op.clone(), input: layout };
         let node =
@@ -168,9 +166,9 @@ pub fn map_node(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor], ou
                 match *from {
                     From::Input(k) if saved[k].is_none() => {
                         check_inference(&[inputs[k]])?;
-                        saved[k] = Some(SavedTensor::input(inputs[k]));
+                        saved[k] = Some(SavedTensor::input(inputs[k])?);
                     }
-                    From::Output if saved[n].is_none() => saved[n] = Some(SavedTensor::output(out, 0)),
+                    From::Output if saved[n].is_none() => saved[n] = Some(SavedTensor::output(out, 0)?),
                     From::Input(_) | From::Output | From::Cotangent => {}
                 }
             }
@@ -189,10 +187,10 @@ pub fn record_prim(name: &'static str, prim: &Prim, inputs: &[&Tensor], outs: &[
     }
     let mut saved: SmallVec<[Option<SavedTensor>; 3]> = smallvec![None; inputs.len() + outs.len()];
     for i in save_in {
-        saved[i] = Some(SavedTensor::input(inputs[i]));
+        saved[i] = Some(SavedTensor::input(inputs[i])?);
     }
     for i in save_out {
-        saved[inputs.len() + i] = Some(SavedTensor::output(&outs[i], i));
+        saved[inputs.len() + i] = Some(SavedTensor::output(&outs[i], i)?);
     }
     let refs: SmallVec<[&Tensor; 3]> = outs.iter().collect();
     let node = node(name, GradOp::Prim { prim: prim.clone() }, inputs, &refs, saved);

@@ -1,6 +1,9 @@
 //! `SavedTensor`: contents captured for backward. A capture is the value itself, so an in-place write later can never
-//! change it; only exported memory is shared for real and has its version checked.
+//! change it; only exported memory is shared for real and has its version checked. Inside `saved_tensors_hooks` what
+//! the user's pack function answers is kept instead.
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use rtorch_ir::{DType, Error, Layout, Result};
@@ -11,9 +14,56 @@ use crate::device::Device;
 use crate::storage::{Saved, Storage, Value};
 use crate::tensor::{Parts, Tensor, Version};
 
+/// What tensors pass through when they are saved for backward, and again when they are used there.
+pub trait SavedHooks: Send + Sync {
+    fn pack(&self, t: &Tensor) -> Result<Packed>;
+    fn unpack(&self, packed: &Packed) -> Result<Tensor>;
+}
+
+pub type Packed = Arc<dyn Any + Send + Sync>;
+
+#[derive(Default)]
+struct HookState {
+    stack: Vec<Arc<dyn SavedHooks>>,
+    /// Why hooks may not be used at present.
+    refusal: Option<String>,
+}
+
+thread_local! {
+    static HOOKS: RefCell<HookState> = RefCell::default();
+}
+
+/// The innermost hooks apply to what is saved from now on.
+pub fn push_hooks(hooks: Arc<dyn SavedHooks>) -> Result<()> {
+    HOOKS.with_borrow_mut(|h| {
+        if let Some(text) = &h.refusal {
+            return Err(Error::runtime(text.clone()));
+        }
+        h.stack.push(hooks);
+        Ok(())
+    })
+}
+pub fn pop_hooks() {
+    let old = HOOKS.with_borrow_mut(|h| h.stack.pop());
+    drop(old);
+}
+/// Refuses hooks with this message, or allows them again; answers the message before.
+pub fn refuse_hooks(message: Option<String>) -> Result<Option<String>> {
+    HOOKS.with_borrow_mut(|h| match &message {
+        Some(text) if !h.stack.is_empty() => Err(Error::runtime(text.clone())),
+        Some(_) | None => Ok(std::mem::replace(&mut h.refusal, message)),
+    })
+}
+
+#[derive(Clone)]
+enum Content {
+    Captured(Saved),
+    Packed(Arc<dyn SavedHooks>, Packed),
+}
+
 #[derive(Clone)]
 pub struct SavedTensor {
-    value: Saved,
+    content: Content,
     layout: Layout,
     dtype: DType,
     device: Device,
@@ -28,40 +78,42 @@ pub struct SavedTensor {
 }
 
 impl SavedTensor {
-    pub fn input(t: &Tensor) -> SavedTensor {
+    pub fn input(t: &Tensor) -> Result<SavedTensor> {
         let edge = super::record::edge(t);
         let leaf = t.meta(|m| m.grad_fn.is_none() && m.requires_grad).unwrap_or(false);
         SavedTensor::new(t, edge, None, leaf)
     }
-    pub fn output(t: &Tensor, number: usize) -> SavedTensor {
+    pub fn output(t: &Tensor, number: usize) -> Result<SavedTensor> {
         SavedTensor::new(t, None, Some(number), false)
     }
-    fn new(t: &Tensor, edge: Option<Edge>, output: Option<usize>, leaf: bool) -> SavedTensor {
+    fn new(t: &Tensor, edge: Option<Edge>, output: Option<usize>, leaf: bool) -> Result<SavedTensor> {
+        let hooks = HOOKS.with_borrow(|h| h.stack.last().cloned());
         let p = t.parts();
-        let exported = p.storage.is_exported().then(|| (p.storage.clone(), p.version.clone(), p.version.get()));
-        let (value, bytes) = (p.storage.value().save(), p.storage.len());
-        let device = p.storage.device();
-        SavedTensor { value, layout: p.layout, dtype: p.dtype, device, bytes, edge, output, leaf, exported }
+        let (layout, dtype, device, bytes) = (p.layout, p.dtype, p.storage.device(), p.storage.len());
+        let (content, exported) = match hooks {
+            Some(hooks) => {
+                let _off = super::mode::Guard::new(false);
+                let packed = hooks.pack(&t.detach())?;
+                (Content::Packed(hooks, packed), None)
+            }
+            None => {
+                let exported = p.storage.is_exported().then(|| (p.storage.clone(), p.version.clone(), p.version.get()));
+                (Content::Captured(p.storage.value().save()), exported)
+            }
+        };
+        Ok(SavedTensor { content, layout, dtype, device, bytes, edge, output, leaf, exported })
     }
     /// A tensor with the contents of the time of saving, connected to the graph as the saved one was.
     pub fn unpack(&self, owner: Option<&Arc<GradNode>>) -> Result<Tensor> {
-        if let Some((_, version, saved)) = &self.exported
-            && version.get() != *saved
-        {
-            return Err(Error::runtime(format!(
-                "one of the variables needed for gradient computation has been modified by an inplace operation: \
-                 [torch.{} {:?}] is at version {}; expected version {} instead. Hint: enable anomaly detection to find \
-                 the operation that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True).",
-                self.dtype.cpp_name(),
-                self.layout.shape.as_slice(),
-                version.get(),
-                saved
-            )));
-        }
-        let storage = Storage::new(Value::from_cell(self.value.0.clone()), self.device, self.bytes);
-        let version = Version::OfStorage(storage.clone());
-        let parts = Parts { dtype: self.dtype, layout: self.layout.clone(), storage, version };
-        let t = Tensor::from_parts(parts);
+        self.check_version()?;
+        let t = match &self.content {
+            Content::Captured(value) => {
+                let storage = Storage::new(Value::from_cell(value.0.clone()), self.device, self.bytes);
+                let version = Version::OfStorage(storage.clone());
+                Tensor::from_parts(Parts { dtype: self.dtype, layout: self.layout.clone(), storage, version })
+            }
+            Content::Packed(hooks, packed) => hooks.unpack(packed)?.detach(),
+        };
         let edge = match self.output {
             Some(output) => owner.map(|n| Edge { node: n.clone(), output }),
             None => self.edge.clone(),
@@ -77,6 +129,20 @@ impl SavedTensor {
             }
         }
         Ok(t)
+    }
+    fn check_version(&self) -> Result<()> {
+        match &self.exported {
+            Some((_, version, saved)) if version.get() != *saved => Err(Error::runtime(format!(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: \
+                 [torch.{} {:?}] is at version {}; expected version {} instead. Hint: enable anomaly detection to find \
+                 the operation that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True).",
+                self.dtype.cpp_name(),
+                self.layout.shape.as_slice(),
+                version.get(),
+                saved
+            ))),
+            Some(_) | None => Ok(()),
+        }
     }
     pub fn take_node(&mut self) -> Option<Arc<GradNode>> {
         self.edge.take().map(|e| e.node)

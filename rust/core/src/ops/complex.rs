@@ -1,148 +1,135 @@
-//! Complex arithmetic as real arithmetic on the parts: a complex tensor is a real one with pairs in its last dimension.
-//! No gradients here: complex autograd is not part of the core yet.
+//! Complex arithmetic as real arithmetic on the parts: pointwise expressions are lowered (`rtorch_ir::complex`), and
+//! `real`, `imag` and `complex` are views and a join that know their gradients, so that whatever is composed of them is
+//! differentiable too. One node of the graph with the operator's name stands for the composition.
 
-use rtorch_ir::{DType, Layout, Result, Scalar, ScalarOp, Shape};
+use rtorch_ir::complex::{self as lowering, Part};
+use rtorch_ir::{DType, Ex, Program, Result, Shape, ensure};
+use smallvec::SmallVec;
 
-use super::convert::to_dtype;
-use super::pointwise::{Arg, result_type};
-use super::{binary, shape, unary};
+use super::nn::rule;
+use super::pointwise::{Arg, Rule, Spec, compose, not_implemented, program};
+use super::shape;
+use crate::autograd::{composite, mode};
+use crate::dispatch;
 use crate::inplace;
-use crate::tensor::{Parts, Tensor};
+use crate::kernel::Kernel;
+use crate::tensor::Tensor;
+use crate::view::ViewOp;
 
-/// The real (0) or imaginary (1) parts as a view of the same memory.
-pub fn part(x: &Tensor, which: usize) -> Tensor {
-    let p = x.parts();
-    let layout = Layout {
-        shape: p.layout.shape.clone(),
-        strides: p.layout.strides.iter().map(|s| s * 2).collect(),
-        offset: p.layout.offset * 2 + which,
-    };
-    let out = Parts { dtype: p.dtype.real(), layout, storage: p.storage, version: p.version };
-    Tensor::from_parts(out)
+/// Real and imaginary parts in a new last dimension: a view.
+pub fn view_as_real(x: &Tensor) -> Result<Tensor> {
+    ensure!(x.dtype().is_complex(), runtime, "view_as_real is only supported for complex tensors");
+    dispatch::view("ViewAsRealBackward0", ViewOp::AsReal, x)?
+        .ok_or_else(|| rtorch_ir::Error::runtime("view_as_real: no view"))
 }
 
-/// A complex tensor from its parts.
+/// The way back: the last dimension, of size 2, becomes one complex number.
+pub fn view_as_complex(x: &Tensor) -> Result<Tensor> {
+    ensure!(
+        matches!(x.dtype(), DType::F32 | DType::F64),
+        runtime,
+        "view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: {}",
+        x.dtype().cpp_name()
+    );
+    let n = x.ndim();
+    ensure!(n > 0, runtime, "Input tensor must have one or more dimensions");
+    ensure!(x.size(n - 1) == 2, runtime, "Tensor must have a last dimension of size 2");
+    dispatch::view("ViewAsComplexBackward0", ViewOp::AsComplex, x)?
+        .ok_or_else(|| rtorch_ir::Error::runtime("Tensor must have a last dimension with stride 1"))
+}
+
+/// The real (0) or imaginary (1) parts as a view of the same memory.
+pub fn part(x: &Tensor, which: usize) -> Result<Tensor> {
+    shape::select(&view_as_real(x)?, -1, which as i64)
+}
+
+/// A complex tensor from its parts, in the memory order of a pointwise result.
 pub fn join(re: &Tensor, im: &Tensor) -> Result<Tensor> {
-    let s = rtorch_ir::shape::broadcast(&re.shape(), &im.shape())?;
-    let out = Tensor::empty(&s, re.dtype().complex(), re.device())?;
-    inplace::copy_(&part(&out, 0), re)?;
-    inplace::copy_(&part(&out, 1), im)?;
+    let out = {
+        let _off = mode::Guard::new(false);
+        let layout = dispatch::map_layout(&[re.operand(), im.operand()])?;
+        let out = Tensor::empty_with(layout, re.dtype().complex(), re.device())?;
+        inplace::copy_(&part(&out, 0)?, re)?;
+        inplace::copy_(&part(&out, 1)?, im)?;
+        out
+    };
+    rule::record("ComplexBackward0", &[re, im], &[&out], &[], |b| {
+        let g = b.grad(0)?;
+        let one = |i: usize| if b.wants(i) { part(&g, i).map(Some) } else { Ok(None) };
+        Ok(vec![one(0)?, one(1)?])
+    })?;
     Ok(out)
 }
 
-/// Real and imaginary parts of an argument in the real dtype behind `dtype`; None for an imaginary part of zero.
-fn split(a: Arg, dtype: DType, like: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
-    let real = dtype.real();
-    match a {
-        Arg::T(t) if t.dtype().is_complex() => Ok((to_dtype(&part(t, 0), real)?, Some(to_dtype(&part(t, 1), real)?))),
-        Arg::T(t) => Ok((to_dtype(&t.detach(), real)?, None)),
-        Arg::S(s) => {
-            let make = |v: f64| super::factory::full(&[], Scalar::Float(v), real, like.device());
-            let im = if matches!(s, Scalar::Complex(..)) { Some(make(s.imag())?) } else { None };
-            Ok((make(s.to_f64())?, im))
-        }
+/// An expression some of whose arguments are complex; `common` is their promoted dtype.
+pub fn run(spec: &Spec, args: &[Arg], common: DType) -> Result<Tensor> {
+    let out = match spec.rule {
+        Rule::Bool => DType::Bool,
+        Rule::Same | Rule::Float | Rule::FloatOnly => common,
+    };
+    let whole = program(spec, args, common, out, out);
+    let Some((lowered, leaves)) = lowering::lower(&whole) else { return Err(not_implemented(spec.name, common)) };
+    let tensors: SmallVec<[&Tensor; 3]> =
+        args.iter().filter_map(|a| if let Arg::T(t) = a { Some(*t) } else { None }).collect();
+    let operands: Vec<Tensor> = leaves
+        .iter()
+        .map(|l| match *l {
+            Part::Real(n) => part(tensors[n], 0),
+            Part::Imag(n) => part(tensors[n], 1),
+            Part::Whole(n) => Ok(tensors[n].clone()),
+        })
+        .collect::<Result<_>>()?;
+    let shape = broadcast_all(&operands)?;
+    let parts: SmallVec<[Tensor; 2]> =
+        (0..lowered.outputs.len()).map(|k| one_output(spec, &lowered, k, &operands, &shape)).collect::<Result<_>>()?;
+    let made = match parts.as_slice() {
+        [re, im] => join(re, im)?,
+        _ => return Ok(parts[0].clone()),
+    };
+    composite::collapse(spec.grad, &tensors, &[&made]);
+    Ok(made)
+}
+
+fn broadcast_all(ts: &[Tensor]) -> Result<Shape> {
+    let mut s = Shape::new();
+    for t in ts {
+        s = rtorch_ir::shape::broadcast(&s, &t.shape())?;
     }
+    Ok(s)
 }
 
-fn zeros(like: &Tensor) -> Result<Tensor> {
-    super::factory::zeros_like(like)
+/// One output of a program as an op of its own.
+fn one_output(spec: &Spec, p: &Program, k: usize, operands: &[Tensor], shape: &Shape) -> Result<Tensor> {
+    let mut one = p.clone();
+    one.outputs = SmallVec::from_slice(&[p.outputs[k]]);
+    let kept = one.prune();
+    let refs: SmallVec<[&Tensor; 4]> = kept.iter().map(|&i| &operands[i]).collect();
+    let made = if refs.is_empty() {
+        let layout = rtorch_ir::Layout::contiguous(shape);
+        dispatch::generate(&Kernel::new(one), layout, operands[0].device())?
+    } else {
+        dispatch::map(spec.grad, &Kernel::new(one), &refs)?
+    };
+    // a part that depends on fewer operands than the other
+    if made.shape() == *shape { Ok(made) } else { shape::expand_to(&made, shape) }
 }
 
-fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    binary(ScalarOp::Add, Arg::T(a), Arg::T(b))
-}
-fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    binary(ScalarOp::Sub, Arg::T(a), Arg::T(b))
-}
-fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    binary(ScalarOp::Mul, Arg::T(a), Arg::T(b))
-}
-fn div(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    binary(ScalarOp::Div, Arg::T(a), Arg::T(b))
+/// A real function of the parts.
+fn of_parts(name: &'static str, grad: &'static str, x: &Tensor, f: fn(Ex, Ex) -> Ex) -> Result<Tensor> {
+    let (re, im) = (part(x, 0)?, part(x, 1)?);
+    let out = compose(name, grad, Rule::Same, &[Arg::T(&re), Arg::T(&im)], None, |a| f(a[0], a[1]))?;
+    composite::collapse(grad, &[x], &[&out]);
+    Ok(out)
 }
 
-/// A row of two arguments on complex numbers, or None where complex numbers have no such row.
-pub fn binary_op(op: ScalarOp, a: Arg, b: Arg) -> Result<Option<Tensor>> {
-    let dtype = result_type(&[a, b]);
-    let ((Arg::T(like), _) | (_, Arg::T(like))) = (a, b) else { return Ok(None) };
-    let ((ar, ai), (br, bi)) = (split(a, dtype, like)?, split(b, dtype, like)?);
-    let (ai, bi) = (ai.map_or_else(|| zeros(&ar), Ok)?, bi.map_or_else(|| zeros(&br), Ok)?);
-    Ok(Some(match op {
-        ScalarOp::Add => join(&add(&ar, &br)?, &add(&ai, &bi)?)?,
-        ScalarOp::Sub => join(&sub(&ar, &br)?, &sub(&ai, &bi)?)?,
-        ScalarOp::Mul => product((&ar, &ai), (&br, &bi))?,
-        ScalarOp::Div => quotient((&ar, &ai), (&br, &bi))?,
-        ScalarOp::Pow => power((&ar, &ai), (&br, &bi))?,
-        ScalarOp::Eq | ScalarOp::Ne => {
-            let (re, im) = (binary(op, Arg::T(&ar), Arg::T(&br))?, binary(op, Arg::T(&ai), Arg::T(&bi))?);
-            binary(
-                if op == ScalarOp::Eq { ScalarOp::LogicalAnd } else { ScalarOp::LogicalOr },
-                Arg::T(&re),
-                Arg::T(&im),
-            )?
-        }
-        _ => return Ok(None),
-    }))
+/// The magnitude.
+pub fn abs(x: &Tensor) -> Result<Tensor> {
+    of_parts("complex_abs", "AbsBackward0", x, lowering::abs_parts)
 }
 
-fn product(a: (&Tensor, &Tensor), b: (&Tensor, &Tensor)) -> Result<Tensor> {
-    let re = sub(&mul(a.0, b.0)?, &mul(a.1, b.1)?)?;
-    let im = add(&mul(a.0, b.1)?, &mul(a.1, b.0)?)?;
-    join(&re, &im)
-}
-
-fn quotient(a: (&Tensor, &Tensor), b: (&Tensor, &Tensor)) -> Result<Tensor> {
-    // scaled by the larger part of the divisor, so that squares do not overflow
-    let scale = binary(ScalarOp::Maximum, Arg::T(&unary(ScalarOp::Abs, b.0)?), Arg::T(&unary(ScalarOp::Abs, b.1)?))?;
-    let (br, bi) = (div(b.0, &scale)?, div(b.1, &scale)?);
-    let (ar, ai) = (div(a.0, &scale)?, div(a.1, &scale)?);
-    let norm = add(&mul(&br, &br)?, &mul(&bi, &bi)?)?;
-    let re = div(&add(&mul(&ar, &br)?, &mul(&ai, &bi)?)?, &norm)?;
-    let im = div(&sub(&mul(&ai, &br)?, &mul(&ar, &bi)?)?, &norm)?;
-    join(&re, &im)
-}
-
-/// exp(b log a), with 0^0 = 1 and 0^b = 0.
-fn power(a: (&Tensor, &Tensor), b: (&Tensor, &Tensor)) -> Result<Tensor> {
-    let size = binary(ScalarOp::Hypot, Arg::T(a.0), Arg::T(a.1))?;
-    let angle = binary(ScalarOp::Atan2, Arg::T(a.1), Arg::T(a.0))?;
-    let log = unary(ScalarOp::Log, &size)?;
-    let grow = unary(ScalarOp::Exp, &sub(&mul(b.0, &log)?, &mul(b.1, &angle)?)?)?;
-    let turn = add(&mul(b.1, &log)?, &mul(b.0, &angle)?)?;
-    let zero = binary(ScalarOp::Eq, Arg::T(&size), Arg::S(Scalar::Int(0)))?;
-    let one = to_dtype(&binary(ScalarOp::Eq, Arg::T(b.0), Arg::S(Scalar::Int(0)))?, size.dtype())?;
-    let re = mul(&grow, &unary(ScalarOp::Cos, &turn)?)?;
-    let im = mul(&grow, &unary(ScalarOp::Sin, &turn)?)?;
-    let re = super::pointwise::where_(&zero, Arg::T(&one), Arg::T(&re))?;
-    let im = super::pointwise::where_(&zero, Arg::S(Scalar::Int(0)), Arg::T(&im))?;
-    join(&re, &im)
-}
-
-/// A row of one argument on complex numbers, or None.
-pub fn unary_op(op: ScalarOp, x: &Tensor) -> Result<Option<Tensor>> {
-    let (re, im) = (part(x, 0), part(x, 1));
-    Ok(Some(match op {
-        ScalarOp::Neg => join(&unary(op, &re)?, &unary(op, &im)?)?,
-        ScalarOp::Abs => binary(ScalarOp::Hypot, Arg::T(&re), Arg::T(&im))?,
-        ScalarOp::Square => product((&re, &im), (&re, &im))?,
-        ScalarOp::Reciprocal => {
-            let one = super::factory::full(&Shape::new(), 1.into(), re.dtype(), re.device())?;
-            quotient((&one, &zeros(&one)?), (&re, &im))?
-        }
-        ScalarOp::Exp => {
-            let size = unary(ScalarOp::Exp, &re)?;
-            join(&mul(&size, &unary(ScalarOp::Cos, &im)?)?, &mul(&size, &unary(ScalarOp::Sin, &im)?)?)?
-        }
-        ScalarOp::Log => {
-            let size = binary(ScalarOp::Hypot, Arg::T(&re), Arg::T(&im))?;
-            join(&unary(ScalarOp::Log, &size)?, &binary(ScalarOp::Atan2, Arg::T(&im), Arg::T(&re))?)?
-        }
-        ScalarOp::IsNan | ScalarOp::IsInf => {
-            binary(ScalarOp::LogicalOr, Arg::T(&unary(op, &re)?), Arg::T(&unary(op, &im)?))?
-        }
-        ScalarOp::LogicalNot => unary(op, &to_dtype(&x.detach(), DType::Bool)?)?,
-        _ => return Ok(None),
-    }))
+/// The angle in the complex plane.
+pub fn angle(x: &Tensor) -> Result<Tensor> {
+    of_parts("complex_angle", "AngleBackward0", x, lowering::angle_parts)
 }
 
 /// The conjugate, as a copy.
@@ -150,14 +137,45 @@ pub fn conj(x: &Tensor) -> Result<Tensor> {
     if !x.dtype().is_complex() {
         return shape::alias(x);
     }
-    join(&part(x, 0), &unary(ScalarOp::Neg, &part(x, 1))?)
+    let out = join(&part(x, 0)?, &super::unary(rtorch_ir::ScalarOp::Neg, &part(x, 1)?)?)?;
+    composite::collapse("ConjBackward0", &[x], &[&out]);
+    Ok(out)
 }
 
-/// `where` on complex numbers.
-pub fn where_(c: &Tensor, a: Arg, b: Arg) -> Result<Tensor> {
-    let dtype = result_type(&[a, b]);
-    let ((ar, ai), (br, bi)) = (split(a, dtype, c)?, split(b, dtype, c)?);
-    let (ai, bi) = (ai.map_or_else(|| zeros(&ar), Ok)?, bi.map_or_else(|| zeros(&br), Ok)?);
-    let pick = |x: &Tensor, y: &Tensor| super::pointwise::where_(c, Arg::T(x), Arg::T(y));
-    join(&pick(&ar, &br)?, &pick(&ai, &bi)?)
+/// The product over some dimensions, by halves.
+pub fn prod(x: &Tensor, axes: &[usize], keepdim: bool) -> Result<Tensor> {
+    let mut y = x.clone();
+    for &axis in axes {
+        let d = axis as i64;
+        if y.size(axis) == 0 {
+            let mut s = y.shape();
+            s[axis] = 1;
+            y = super::factory::ones(&s, y.dtype(), y.device())?;
+        }
+        while y.size(axis) > 1 {
+            let n = y.size(axis) as i64;
+            let piece = |from: i64, to: i64| shape::slice(&y, d, Some(from), Some(to), 1);
+            let half = super::mul(&piece(0, n / 2)?, &piece(n / 2, n / 2 * 2)?)?;
+            y = if n % 2 == 1 { shape::cat(&[half, piece(n - 1, n)?], d)? } else { half };
+        }
+    }
+    let out = if keepdim { y } else { shape::reshape_to(&y, rtorch_ir::prim::reduced_shape(&y.shape(), axes, false))? };
+    composite::collapse(if axes.len() == x.ndim() { "ProdBackward0" } else { "ProdBackward1" }, &[x], &[&out]);
+    Ok(out)
+}
+
+/// A bilinear product of complex tensors from four real ones.
+pub fn bilinear(
+    name: &'static str,
+    a: &Tensor,
+    b: &Tensor,
+    f: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let dense = |t: &Tensor, k: usize| shape::contiguous(&part(t, k)?);
+    let (ar, ai, br, bi) = (dense(a, 0)?, dense(a, 1)?, dense(b, 0)?, dense(b, 1)?);
+    let re = super::sub(&f(&ar, &br)?, &f(&ai, &bi)?)?;
+    let im = super::add(&f(&ar, &bi)?, &f(&ai, &br)?)?;
+    let out = join(&re, &im)?;
+    composite::collapse(name, &[a, b], &[&out]);
+    Ok(out)
 }

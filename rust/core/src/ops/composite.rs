@@ -103,6 +103,11 @@ macro_rules! unary {
     )*};
 }
 
+/// Angle in the complex plane: pi for negative numbers, NaN kept.
+pub fn angle(x: &Tensor, dest: Dest) -> Result<Tensor> {
+    if x.dtype().is_complex() && dest.is_none() { super::complex::angle(x) } else { real_angle(x, dest) }
+}
+
 unary! {
     /// Radians to degrees.
     rad2deg "Rad2DegBackward0" Float |a| a * (180.0 / std::f64::consts::PI);
@@ -117,15 +122,14 @@ unary! {
         ex::where_(zero, a.lit(1.0), ex::sin(p) / p)
     };
     /// Finite?
-    isfinite "" Bool |a| if a.dtype().is_float() {
+    isfinite "" Bool |a| if a.dtype().is_differentiable() {
         ex::logical_not(ex::logical_or(ex::isnan(a), ex::isinf(a)))
     } else {
         ex::eq(a, a)
     };
     isposinf "" Bool |a| if a.dtype().is_float() { ex::eq(a, a.lit(f64::INFINITY)) } else { ex::ne(a, a) };
     isneginf "" Bool |a| if a.dtype().is_float() { ex::eq(a, a.lit(f64::NEG_INFINITY)) } else { ex::ne(a, a) };
-    /// Angle in the complex plane: pi for negative numbers, NaN kept.
-    angle "AngleBackward0" Float |a| {
+    real_angle "AngleBackward0" Float |a| {
         let turned = ex::where_(ex::lt(a, a.lit(0.0)), a.lit(std::f64::consts::PI), a.lit(0.0));
         ex::where_(ex::isnan(a), a, turned)
     };

@@ -23,8 +23,11 @@ fn same_dtype(a: &Tensor, b: &Tensor) -> Result<()> {
 
 fn product(name: &'static str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_dtype(a, b)?;
-    if a.dtype().is_complex() || a.dtype() == DType::Bool {
+    if a.dtype() == DType::Bool {
         return Err(super::pointwise::not_implemented("addmm_impl", a.dtype()));
+    }
+    if a.dtype().is_complex() {
+        return super::complex::bilinear(name, a, b, |a, b| product(name, a, b));
     }
     prim1(name, Prim::MatMul { bias: false, alpha: 1.0, beta: 0.0 }, &[a, b])
 }
@@ -207,6 +210,12 @@ pub fn addmm(name: &'static str, c: &Tensor, a: &Tensor, b: &Tensor, beta: f64, 
     let mut out = a.shape();
     out[n - 1] = b.size(n - 1);
     let c = if c.shape() == out { c.clone() } else { shape::expand_to(c, &out)? };
+    if a.dtype().is_complex() {
+        let scaled = |t: &Tensor, s: f64| if s == 1.0 { Ok(t.clone()) } else { super::mul_scalar(t, s) };
+        let y = super::add(&scaled(&product(name, a, b)?, alpha)?, &scaled(&c, beta)?)?;
+        crate::autograd::composite::collapse(name, &[a, b, &c], &[&y]);
+        return Ok(y);
+    }
     if a.dtype().is_integral() {
         let p =
             super::binary(rtorch_ir::ScalarOp::Mul, Arg::T(&product(name, a, b)?), Arg::S(Scalar::Int(alpha as i64)))?;

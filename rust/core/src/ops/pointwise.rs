@@ -111,6 +111,10 @@ pub struct Spec<'a> {
 /// Runs an operator; with `dest`, writes to that tensor.
 pub fn run(spec: &Spec, args: &[Arg], dest: Option<&Tensor>) -> Result<Tensor> {
     let common = result_type(&args[spec.conditions..]);
+    // a condition of complex numbers is their cast to bool
+    if common.is_complex() && !spec.name.starts_with("logical_") {
+        return into(complex::run(spec, args, common)?, dest);
+    }
     let (compute, out) = dtypes(spec, common)?;
     let final_dtype = match dest {
         Some(d) => cast_target(out, d.dtype())?,
@@ -131,10 +135,6 @@ pub fn run(spec: &Spec, args: &[Arg], dest: Option<&Tensor>) -> Result<Tensor> {
 }
 
 fn dtypes(spec: &Spec, common: DType) -> Result<(DType, DType)> {
-    // a condition of complex numbers is their cast to bool; other expressions have no complex form
-    if common.is_complex() && !spec.name.starts_with("logical_") {
-        return Err(not_implemented(spec.name, common));
-    }
     let float = || if common.is_float() { common } else { default_dtype() };
     Ok(match spec.rule {
         Rule::Same => (common, common),
@@ -216,12 +216,13 @@ fn cached(spec: &Spec, args: &[Arg], compute: DType, out: DType, dest: DType) ->
     if let Some(k) = CACHE.with(|c| c.borrow()[slot].as_ref().filter(|e| e.0 == key).map(|e| e.1.clone())) {
         return k;
     }
-    let kernel = Kernel::new(program(spec, args, compute, out, dest));
+    let numbers = args.iter().filter_map(|a| if let Arg::S(s) = a { Some(*s) } else { None }).collect();
+    let kernel = Kernel::with_numbers(program(spec, args, compute, out, dest), numbers);
     CACHE.with(|c| c.borrow_mut()[slot] = Some((key, kernel.clone())));
     kernel
 }
 
-fn program(spec: &Spec, args: &[Arg], compute: DType, out: DType, dest: DType) -> Program {
+pub fn program(spec: &Spec, args: &[Arg], compute: DType, out: DType, dest: DType) -> Program {
     let (mut p, y) = build(Program::new(), || {
         // bools compute as int32, and the result is cast back
         let inner = if compute == DType::Bool { DType::I32 } else { compute };
@@ -246,9 +247,28 @@ fn program(spec: &Spec, args: &[Arg], compute: DType, out: DType, dest: DType) -
 /// Name of the node of a row, `TanhBackward0`.
 pub fn grad_name(op: ScalarOp) -> &'static str {
     static NAMES: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
-    let names = NAMES
-        .get_or_init(|| ROWS.iter().map(|r| camel(if r.op == ScalarOp::Div { "div" } else { r.op.name() })).collect());
+    let names = NAMES.get_or_init(|| ROWS.iter().map(|r| camel(torch_name(r.op))).collect());
     &names[op as usize]
+}
+
+/// What PyTorch's graph calls a row.
+fn torch_name(op: ScalarOp) -> &'static str {
+    match op {
+        ScalarOp::Div => "div",
+        ScalarOp::Log1p => "log1_p",
+        ScalarOp::Square => "pow",
+        _ => op.name(),
+    }
+}
+
+/// The node of a row of two tensors: some of PyTorch's have one name for a number, another for a tensor.
+fn pair_name(op: ScalarOp) -> &'static str {
+    match op {
+        ScalarOp::Pow => "PowBackward1",
+        ScalarOp::Fmod => "FmodBackward1",
+        ScalarOp::Remainder => "RemainderBackward1",
+        _ => grad_name(op),
+    }
 }
 
 fn camel(name: &str) -> String {
@@ -288,6 +308,9 @@ pub fn unary_into(op: ScalarOp, x: &Tensor, dest: Option<&Tensor>) -> Result<Ten
     if class == Class::Int && !dtype.is_integral() {
         return Err(not_implemented(op.name(), dtype));
     }
+    if dtype.is_complex() && op == ScalarOp::Abs {
+        return into(complex::abs(x)?, dest);
+    }
     if dtype.is_integral() && class == Class::Round {
         // PyTorch refuses bool here, and answers integers unchanged
         if dtype == DType::Bool {
@@ -307,7 +330,7 @@ pub fn unary_into(op: ScalarOp, x: &Tensor, dest: Option<&Tensor>) -> Result<Ten
         Class::Int if dtype == DType::Bool => ex::logical_not(a[0].cast(DType::Bool)),
         Class::Logic => Ex::apply(op, &[a[0].cast(DType::Bool)]),
         // tests of integers compute in the default float
-        Class::Test if !a[0].dtype().is_float() => Ex::apply(op, &[a[0].cast(DType::F32)]),
+        Class::Test if !a[0].dtype().is_differentiable() => Ex::apply(op, &[a[0].cast(DType::F32)]),
         Class::Num
         | Class::Float
         | Class::Round
@@ -333,19 +356,13 @@ pub fn binary_into(op: ScalarOp, a: Arg, b: Arg, dest: Option<&Tensor>) -> Resul
         let plain = matches!(class, Class::Num | Class::Compare) && dtype != DType::Bool
             || class == Class::Float && dtype.is_float();
         if plain && dtype == y.dtype() && !dtype.is_complex() && x.device() == y.device() && !divides(op, dtype) {
-            return dispatch::map(grad_name(op), &kernel::single(op, dtype), &[x, y]);
+            return dispatch::map(pair_name(op), &kernel::single(op, dtype), &[x, y]);
         }
     }
     let common = result_type(&[a, b]);
-    if common.is_complex() && class != Class::Logic {
-        if op != ScalarOp::Pow && half_with_complex(&[a, b]) {
-            // PyTorch's result would be complex32, which has no arithmetic
-            return Err(Error::not_implemented(format!("\"{}_cpu\" not implemented for 'ComplexHalf'", op.name())));
-        }
-        return match complex::binary_op(op, a, b)? {
-            Some(y) => into(y, dest),
-            None => Err(not_implemented(op.name(), common)),
-        };
+    if common.is_complex() && class != Class::Logic && op != ScalarOp::Pow && half_with_complex(&[a, b]) {
+        // PyTorch's result would be complex32, which has no arithmetic
+        return Err(Error::not_implemented(format!("\"{}_cpu\" not implemented for 'ComplexHalf'", op.name())));
     }
     if op == ScalarOp::Sub {
         check_sub(a, b)?;
@@ -370,10 +387,7 @@ pub fn binary_into(op: ScalarOp, a: Arg, b: Arg, dest: Option<&Tensor>) -> Resul
         | Class::Select
         | Class::Random => Ex::apply(op, &[x[0], x[1]]),
     };
-    let grad = match (op, b) {
-        (ScalarOp::Pow, Arg::T(_)) => "PowBackward1",
-        _ => grad_name(op),
-    };
+    let grad = if matches!(b, Arg::T(_)) { pair_name(op) } else { grad_name(op) };
     let spec = Spec { name: op.name(), grad, rule: rule(class), body: &body, conditions: 0 };
     run(&spec, &[a, b], dest)
 }
@@ -382,7 +396,7 @@ pub fn binary_into(op: ScalarOp, a: Arg, b: Arg, dest: Option<&Tensor>) -> Resul
 fn into(y: Tensor, dest: Option<&Tensor>) -> Result<Tensor> {
     let Some(d) = dest else { return Ok(y) };
     cast_target(y.dtype(), d.dtype())?;
-    inplace::copy_(d, &y)?;
+    inplace::adopt(d, &y)?;
     Ok(d.clone())
 }
 
@@ -478,9 +492,6 @@ pub fn where_(c: &Tensor, a: Arg, b: Arg) -> Result<Tensor> {
         "where expected condition to be a boolean tensor, but got a tensor with dtype {}",
         c.dtype().cpp_name()
     );
-    if result_type(&[a, b]).is_complex() {
-        return complex::where_(c, a, b);
-    }
     let body = |x: &[Ex]| ex::where_(x[0], x[1], x[2]);
     let spec = Spec { name: "where", grad: "WhereBackward0", rule: Rule::Same, body: &body, conditions: 1 };
     run(&spec, &[Arg::T(c), a, b], None)

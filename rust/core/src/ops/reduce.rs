@@ -71,6 +71,9 @@ pub fn prod(x: &Tensor, dim: Option<i64>, keepdim: bool, dtype: Option<DType>) -
         Some(d) => normalize_dims(&[d], x.ndim())?,
     };
     let x = if x.dtype() == out { x.clone() } else { to_dtype(x, out)? };
+    if x.dtype().is_complex() {
+        return super::complex::prod(&x, &axes, keepdim);
+    }
     reduce(if dim.is_some() { "ProdBackward1" } else { "ProdBackward0" }, ReduceOp::Prod, &x, axes, keepdim, out)
 }
 
@@ -169,6 +172,11 @@ fn any_all(x: &Tensor, dims: &[i64], keepdim: bool, op: ReduceOp) -> Result<Tens
 }
 
 pub fn var_mean(x: &Tensor, dims: &[i64], correction: f64, keepdim: bool) -> Result<(Tensor, Tensor)> {
+    if x.dtype().is_complex() {
+        let (a, p) = var_mean(&super::complex::part(x, 0)?, dims, correction, keepdim)?;
+        let (b, q) = var_mean(&super::complex::part(x, 1)?, dims, correction, keepdim)?;
+        return Ok((super::add(&a, &b)?, super::complex::join(&p, &q)?));
+    }
     ensure!(
         x.dtype().is_float(),
         runtime,
@@ -230,11 +238,12 @@ pub fn norm(x: &Tensor, p: f64, dims: &[i64], keepdim: bool, dtype: Option<DType
         None => x.clone(),
     };
     ensure!(
-        x.dtype().is_float(),
+        x.dtype().is_differentiable(),
         runtime,
         "linalg.vector_norm: Expected a floating point or complex tensor as input. Got {}",
         x.dtype().cpp_name()
     );
+    let x = if x.dtype().is_complex() { super::complex::abs(&x)? } else { x };
     let out = x.dtype();
     // 16-bit floats: squares and sums in float32, rounded once
     let x = if matches!(out, DType::F16 | DType::BF16) { to_dtype(&x, DType::F32)? } else { x };
@@ -254,21 +263,24 @@ pub fn norm(x: &Tensor, p: f64, dims: &[i64], keepdim: bool, dtype: Option<DType
         sum(&abs()?, dims, keepdim, None)?
     } else if p == 2.0 {
         let s = sum(&super::unary(ScalarOp::Square, &x)?, dims, keepdim, None)?;
-        safe_root(&s)?
+        safe_root(&s, 2.0)?
     } else {
         let powered = super::binary(ScalarOp::Pow, Arg::T(&abs()?), Arg::S(Scalar::Float(p)))?;
-        super::binary(ScalarOp::Pow, Arg::T(&sum(&powered, dims, keepdim, None)?), Arg::S(Scalar::Float(1.0 / p)))?
+        safe_root(&sum(&powered, dims, keepdim, None)?, p)?
     };
     to_dtype(&y, out)
 }
 
-/// Square root whose gradient at 0 is 0 (the subgradient PyTorch's norm gives).
-fn safe_root(s: &Tensor) -> Result<Tensor> {
+/// The root of order `p`, whose gradient at 0 is 0 (the subgradient PyTorch's norm gives).
+fn safe_root(s: &Tensor, p: f64) -> Result<Tensor> {
     use rtorch_ir::program::ex;
-    compose("norm_root", "LinalgVectorNormBackward0", Rule::FloatOnly, &[Arg::T(s)], None, |a| {
+    let args = [Arg::T(s), Arg::S(Scalar::Float(1.0 / p))];
+    compose("norm_root", "LinalgVectorNormBackward0", Rule::FloatOnly, &args, None, |a| {
         let zero = ex::eq(a[0], a[0].lit(0.0));
         let safe = ex::where_(zero, a[0].lit(1.0), a[0]);
-        ex::where_(zero, a[0].lit(0.0), ex::sqrt(safe))
+        let root = if p == 2.0 { ex::sqrt(safe) } else { ex::pow(safe, a[1]) };
+        // 0 to a negative power is infinite
+        ex::where_(zero, a[0].lit(if p > 0.0 { 0.0 } else { f64::INFINITY }), root)
     })
 }
 

@@ -408,14 +408,35 @@ pub fn split_sizes(x: &Tensor, sizes: &[i64], dim: i64) -> Result<Vec<Tensor>> {
         "split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {d}), but got \
          split_sizes={sizes:?}"
     );
+    pieces("SplitWithSizesBackward0", x, sizes, d)
+}
+
+/// Pieces along a dimension: views that are the outputs of one node, whose gradient is one concatenation.
+fn pieces(name: &'static str, x: &Tensor, sizes: &[i64], d: usize) -> Result<Vec<Tensor>> {
     let mut at = 0;
-    sizes
+    let made: Vec<Tensor> = sizes
         .iter()
         .map(|&s| {
             at += s;
             slice(x, d as i64, Some(at - s), Some(at), 1)
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    one_node(name, x, &made, move |parts| cat(&parts, d as i64))?;
+    Ok(made)
+}
+
+/// Views of one tensor as the outputs of one node; `join` puts their cotangents together.
+fn one_node(
+    name: &'static str,
+    x: &Tensor,
+    made: &[Tensor],
+    join: impl Fn(Vec<Tensor>) -> Result<Tensor> + Send + Sync + 'static,
+) -> Result<()> {
+    let (refs, n): (Vec<&Tensor>, usize) = (made.iter().collect(), made.len());
+    super::nn::rule::record(name, &[x], &refs, &[], move |b| {
+        let parts = (0..n).map(|i| b.grad(i)).collect::<Result<_>>()?;
+        Ok(vec![Some(join(parts)?)])
+    })
 }
 
 pub fn split(x: &Tensor, size: i64, dim: i64) -> Result<Vec<Tensor>> {
@@ -428,9 +449,9 @@ pub fn split(x: &Tensor, size: i64, dim: i64) -> Result<Vec<Tensor>> {
         runtime,
         "split_size can only be 0 if dimension size is 0, but got dimension size of {n}"
     );
-    let pieces = if size == 0 { 1 } else { ((n + size - 1) / size).max(1) };
-    let sizes: Vec<i64> = (0..pieces).map(|i| size.min(n - i * size).max(0)).collect();
-    split_sizes(x, &sizes, dim)
+    let count = if size == 0 { 1 } else { ((n + size - 1) / size).max(1) };
+    let sizes: Vec<i64> = (0..count).map(|i| size.min(n - i * size).max(0)).collect();
+    pieces("SplitBackward0", x, &sizes, d)
 }
 
 pub fn chunk(x: &Tensor, chunks: i64, dim: i64) -> Result<Vec<Tensor>> {
@@ -448,5 +469,9 @@ pub fn chunk(x: &Tensor, chunks: i64, dim: i64) -> Result<Vec<Tensor>> {
 pub fn unbind(x: &Tensor, dim: i64) -> Result<Vec<Tensor>> {
     ensure!(x.ndim() > 0, index, "Dimension specified as {dim} but tensor has no dimensions");
     let d = normalize_dim(dim, x.ndim())?;
-    (0..x.size(d)).map(|i| select(x, d as i64, i as i64)).collect()
+    let made: Vec<Tensor> = (0..x.size(d)).map(|i| select(x, d as i64, i as i64)).collect::<Result<_>>()?;
+    if !made.is_empty() {
+        one_node("UnbindBackward0", x, &made, move |parts| stack(&parts, d as i64))?;
+    }
+    Ok(made)
 }

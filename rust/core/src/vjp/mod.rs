@@ -15,6 +15,7 @@ use rtorch_ir::prim::ScanOp;
 use rtorch_ir::{Prim, Result};
 use smallvec::{SmallVec, smallvec};
 
+use crate::autograd::backward::Options;
 use crate::autograd::graph::{GradNode, GradOp};
 use crate::autograd::mode;
 use crate::dispatch;
@@ -67,7 +68,7 @@ pub fn saves(prim: &Prim, inputs: usize) -> (SmallVec<[usize; 4]>, SmallVec<[usi
 }
 
 /// Cotangents of a node's inputs from those of its outputs (None where nothing arrived).
-pub fn apply(n: &Arc<GradNode>, grads: &[Option<Tensor>], create_graph: bool) -> Result<Cotangents> {
+pub fn apply(n: &Arc<GradNode>, grads: &[Option<Tensor>], opts: &Options) -> Result<Cotangents> {
     match &n.op {
         GradOp::Map { .. } => map(n, grads),
         GradOp::View { op, input } => {
@@ -77,14 +78,15 @@ pub fn apply(n: &Arc<GradNode>, grads: &[Option<Tensor>], create_graph: bool) ->
         GradOp::Prim { prim } => prim_vjp(&Ctx { node: n, grads }, prim),
         GradOp::Accumulate(leaf) => {
             if let Some(Some(g)) = grads.first() {
-                crate::autograd::backward::accumulate(leaf, g, create_graph)?;
+                crate::autograd::backward::accumulate(leaf, g, opts.create_graph)?;
             }
             Ok(Vec::new())
         }
         GradOp::CopySlices { chain, base: _, inner, target } => {
             let Some(Some(g)) = grads.first() else { return Ok(vec![None; n.next.len()]) };
-            copy_slices(g, chain, inner, *target, create_graph)
+            copy_slices(g, chain, inner, *target, opts)
         }
+        GradOp::Composite { .. } => crate::autograd::composite::backward(n, grads, opts),
         GradOp::Pass => Ok(vec![grads.first().cloned().flatten()]),
         GradOp::Custom(c) => c.backward(n, grads.to_vec()),
     }
@@ -139,7 +141,7 @@ fn copy_slices(
     chain: &[(crate::view::ViewOp, &'static str)],
     inner: &Arc<GradNode>,
     target: Option<usize>,
-    create_graph: bool,
+    opts: &Options,
 ) -> Result<Cotangents> {
     let mut part = g.clone();
     for (op, name) in chain {
@@ -150,7 +152,7 @@ fn copy_slices(
         };
     }
     let part = ops::shape::clone(&part)?;
-    let inner_grads = apply(inner, &[Some(part.clone())], create_graph)?;
+    let inner_grads = apply(inner, &[Some(part.clone())], opts)?;
     let base = ops::shape::clone_contiguous(g)?;
     let mut hole = base.clone();
     for (op, name) in chain {
@@ -305,7 +307,7 @@ pub fn by_composition(
             which.push(i);
         }
     }
-    let opts = crate::autograd::backward::Options { keep_graph: create_graph, create_graph, accumulate: false };
+    let opts = Options { keep_graph: create_graph, create_graph, accumulate: false, boundary: false };
     let found = crate::autograd::backward::run(&roots, Some(&targets), &opts)?;
     let mut out = vec![None; inputs.len()];
     for (i, g) in which.into_iter().zip(found) {

@@ -28,6 +28,8 @@ pub fn vjp(op: &ViewOp, input: &Layout, g: &Tensor) -> Result<Tensor> {
             scatter(g, view, &input.shape)
         }
         ViewOp::AsStrided { layout } => as_strided(layout, input, g),
+        ViewOp::AsReal => ops::complex::view_as_complex(&ops::shape::contiguous(g)?),
+        ViewOp::AsComplex => ops::complex::view_as_real(g),
         ViewOp::Dtype { .. } => Err(Error::runtime("view(dtype) is not differentiable")),
     }
 }

@@ -1,7 +1,7 @@
 //! Parts of complex tensors, and their conjugates (copies).
 
-use rtorch_core::ops::{complex, shape};
-use rtorch_core::{DType, Error, Result, Tensor};
+use rtorch_core::ops::complex;
+use rtorch_core::{DType, Error};
 
 use crate::registry::Registry;
 
@@ -29,14 +29,15 @@ pub fn register(r: &mut Registry) {
     for name in ["is_conj", "is_neg"] {
         r.op_named(name.into(), vec![format!("{name}(Tensor input)")], |_| Ok(false.into()));
     }
-    r.op("view_as_real", &["view_as_real(Tensor input)"], |a| Ok(view_as_real(a.t(0))?.into())).function_only();
-    r.op("view_as_complex", &["view_as_complex(Tensor input)"], |a| Ok(view_as_complex(a.t(0))?.into()))
+    r.op("view_as_real", &["view_as_real(Tensor input)"], |a| Ok(complex::view_as_real(a.t(0))?.into()))
+        .function_only();
+    r.op("view_as_complex", &["view_as_complex(Tensor input)"], |a| Ok(complex::view_as_complex(a.t(0))?.into()))
         .function_only();
     for (name, which) in [("real", 0), ("imag", 1)] {
         r.op_named(name.into(), vec![format!("{name}(Tensor input)")], move |a| {
             let x = a.t(0);
             if x.dtype().is_complex() {
-                return Ok(complex::part(x, which).into());
+                return Ok(complex::part(x, which)?.into());
             }
             if which == 1 {
                 return Err(Error::runtime("imag is not implemented for tensors with non-complex dtypes."));
@@ -45,25 +46,4 @@ pub fn register(r: &mut Registry) {
         })
         .function_only();
     }
-}
-
-fn view_as_real(x: &Tensor) -> Result<Tensor> {
-    if !x.dtype().is_complex() {
-        return Err(Error::runtime("view_as_real is only supported for complex tensors"));
-    }
-    shape::view_dtype(&shape::unsqueeze(x, -1)?, x.dtype().real())
-}
-
-fn view_as_complex(x: &Tensor) -> Result<Tensor> {
-    let n = x.ndim();
-    if !matches!(x.dtype(), DType::F32 | DType::F64) {
-        return Err(Error::runtime(format!(
-            "view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: {}",
-            x.dtype().cpp_name()
-        )));
-    }
-    if n == 0 || x.size(n - 1) != 2 {
-        return Err(Error::runtime("Tensor must have a last dimension of size 2"));
-    }
-    shape::squeeze(&shape::view_dtype(x, x.dtype().complex())?, Some(&[-1]))
 }

@@ -60,6 +60,34 @@ pub struct Args {
     pub overload: usize,
 }
 
+impl Args {
+    /// The tensors among the arguments, in order.
+    pub fn tensors(&self) -> Vec<&Tensor> {
+        let mut found = Vec::new();
+        for v in &self.vals {
+            match v {
+                Val::Tensor(t) => found.push(t),
+                Val::Tensors(ts) => found.extend(ts),
+                Val::OptTensors(ts) => found.extend(ts.iter().flatten()),
+                Val::None
+                | Val::Int(_)
+                | Val::Ints(_)
+                | Val::Float(_)
+                | Val::Bool(_)
+                | Val::Str(_)
+                | Val::Scalar(_)
+                | Val::DType(_)
+                | Val::Device(_)
+                | Val::Layout
+                | Val::MemoryFormat(_)
+                | Val::Generator(_)
+                | Val::Object(_) => {}
+            }
+        }
+        found
+    }
+}
+
 /// A reader and its optional twin.
 macro_rules! readers {
     ($($name:ident, $opt:ident, $kind:literal: $pat:pat => $out:expr, $ty:ty;)*) => {

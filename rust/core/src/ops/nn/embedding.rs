@@ -33,7 +33,7 @@ pub fn embedding(weight: &Tensor, indices: &Tensor, padding_idx: i64, by_freq: b
         let g = scaled(&g, &index, rows, padding_idx, by_freq)?;
         let p = Prim::IndexAdd { axis: 0, op: ScatterOp::Add };
         Ok(vec![Some(crate::vjp::index::added("EmbeddingDenseBackward0", p, &[rows, width], &index, &g)?)])
-    });
+    })?;
     Ok(out)
 }
 

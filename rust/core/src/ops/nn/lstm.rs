@@ -209,7 +209,7 @@ pub fn layer(x: &Tensor, h: &Tensor, c: &Tensor, w: &Weights, reverse: bool) -> 
         save.push(Save::Input(gates));
         save.push(Save::Input(&kept.cells));
         let n = inputs.len();
-        record("StackBackward0", &inputs, &[&out, &last_h, &last_c], &save, move |b| backward(b, n, reverse));
+        record("StackBackward0", &inputs, &[&out, &last_h, &last_c], &save, move |b| backward(b, n, reverse))?;
         drop(save);
         return Ok((out, last_h, last_c));
     }

@@ -12,7 +12,7 @@ pub mod norm;
 pub mod pad;
 pub mod pool;
 pub mod rnn;
-mod rule;
+pub(crate) mod rule;
 
 pub use activation::{relu, softmax, softmax_in};
 

@@ -125,7 +125,7 @@ pub fn constant(x: &Tensor, sizes: &[i64], value: Scalar) -> Result<Tensor> {
     let back: Vec<i64> = sizes.iter().map(|p| -p).collect();
     record("ConstantPadNdBackward0", &[x], &[&out], &[], move |b| {
         Ok(vec![Some(constant(&b.grad(0)?, &back, Scalar::Float(0.0))?)])
-    });
+    })?;
     Ok(out)
 }
 

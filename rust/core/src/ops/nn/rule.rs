@@ -66,21 +66,22 @@ pub fn record(
     outputs: &[&Tensor],
     save: &[Save],
     backward: impl Fn(&Backward) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
-) {
+) -> Result<()> {
     if !record::wanted(inputs) {
-        return;
+        return Ok(());
     }
     let saved: SmallVec<[Option<SavedTensor>; 3]> = save
         .iter()
         .map(|s| {
-            Some(match s {
-                Save::Input(t) => SavedTensor::input(t),
-                Save::Output(t, i) => SavedTensor::output(t, *i),
-            })
+            Ok(Some(match s {
+                Save::Input(t) => SavedTensor::input(t)?,
+                Save::Output(t, i) => SavedTensor::output(t, *i)?,
+            }))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let node = record::node(name, GradOp::Custom(Box::new(Rule(backward))), inputs, outputs, saved);
     for (i, o) in outputs.iter().enumerate() {
         record::connect(o, &node, i);
     }
+    Ok(())
 }
