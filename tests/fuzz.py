@@ -7,7 +7,7 @@ compiler may contract a multiply and an add: there most elements of programs wit
 default, eager and always (RTORCH_EAGER, RTORCH_DEFER) all have their turn, and each differentiates the program too:
 what it saved for backward is captured before later statements write, and the gradients must be the same bits.
 
-usage: fuzz.py [--seeds 0:1000] [--device cpu|wgpu] [--show SEED]
+usage: fuzz.py [--seeds 0:1000] [--device cpu|wgpu] [--until-failure] [--show SEED]
 """
 
 import argparse
@@ -207,7 +207,7 @@ def run(seed, device="cpu"):
             rtorch._C._set_defer_mode(usual_mode())
         compare_runs(program, steps, whole, f"{device}, mode {mode}")
         first = grads if first is None else first
-        compare_runs(program, first, grads, f"{device}, mode {mode}", "the gradient of {} is not that of the default mode")
+        compare_runs(program, first, grads, f"{device}, mode {mode}", "the gradient of {} is not the default mode's")
     fused = rtorch.runtime_stats()["fused"] > before
     return fused, {s.operator for s in program.statements}
 
@@ -216,6 +216,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", default="0:1000")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--until-failure", action="store_true", help="stop at the first difference")
     parser.add_argument("--show", type=int, default=None)
     options = parser.parse_args()
     if options.show is not None:
@@ -231,6 +232,8 @@ def main():
         except Mismatch as mismatch:
             failed += 1
             print(mismatch, flush=True)
+            if options.until_failure:
+                break
             continue
         fused += one_fused
         operators |= names
