@@ -6,6 +6,7 @@ mod assemble;
 mod attention;
 mod conv;
 mod element;
+mod fft;
 mod gather;
 pub mod gemm;
 mod interp;

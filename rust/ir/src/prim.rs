@@ -106,6 +106,19 @@ pub enum LinalgOp {
     },
 }
 
+/// Unnormalized discrete Fourier transforms.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FftKind {
+    /// Complex to complex, exponent -i.
+    Forward,
+    /// Complex to complex, exponent +i.
+    Inverse,
+    /// Real to the half of its spectrum (n / 2 + 1 bins of the last axis), exponent -i.
+    Real,
+    /// Half a spectrum to the `n` real numbers it stands for, exponent +i.
+    ToReal { n: usize },
+}
+
 /// A primitive with its parameters. Inputs are named in the order they are passed.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Prim {
@@ -275,6 +288,12 @@ pub enum Prim {
     AttentionGrad(AttentionParams),
     /// See `LinalgOp`.
     Linalg(LinalgOp),
+    /// x -> its transform along `axes` (at least one; the halved one last), times `scale`.
+    Fft {
+        kind: FftKind,
+        axes: Axes,
+        scale: f64,
+    },
 }
 
 /// Shape and dtype of an operand or a result.
@@ -348,6 +367,7 @@ impl Prim {
             Prim::Attention(_) => "attention",
             Prim::AttentionGrad(_) => "attention_grad",
             Prim::Linalg(_) => "linalg",
+            Prim::Fft { .. } => "fft",
         }
     }
 
@@ -431,6 +451,7 @@ impl Prim {
             Prim::Attention(_) => attention_results(x),
             Prim::AttentionGrad(_) => smallvec![first(1), first(2), first(3)],
             Prim::Linalg(op) => linalg_shapes(*op, x),
+            Prim::Fft { kind, axes, .. } => smallvec![fft_result(*kind, axes[axes.len() - 1], &x[0])],
         }
     }
 }
@@ -464,6 +485,22 @@ fn pooled(shape: &[usize], out: &[usize]) -> Shape {
     let mut s = Shape::from_slice(&shape[..shape.len() - out.len()]);
     s.extend_from_slice(out);
     s
+}
+
+fn fft_result(kind: FftKind, last: usize, x: &Meta) -> Meta {
+    let mut out = x.clone();
+    match kind {
+        FftKind::Forward | FftKind::Inverse => {}
+        FftKind::Real => {
+            out.shape[last] = x.shape[last] / 2 + 1;
+            out.dtype = x.dtype.complex();
+        }
+        FftKind::ToReal { n } => {
+            out.shape[last] = n;
+            out.dtype = x.dtype.real();
+        }
+    }
+    out
 }
 
 fn linalg_shapes(op: LinalgOp, x: &[Meta]) -> SmallVec<[Meta; 3]> {
@@ -524,7 +561,8 @@ impl Prim {
             | Prim::Nonzero
             | Prim::Attention(_)
             | Prim::AttentionGrad(_)
-            | Prim::Linalg(_) => false,
+            | Prim::Linalg(_)
+            | Prim::Fft { .. } => false,
         }
     }
     /// May a pointwise program be applied to the first result before it is stored (an epilogue)?

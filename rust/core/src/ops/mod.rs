@@ -5,6 +5,7 @@ pub mod complex;
 pub mod composite;
 pub mod convert;
 pub mod factory;
+pub mod fft;
 pub mod index;
 pub mod linalg;
 pub mod nn;

@@ -3,6 +3,7 @@
 //! the GPU's backward come for free.
 
 mod conv;
+mod fft;
 pub(crate) mod index;
 mod linalg;
 mod nn;
@@ -64,6 +65,7 @@ pub fn saves(prim: &Prim, inputs: usize) -> (SmallVec<[usize; 4]>, SmallVec<[usi
         Prim::Attention(_) => (all(), smallvec![0, 1]),
         Prim::AttentionGrad(_) => (all(), SmallVec::new()),
         Prim::Linalg(op) => linalg::saves(*op),
+        Prim::Fft { .. } => (none(), SmallVec::new()),
     }
 }
 
@@ -265,6 +267,7 @@ fn prim_vjp(c: &Ctx, prim: &Prim) -> Result<Cotangents> {
         Prim::Attention(p) => nn::attention(c, p),
         Prim::AttentionGrad(p) => nn::attention_grad(c, p),
         Prim::Linalg(op) => linalg::linalg(c, *op),
+        Prim::Fft { kind, axes, scale } => fft::fft(c, *kind, axes, *scale),
     }
 }
 

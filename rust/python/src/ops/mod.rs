@@ -20,6 +20,7 @@ mod composite;
 mod convert;
 mod decomposition;
 mod factory;
+mod fft;
 mod index;
 mod linalg;
 mod nn;
@@ -47,4 +48,5 @@ pub fn register(r: &mut Registry) {
     factory::register(r);
     convert::register(r);
     decomposition::register(r);
+    fft::register(r);
 }
