@@ -22,9 +22,9 @@ for _name, _f in _ops.METHODS.items():
 del _name, _f
 
 _LAZY = frozenset(
-    "accelerator amp backends compiler cpu cuda distributed distributions fft func fx hub jit library linalg mps mtia nn "
-    "onnx optim profiler random return_types serialization signal special testing torch_version utils version wgpu xpu "
-    "_dynamo".split()
+    "accelerator amp backends compiler cpu cuda distributed distributions fft func fx hub jit library linalg mps mtia "
+    "nn onnx optim profiler random return_types serialization signal special testing torch_version utils version wgpu "
+    "xpu _dynamo".split()
 )
 
 

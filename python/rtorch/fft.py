@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 
 import rtorch
-from rtorch import _C, Tensor
+from rtorch import _C
+from rtorch import Tensor as Tensor
 from rtorch._ops.shape import _dim
 
 _f = _C._fft

@@ -1,8 +1,8 @@
 """Short-time Fourier transforms: frames, windows and `rtorch.fft`.
 
-Source: J. B. Allen, L. R. Rabiner, "A unified approach to short-time Fourier analysis and synthesis" (1977); the inverse
-is the least-squares one of D. W. Griffin, J. S. Lim, "Signal estimation from modified short-time Fourier transform"
-(1984).
+Source: J. B. Allen, L. R. Rabiner, "A unified approach to short-time Fourier analysis and synthesis" (1977); the
+inverse is the least-squares one of D. W. Griffin, J. S. Lim, "Signal estimation from modified short-time Fourier
+transform" (1984).
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def stft(
     """Fourier transforms of windowed frames of a signal, `hop_length` (n_fft // 4) samples apart.
 
     Shapes: (*, time) with at most one dimension before time -> (*, bins, frames), complex; bins is n_fft // 2 + 1 where
-    `onesided` (the default for real signals), else n_fft. `center` pads both ends by n_fft // 2 samples (`pad_mode`), so
-    that frame t is centred on sample t * hop_length. `normalized` divides by sqrt(n_fft).
+    `onesided` (the default for real signals), else n_fft. `center` pads both ends by n_fft // 2 samples (`pad_mode`),
+    so that frame t is centred on sample t * hop_length. `normalized` divides by sqrt(n_fft).
     Raises RuntimeError for other shapes, and where window or lengths do not fit.
     """
     if not isinstance(input, rtorch.Tensor):
@@ -121,8 +121,8 @@ def stft(
         fail(f"a 1D window tensor of size equal to win_length={length}, but got window with size {list(window.shape)}")
     if window is None:
         _warn_window(
-            ",which is known to cause spectral leakage. Other windows such as torch.hann_window or torch.hamming_window "
-            "are recommended to reduce spectral leakage."
+            ",which is known to cause spectral leakage. Other windows such as torch.hann_window or "
+            "torch.hamming_window are recommended to reduce spectral leakage."
         )
     onesided = not complex_in if onesided is None else onesided
     if onesided and complex_in:
@@ -146,8 +146,8 @@ def istft(
     length=None,
     return_complex=False,
 ):
-    """The signal whose `stft` is nearest to `input`: frames are transformed back, windowed, added where they overlap, and
-    divided by the sum of the squared windows.
+    """The signal whose `stft` is nearest to `input`: frames are transformed back, windowed, added where they overlap,
+    and divided by the sum of the squared windows.
 
     Shapes: (*, bins, frames) complex -> (*, time). `length` cuts or pads the result. Raises RuntimeError where windows
     leave samples without weight, and where sizes do not fit.
