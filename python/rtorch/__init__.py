@@ -34,6 +34,10 @@ def __getattr__(name):
         import importlib
 
         return importlib.import_module(f"rtorch.{name}")
+    if name == "install_as_torch":
+        from rtorch._install import install_as_torch
+
+        return install_as_torch
     if name in ("load", "save"):
         from rtorch import serialization
 

@@ -178,7 +178,7 @@ def compile(
         raise RuntimeError(f"torch.compile: expected a module or a function, got {type(model)}")
     if not disable and not _compile_warned:
         _compile_warned.append(True)
-        warnings.warn("torch.compile: rtorch has no graph compiler yet; the model runs as it is, pointwise work fused")
+        warnings.warn("torch.compile: rtorch has no graph compiler yet; the model runs as it is", stacklevel=2)
     return model
 
 

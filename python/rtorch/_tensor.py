@@ -227,6 +227,39 @@ def is_shared(self):
 
 
 @_method
+def cuda(self, device=None, non_blocking=False, memory_format=None):
+    """Raises: there is no CUDA here; the GPU device is wgpu."""
+    rtorch.cuda.refuse("Tensor.cuda()")
+
+
+@_method
+def record_stream(self, stream):
+    """Raises: rtorch orders the work of a device itself, there are no streams."""
+    raise RuntimeError("Tensor.record_stream: rtorch orders a device's work itself; there are no streams to choose")
+
+
+@_method
+def pin_memory(self, device=None):
+    """Raises: page-locked memory is CUDA's; copies to wgpu go through the backend's own buffers."""
+    rtorch.cuda.refuse("Tensor.pin_memory()")
+
+
+@_method
+def is_pinned(self, device=None):
+    """False: there is no page-locked memory."""
+    return False
+
+
+@_method
+def dequantize(self):
+    """Itself: there are no quantized tensors."""
+    return self
+
+
+Tensor.name = None  # names were for the first graphs
+
+
+@_method
 def __array_wrap__(self, array, context=None, return_scalar=False):
     if array.dtype == bool:
         array = array.astype("uint8")

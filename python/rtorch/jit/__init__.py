@@ -38,7 +38,7 @@ def script(obj, optimize=None, _frames_up=0, _rcb=None, example_inputs=None):
     global _warned
     if not _warned:
         _warned = True
-        warnings.warn("torch.jit.script: rtorch has no TorchScript yet; functions and modules run as Python")
+        warnings.warn("torch.jit.script: rtorch has no TorchScript yet; programs run as Python", stacklevel=2)
     return obj
 
 

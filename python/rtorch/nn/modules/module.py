@@ -504,6 +504,10 @@ class Module(StateDictMixin):
         """Moves to the CPU."""
         return self._apply(lambda t: t.cpu())
 
+    def cuda(self, device=None):
+        """Raises: there is no CUDA here; `to("wgpu")` moves a module to a GPU."""
+        rtorch.cuda.refuse("Module.cuda()")
+
     def wgpu(self, device=None):
         """Moves to a GPU (`rtorch.device("wgpu")`)."""
         where = "wgpu" if device is None else rtorch.device("wgpu", device) if isinstance(device, int) else device
