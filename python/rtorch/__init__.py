@@ -1,5 +1,7 @@
 """rtorch: PyTorch's programming model on a Rust core. `import rtorch as torch` runs PyTorch programs."""
 
+import importlib
+
 from rtorch import _C
 from rtorch._C import *
 from rtorch._C import __version__
@@ -28,12 +30,16 @@ _LAZY = frozenset(
 )
 
 
+# Functions of nn.functional that PyTorch has here, too.
+_FUNCTIONAL = frozenset({"channel_shuffle", "cosine_similarity", "pairwise_distance", "pdist"})
+
+
 def __getattr__(name):
     # submodules are imported when first asked for, so that `import rtorch` stays quick
     if name in _LAZY or name in _later.MODULES:
-        import importlib
-
         return importlib.import_module(f"rtorch.{name}")
+    if name in _FUNCTIONAL:
+        return getattr(importlib.import_module("rtorch.nn.functional"), name)
     if name == "install_as_torch":
         from rtorch._install import install_as_torch
 

@@ -17,6 +17,7 @@ _WHY = {
     "library": "operators of your own are written as functions or as autograd.Function",
     "autograd": "the profiler is not part of rtorch yet",
     "profiler": "the profiler is not part of rtorch yet",
+    "utils.tensorboard": "writing TensorBoard's files is not part of rtorch yet",
     "utils": "it compiles C++ against PyTorch, which rtorch does not contain",
     "_dynamo": "graphs of programs are not part of rtorch yet",
     "_inductor": "graphs of programs are not part of rtorch yet",
@@ -36,7 +37,8 @@ MODULES = frozenset(
     "distributed.elastic.multiprocessing distributed.elastic.multiprocessing.errors distributed.fsdp "
     "distributed.fsdp.fully_sharded_data_parallel distributed.fsdp.wrap distributed.nn distributed.nn.functional "
     "distributed.optim distributed.pipelining distributed.rpc distributed.tensor distributed.tensor.parallel export fx "
-    "fx.experimental fx.graph fx.graph_module fx.node fx.proxy onnx.symbolic_helper quantization utils.cpp_extension"
+    "fx.experimental fx.graph fx.graph_module fx.node fx.proxy onnx.symbolic_helper quantization utils.cpp_extension "
+    "utils.tensorboard"
     .split()
 )
 
@@ -57,8 +59,8 @@ class Later(type):
 
 
 def reason(path):
-    """Why it is not there, by the first part of its path."""
-    return _WHY[path.partition(".")[0]]
+    """Why it is not there, by the beginning of its path."""
+    return next(why for start, why in _WHY.items() if f"{path}.".startswith(f"{start}."))
 
 
 def named(path):

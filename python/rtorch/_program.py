@@ -20,6 +20,7 @@ __all__ = [
     "_check_type",
     "_check_value",
     "_check_with",
+    "_shape_as_tensor",
     "are_deterministic_algorithms_enabled",
     "compile",
     "get_deterministic_debug_mode",
@@ -89,6 +90,11 @@ def _check_tensor_all(cond, message=None):
     if not isinstance(cond, _C.Tensor):
         raise TypeError(f"cond must be a tensor, but got {type(cond)}")
     _check(bool(cond.all()), message)
+
+
+def _shape_as_tensor(self):
+    """The sizes as an int64 tensor."""
+    return _C.tensor(list(self.shape), dtype=_C.int64)
 
 
 _deterministic = [False, False]

@@ -37,7 +37,7 @@ def __getattr__(name):
     # What training does not need is imported when first asked for.
     import importlib
 
-    if name in ("functional", "graph"):
+    if name in ("functional", "graph", "profiler"):
         return importlib.import_module(f"rtorch.autograd.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

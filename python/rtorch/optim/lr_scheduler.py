@@ -158,7 +158,8 @@ class LRScheduler:
         self._last_lr = [_copied(lr) for lr in self._lrs]
 
 
-_LRScheduler = LRScheduler
+class _LRScheduler(LRScheduler):
+    """The old name of the base; as in PyTorch the schedulers do not derive from it, but what programs write may."""
 
 
 class _Functions(LRScheduler):

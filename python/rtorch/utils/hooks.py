@@ -6,10 +6,19 @@ What runs the hooks is elsewhere: `nn/modules/_hooks.py` for modules, the Rust c
 import weakref
 from collections import OrderedDict
 
+from rtorch import _C
+
 __all__ = ["RemovableHandle"]
 
 
-class RemovableHandle:
+class _Handles(type):
+    """Handles of a tensor's hooks are the extension's; to programs they are of one class."""
+
+    def __instancecheck__(cls, obj):
+        return type.__instancecheck__(cls, obj) or (cls is RemovableHandle and isinstance(obj, _C.RemovableHandle))
+
+
+class RemovableHandle(metaclass=_Handles):
     """Removes one hook from the dictionary it was put in; usable as a context manager.
 
     `extra_dict` holds dictionaries keyed by the same id (flags that belong to the hook).
