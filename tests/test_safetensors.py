@@ -101,6 +101,7 @@ def test_indexes_that_are_not_true(tmp_path, index):
 
 
 EIGHT = bytes(8)
+TWICE = b'{"dtype":"F32","shape":[],"data_offsets":[0,4]}'
 
 
 @pytest.mark.parametrize(
@@ -132,10 +133,9 @@ EIGHT = bytes(8)
         file(b'{"' + b"a" * 3),
         file(b"[" * 100_000 + b"]" * 100_000),
         file(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"data_offsets":[0,8]}}', EIGHT),
-        file(b'{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}',
-             EIGHT[:4]),
+        file(b'{"a":' + TWICE + b',"a":' + TWICE + b"}", EIGHT[:4]),
     ],
-)  # fmt: skip
+)
 def test_files_that_are_not_true(tmp_path, data):
     (tmp_path / "x.safetensors").write_bytes(data)
     for load in (
