@@ -22,6 +22,8 @@ def test_an_operator_made_of_others_is_one_node():
         (x.mv(rtorch.ones(3)), "MvBackward0"),
         (x.std(), "StdBackward0"),
         (rtorch.linalg.vector_norm(x, 3), "LinalgVectorNormBackward0"),
+        (rtorch.nn.functional.mse_loss(x, rtorch.zeros(2, 3)), "MseLossBackward0"),
+        (rtorch.nn.functional.soft_margin_loss(x, rtorch.ones(2, 3)), "SoftMarginLossBackward0"),
     ]:
         assert y.grad_fn.name() == name
         assert y.grad_fn.next_functions[0][0].name() == "torch::autograd::AccumulateGrad"

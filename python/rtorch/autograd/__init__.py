@@ -17,6 +17,7 @@ __all__ = [
     "backward",
     "detect_anomaly",
     "enable_grad",
+    "forward_ad",
     "function",
     "functional",
     "grad",
@@ -37,7 +38,7 @@ def __getattr__(name):
     # What training does not need is imported when first asked for.
     import importlib
 
-    if name in ("functional", "graph", "profiler"):
+    if name in ("forward_ad", "functional", "graph", "profiler"):
         return importlib.import_module(f"rtorch.autograd.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -4,12 +4,22 @@ This file runs forward, keeps the context and checks what backward returns. Join
 core (`_C._record_function`), which makes the node and calls back with the saved tensors and the gradients.
 """
 
+from collections import namedtuple
+
 import rtorch
 from rtorch import _C
+
+from . import forward_ad
 
 __all__ = ["Function", "FunctionCtx", "NestedIOFunction", "once_differentiable"]
 
 _Tensor = _C.Tensor
+VmapInfo = namedtuple("VmapInfo", ["batch_size", "randomness"])
+
+
+def _innermost(tensors):
+    """The innermost vmap that any of the tensors is a batch of; 0 for none."""
+    return max((level for t in tensors if t is not None for level in _C._vmap_levels(t)), default=0)
 
 
 class FunctionCtx:
@@ -170,12 +180,31 @@ class Function(FunctionCtx):
             "You must implement the jvp function for custom autograd.Function to use it with forward mode AD."
         )
 
+    @staticmethod
+    def vmap(info, in_dims, *args):
+        """(outputs, their batch dimensions) for arguments whose batch dimensions (or None) are `in_dims`."""
+        raise NotImplementedError(
+            "To use autograd.Function with vmap, you must either override the vmap static method or set "
+            "generate_vmap_rule=True."
+        )
+
     @classmethod
     def apply(cls, *args, **kwargs):
         """Runs `forward` and records `backward`."""
         if kwargs:
             args = cls._positional(args, kwargs)
         tensors = [a if isinstance(a, _Tensor) else None for a in args]
+        if _C._vmap_used() and (level := _innermost(tensors)):
+            return cls._apply_batched(level, args)
+        if forward_ad._levels:
+            pairs = [(None, None) if t is None else forward_ad.unpack_dual(t) for t in tensors]
+            if any(tangent is not None for _, tangent in pairs):
+                return cls._apply_dual(args, pairs)
+        return cls._apply_plain(args, tensors)[0]
+
+    @classmethod
+    def _apply_plain(cls, args, tensors):
+        """(what forward returned, joined to the graph; the context)."""
         needs = tuple(t is not None and t.requires_grad for t in tensors)
         ctx = cls()
         ctx.needs_input_grad = needs
@@ -189,9 +218,59 @@ class Function(FunctionCtx):
                 output = cls.forward(ctx, *args)
         finally:
             _C._set_grad_enabled(enabled)
-        if not (enabled and any(needs)):
-            return output
-        return cls._record(ctx, tensors, output)
+        if enabled and any(needs):
+            output = cls._record(ctx, tensors, output)
+        return output, ctx
+
+    @classmethod
+    def _apply_dual(cls, args, pairs):
+        """Forward mode: outputs carry what `jvp` answers."""
+        args = [a if t is None else t for a, (t, _) in zip(args, pairs)]
+        output, ctx = cls._apply_plain(args, [t for t, _ in pairs])
+        many = isinstance(output, tuple)
+        pushed = cls.jvp(ctx, *(tangent for _, tangent in pairs))
+        pushed = pushed if many else (pushed,)
+        duals = [
+            o if t is None or not isinstance(o, _Tensor) else forward_ad.make_dual(o, t)
+            for o, t in zip(output if many else (output,), pushed)
+        ]
+        return tuple(duals) if many else duals[0]
+
+    @classmethod
+    def _apply_batched(cls, level, args):
+        """Inside vmap: the user's `vmap`, or forward itself, whose operators are batched one by one."""
+        if cls.setup_context is Function.setup_context:
+            raise RuntimeError(
+                "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it "
+                "must override the setup_context staticmethod. For more details, see the documentation of Function."
+            )
+        custom = cls.vmap is not Function.vmap
+        if cls.generate_vmap_rule:
+            if custom:
+                raise RuntimeError(
+                    f"You tried to vmap over {cls.__name__}, but it has both generate_vmap_rule=True and an overriden "
+                    "vmap staticmethod. Please set generate_vmap_rule=False or delete the overriden vmap staticmethod."
+                )
+            return cls._apply_plain(args, [a if isinstance(a, _Tensor) else None for a in args])[0]
+        if not custom:
+            raise RuntimeError(
+                f"You tried to vmap over {cls.__name__}, but it does not have vmap support. Please override and "
+                "implement the vmap staticmethod or set generate_vmap_rule=True."
+            )
+        dims, plain, size = [], [], 0
+        for a in args:
+            mapped = isinstance(a, _Tensor) and level in _C._vmap_levels(a)
+            dims.append(0 if mapped else None)
+            plain.append(_C._vmap_unwrap(a, level, 0) if mapped else a)
+            size = plain[-1].shape[0] if mapped else size
+        output, out_dims = cls.vmap(VmapInfo(size, "error"), tuple(dims), *plain)
+        many = isinstance(output, tuple)
+        out_dims = out_dims if isinstance(out_dims, tuple) else (out_dims,) * (len(output) if many else 1)
+        wrapped = [
+            o if d is None else _C._vmap_wrap(o.movedim(d, 0), level)
+            for o, d in zip(output if many else (output,), out_dims)
+        ]
+        return tuple(wrapped) if many else wrapped[0]
 
     @classmethod
     def _positional(cls, args, kwargs):

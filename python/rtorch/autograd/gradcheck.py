@@ -3,7 +3,11 @@
 Complex tensors are checked as pairs of real numbers, so that one comparison serves both.
 """
 
+from collections import namedtuple
+
 import rtorch
+
+_How = namedtuple("_How", "eps atol rtol nondet_tol fast backward undefined forward batched")
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
@@ -103,30 +107,110 @@ def _analytical(func, inputs, diff):
     return result
 
 
-def _check(func, inputs, eps, atol, rtol, nondet_tol, check_undefined_grad):
-    diff = [i for i, t in enumerate(inputs) if _is_diff(t)]
+def _check_slow(func, inputs, diff, how):
+    """Whole Jacobians, element by element."""
     analytical = _analytical(func, inputs, diff)
     again = _analytical(func, inputs, diff)
     for j, i in enumerate(diff):
-        numerical = _numerical(func, inputs, i, eps)
+        numerical = _numerical(func, inputs, i, how.eps)
         for o, want in enumerate(numerical):
             have = analytical[o][j]
             if have is None:
                 continue
-            have, want = have.to(rtorch.float64), want.to(rtorch.float64)
-            if not rtorch.allclose(have, want, rtol, atol):
-                raise GradcheckError(
-                    f"Jacobian mismatch for output {o} with respect to input {i},\n"
-                    f"numerical:{want}\nanalytical:{have}\n"
-                )
-            if _gap(have, again[o][j]) > nondet_tol:
+            _compare(have, want, how, f"output {o} with respect to input {i}")
+            if _gap(have, again[o][j]) > how.nondet_tol:
                 raise GradcheckError(
                     "Backward is not reentrant, i.e., running backward with same input and grad_output multiple times "
                     "gives different values, although analytical gradient matches numerical gradient."
-                    f"The tolerance for nondeterminism was {nondet_tol}."
+                    f"The tolerance for nondeterminism was {how.nondet_tol}."
                 )
-    if check_undefined_grad:
+
+
+def _compare(have, want, how, where):
+    have, want = have.to(rtorch.float64), want.to(rtorch.float64)
+    if not rtorch.allclose(have, want, how.rtol, how.atol):
+        raise GradcheckError(f"Jacobian mismatch for {where},\nnumerical:{want}\nanalytical:{have}\n")
+
+
+def _direction(t):
+    """A fixed direction of length 1 in the space of a real tensor."""
+    n = t.numel()
+    raw = ((rtorch.arange(n, dtype=rtorch.float64, device=t.device) + 1) * 0.6180339887498949) % 1.0 + 0.1
+    return (raw / raw.norm()).reshape(t.shape).to(t.dtype) if n else rtorch.zeros_like(t)
+
+
+def _along(func, inputs, index, direction, eps):
+    """Central differences of every output along a direction of one input."""
+    flat = _real(inputs[index].detach())
+    kept = flat.clone()
+    sides = []
+    with rtorch.no_grad():
+        for sign in (1, -1):
+            flat.copy_(kept + direction * (sign * eps))
+            sides.append([o.detach().clone() for o in _outputs(func, inputs)])
+        flat.copy_(kept)
+    return [(a - b) / (2 * eps) for a, b in zip(*sides)]
+
+
+def _check_fast(func, inputs, diff, how):
+    """u^T J v for one u per output and one v per input, against central differences along v."""
+    for i in diff:
+        v = _direction(_real(inputs[i].detach()))
+        numerical = _along(func, inputs, i, v, how.eps)
+        for o, (out, moved) in enumerate(zip(_outputs(func, inputs), numerical)):
+            if not out.requires_grad or out.numel() == 0:
+                continue
+            u = _direction(out.detach())
+            (g,) = rtorch.autograd.grad(out, [inputs[i]], u, allow_unused=True)
+            have = rtorch.zeros((), dtype=rtorch.float64) if g is None else (_real(g.detach()) * v).sum()
+            _compare(have, (moved * u).sum(), how, f"output {o} with respect to input {i}")
+
+
+def _check_forward(func, inputs, diff, how):
+    """Tangents of the outputs against central differences."""
+    from . import forward_ad
+
+    for i in diff:
+        v = _direction(_real(inputs[i].detach()))
+        numerical = _along(func, inputs, i, v, how.eps)
+        tangent = rtorch.view_as_complex(v) if inputs[i].is_complex() else v
+        with forward_ad.dual_level():
+            dual = list(inputs)
+            dual[i] = forward_ad.make_dual(inputs[i].detach(), tangent)
+            pushed = [forward_ad.unpack_dual(o).tangent for o in _outputs(func, dual)]
+        for o, (have, want) in enumerate(zip(pushed, numerical)):
+            have = rtorch.zeros_like(want) if have is None else have.detach()
+            _compare(have, want, how, f"output {o} with respect to input {i} (forward mode)")
+
+
+def _check_batched(func, inputs, diff, how):
+    """A backward pass mapped over cotangents against one pass for each."""
+    wanted = [inputs[i] for i in diff]
+    for o, out in enumerate(_outputs(func, inputs)):
+        if not out.requires_grad:
+            continue
+        seeds = rtorch.stack([_direction(out.detach()), -2 * _direction(out.detach()).flip(tuple(range(out.dim())))])
+
+        def pull(seed, out=out):
+            found = rtorch.autograd.grad(out, wanted, seed, retain_graph=True, allow_unused=True)
+            return tuple(rtorch.zeros_like(w) if g is None else g for g, w in zip(found, wanted))
+
+        together = rtorch.func.vmap(pull)(seeds)
+        for k, seed in enumerate(seeds):
+            for i, have, want in zip(diff, together, pull(seed)):
+                _compare(_real(have[k].detach()), _real(want.detach()), how, f"output {o}, input {i} (batched)")
+
+
+def _check(func, inputs, how):
+    diff = [i for i, t in enumerate(inputs) if _is_diff(t)]
+    if how.backward:
+        (_check_fast if how.fast else _check_slow)(func, inputs, diff, how)
+    if how.undefined:
         _check_undefined(func, inputs, diff)
+    if how.forward:
+        _check_forward(func, inputs, diff, how)
+    if how.batched:
+        _check_batched(func, inputs, diff, how)
     return True
 
 
@@ -166,7 +250,9 @@ def gradcheck(
 ):
     """Whether the gradients of `func` at `inputs` (float64, requires_grad) match central differences.
 
-    Raises GradcheckError, or returns False with raise_exception=False.
+    Raises GradcheckError, or returns False with raise_exception=False. fast_mode compares one direction of each
+    Jacobian rather than every element; check_forward_ad compares tangents too, check_batched_grad a vmap over
+    cotangents.
 
     >>> import rtorch
     >>> x = rtorch.tensor([0.3, 0.7], dtype=rtorch.float64, requires_grad=True)
@@ -176,8 +262,19 @@ def gradcheck(
     inputs = _as_tuple(inputs)
     if not _check_inputs(inputs, raise_exception):
         return False
+    how = _How(
+        eps,
+        atol,
+        rtol,
+        nondet_tol,
+        fast_mode,
+        check_backward_ad,
+        check_undefined_grad and check_backward_ad,
+        check_forward_ad,
+        check_batched_grad,
+    )
     try:
-        return _check(func, inputs, eps, atol, rtol, nondet_tol, check_undefined_grad)
+        return _check(func, inputs, how)
     except GradcheckError:
         if raise_exception:
             raise
@@ -234,4 +331,8 @@ def gradgradcheck(
         raise_exception=raise_exception,
         nondet_tol=nondet_tol,
         check_undefined_grad=check_undefined_grad,
+        check_batched_grad=check_batched_grad,
+        check_forward_ad=check_fwd_over_rev,
+        check_backward_ad=check_rev_over_rev,
+        fast_mode=fast_mode,
     )

@@ -1,12 +1,16 @@
 """`rtorch.func`: derivatives as functions of functions, and modules called with other parameters.
 
-Everything here is reverse mode over the ordinary engine: `jvp` differentiates a vector-Jacobian product. Results are
-joined to the caller's graph where an argument requires a gradient. There is no vmap yet.
+Derivatives here are reverse mode over the ordinary engine: `jvp` differentiates a vector-Jacobian product, and
+Jacobians map such products over a basis. Results are joined to the caller's graph where an argument requires a
+gradient.
 """
 
 import rtorch
+from rtorch import _C
 from rtorch.nn.utils.stateless import functional_call
 from rtorch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+from ._vmap import vmap
 
 __all__ = [
     "functional_call",
@@ -19,6 +23,7 @@ __all__ = [
     "linearize",
     "stack_module_state",
     "vjp",
+    "vmap",
 ]
 
 
@@ -32,6 +37,8 @@ def _fresh(tree):
     def one(t):
         if not _is_tensor(t):
             return t
+        # inside vmap a variable is each sample's own
+        t = _C._vmap_lift(t)
         return t.view_as(t) if t.requires_grad else t.detach().requires_grad_()
 
     return tree_map(one, tree)
@@ -170,8 +177,9 @@ def linearize(func, *primals):
     return func(*primals), push
 
 
-def jacrev(func, argnums=0, *, has_aux=False, chunk_size=None):
-    """A function that returns the Jacobian: for each output and argument a tensor (*output, *argument).
+def jacrev(func, argnums=0, *, has_aux=False, chunk_size=None, _preallocate_and_copy=False):
+    """A function that returns the Jacobian: for each output and argument a tensor (*output, *argument), from one
+    backward pass mapped over the output's elements (`chunk_size` of them at a time).
 
     >>> import rtorch
     >>> rtorch.func.jacrev(lambda x: x * x)(rtorch.tensor([1.0, 2.0]))
@@ -184,34 +192,74 @@ def jacrev(func, argnums=0, *, has_aux=False, chunk_size=None):
         with rtorch.enable_grad():
             args, chosen = _with_argnums(args, argnums)
             out, aux = _split_aux(func(*args, **kwargs), has_aux, "jacrev(f)(*args)")
+            for o in tree_leaves(out):
+                if not _is_tensor(o):
+                    raise RuntimeError(
+                        f"jacrev: Expected f(*args) to return only tensors, got unsupported type {type(o)}"
+                    )
             leaves, spec = tree_flatten(chosen)
-            result = tree_map(lambda o: tree_unflatten(_rows(o, leaves), spec), out)
+            result = tree_map(lambda o: tree_unflatten(_rows(o, leaves, chunk_size), spec), out)
         result = _loose(result, keep)
         return (result, _loose(aux, keep)) if has_aux else result
 
     return wrapper
 
 
-def _rows(out, leaves):
+def _basis(like):
+    """One tensor of `like`'s shape per element, 1 there and 0 elsewhere: (numel, *shape)."""
+    n = like.numel()
+    return rtorch.eye(n, dtype=like.dtype, device=like.device).reshape(n, *like.shape)
+
+
+def _rows(out, leaves, chunk_size):
     """The Jacobian of one output with respect to each leaf, one row per element of the output."""
-    rows = []
-    for i in range(out.numel()):
-        seed = rtorch.zeros_like(out).reshape(-1)
-        seed[i] = 1.0
-        rows.append(_pull([out], [seed.reshape(out.shape)], leaves))
-    if not rows:
+    if out.numel() == 0:
         return [leaf.new_zeros((*out.shape, *leaf.shape)) for leaf in leaves]
-    return [rtorch.stack(list(c)).reshape(*out.shape, *leaf.shape) for c, leaf in zip(zip(*rows), leaves)]
+    rows = vmap(lambda seed: tuple(_pull([out], [seed], leaves)), chunk_size=chunk_size)(_basis(out))
+    return [r.reshape(*out.shape, *leaf.shape) for r, leaf in zip(rows, leaves)]
 
 
 def jacfwd(func, argnums=0, has_aux=False, *, randomness="error"):
-    """The Jacobian, as `jacrev` gives it."""
-    return jacrev(func, argnums, has_aux=has_aux)
+    """The Jacobian, as `jacrev` gives it, from products with tangents: for few inputs and many outputs.
+
+    >>> import rtorch
+    >>> rtorch.func.jacfwd(lambda x: x.sum() * x)(rtorch.tensor([1.0, 2.0]))
+    tensor([[4., 1.],
+            [2., 5.]])
+    """
+
+    def wrapper(*args, **kwargs):
+        many = not isinstance(argnums, int)
+        places = [n % len(args) for n in (argnums if many else (argnums,))]
+        leaves, spec = tree_flatten(tuple(args[n] for n in places))
+
+        def of_leaves(*xs):
+            new = list(args)
+            for n, value in zip(places, tree_unflatten(list(xs), spec)):
+                new[n] = value
+            return func(*new, **kwargs)
+
+        columns, aux = [], None
+        for i, leaf in enumerate(leaves):
+
+            def push(tangent, i=i):
+                tangents = tuple(tangent if k == i else rtorch.zeros_like(x) for k, x in enumerate(leaves))
+                return jvp(of_leaves, tuple(leaves), tangents, has_aux=has_aux)[1:]
+
+            product, *rest = vmap(push, randomness=randomness)(_basis(leaf))
+            aux = tree_map(lambda a: a[0] if _is_tensor(a) else a, rest[0]) if rest else None
+            found, out_spec = tree_flatten(product)
+            columns.append([c.movedim(0, -1).reshape(*c.shape[1:], *leaf.shape) for c in found])
+        per_output = [tree_unflatten(list(c), spec) for c in zip(*columns)]
+        result = tree_unflatten([p if many else p[0] for p in per_output], out_spec)
+        return (result, aux) if has_aux else result
+
+    return wrapper
 
 
 def hessian(func, argnums=0):
     """A function that returns the Jacobian of the gradient of `func`."""
-    return jacrev(jacrev(func, argnums), argnums)
+    return jacfwd(jacrev(func, argnums), argnums)
 
 
 def stack_module_state(models):

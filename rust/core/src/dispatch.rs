@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::autograd::record;
 use crate::backend::{self, Input, Window};
+use crate::batch;
 use crate::defer::{self, Operand};
 use crate::device::Device;
 use crate::kernel::Kernel;
@@ -65,6 +66,9 @@ pub fn map_layout(operands: &[Operand]) -> Result<Layout> {
 
 /// A pointwise op. Inputs are on one device and have the dtypes of the kernel's leaves.
 pub fn map(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor]) -> Result<Tensor> {
+    if batch::any(inputs) {
+        return batch::map(name, kernel, inputs);
+    }
     if let Some(out) = map_small(kernel, inputs)? {
         record::record_map(name, kernel, inputs, &out)?;
         return Ok(out);
@@ -112,6 +116,9 @@ fn map_small(kernel: &Kernel, inputs: &[&Tensor]) -> Result<Option<Tensor>> {
 
 /// A pointwise op of one operand whose result has a given layout: copies in a memory order.
 pub fn map_with_layout(name: &'static str, kernel: &Arc<Kernel>, x: &Tensor, layout: Layout) -> Result<Tensor> {
+    if batch::is_batched(x) {
+        return batch::map_with_layout(name, kernel, x, layout);
+    }
     let device = x.device();
     let value = defer::map(kernel, SmallVec::from_iter([x.operand()]), layout.clone(), device)?;
     let out = Tensor::from_value(value, layout, kernel.dtype(), device);
@@ -132,10 +139,16 @@ pub fn view(name: &'static str, op: ViewOp, x: &Tensor) -> Result<Option<Tensor>
     let made = x.with(|p| -> Result<Option<Parts>> {
         let Some(layout) = op.apply(&p.layout, p.dtype)? else { return Ok(None) };
         let dtype = op.dtype(p.dtype);
-        Ok(Some(Parts { dtype, layout, storage: p.storage.clone(), version: p.version.clone() }))
+        Ok(Some(Parts {
+            dtype,
+            layout,
+            storage: p.storage.clone(),
+            version: p.version.clone(),
+            batch: batch::in_elements(&p.batch, p.dtype, &op),
+        }))
     })?;
     let Some(parts) = made else { return Ok(None) };
-    let out = record::make_view(name, op, x, parts);
+    let out = record::make_view(name, op, x, parts)?;
     if x.is_inference() {
         out.set_inference(true);
     }
@@ -144,6 +157,9 @@ pub fn view(name: &'static str, op: ViewOp, x: &Tensor) -> Result<Option<Tensor>
 
 /// A primitive. Outputs are row-major.
 pub fn prim(name: &'static str, prim: Prim, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 3]>> {
+    if batch::any(inputs) {
+        return batch::prim(name, &prim, inputs);
+    }
     let device = same_device(inputs)?;
     let metas: SmallVec<[rtorch_ir::prim::Meta; 4]> =
         inputs.iter().map(|t| t.with(|p| rtorch_ir::prim::Meta::new(&p.layout.shape, p.dtype))).collect();
@@ -199,6 +215,7 @@ pub fn run_prim(prim: &Prim, inputs: &[&Tensor], outs: &[Tensor], device: Device
 
 /// The window of a tensor whose memory exists.
 pub fn window(t: &Tensor) -> Result<Window> {
+    batch::refuse(t, "an operator without a batching rule")?;
     let p = t.parts();
     Ok(Window { buf: p.storage.force()?, dtype: p.dtype, layout: p.layout })
 }

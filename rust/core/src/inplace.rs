@@ -9,10 +9,11 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::autograd::graph::{GradNode, GradOp, TensorMeta};
 use crate::autograd::meta::Edge;
-use crate::autograd::mode;
 use crate::autograd::record;
 use crate::autograd::saved::SavedTensor;
+use crate::autograd::{forward, mode};
 use crate::backend::{self, Window};
+use crate::batch;
 use crate::defer::{self, Operand};
 use crate::device::Device;
 use crate::dispatch;
@@ -39,9 +40,16 @@ pub fn map(name: &'static str, target: &Tensor, kernel: &Arc<Kernel>, inputs: &[
         target.shape_text(),
         shape.as_slice()
     );
+    if forward::active() && (forward::any(inputs) || forward::tangent(target).is_some()) {
+        return map_with_tangents(name, target, kernel, inputs);
+    }
     let history = History::before(target, inputs)?;
     let saved = if history.is_some() { save_inputs(kernel, inputs)? } else { SmallVec::new() };
-    let operands: SmallVec<[Operand; 3]> = inputs.iter().map(|t| t.operand()).collect();
+    let operands: SmallVec<[Operand; 3]> = if batch::any(&[target]) || batch::any(inputs) {
+        batch::operands_for(target, inputs)?
+    } else {
+        inputs.iter().map(|t| t.operand()).collect()
+    };
     store(target, kernel, operands, device)?;
     target.version().bump();
     if let Some(h) = history {
@@ -50,11 +58,21 @@ pub fn map(name: &'static str, target: &Tensor, kernel: &Arc<Kernel>, inputs: &[
     Ok(())
 }
 
+/// The same under forward mode: computed apart, so that the tangent can read the old contents.
+fn map_with_tangents(name: &'static str, target: &Tensor, kernel: &Arc<Kernel>, inputs: &[&Tensor]) -> Result<()> {
+    check_grad(target)?;
+    let made = dispatch::map(name, kernel, inputs)?;
+    let made = crate::ops::shape::expand_to(&made, &target.shape())?;
+    forward::written(target, &made)?;
+    let _off = forward::off();
+    adopt(target, &made)
+}
+
 /// `target = prim(inputs)` where the primitive's first input is the target itself: written in place where it can be.
 pub fn prim(name: &'static str, target: &Tensor, prim: Prim, inputs: &[&Tensor]) -> Result<()> {
     check_target(name, target)?;
     let history = History::before(target, inputs)?;
-    if history.is_some() || !target.is_contiguous() || target.numel() == 0 {
+    if history.is_some() || !target.is_contiguous() || target.numel() == 0 || batch::any(inputs) || forward::active() {
         // through the functional form: its gradient is the primitive's
         let made = dispatch::prim1(name, prim, inputs)?;
         return map(name, target, &kernel::cast(made.dtype(), target.dtype()), &[&made]);
@@ -264,7 +282,8 @@ fn covers_storage(layout: &Layout, dtype: DType, storage: &Storage) -> bool {
 }
 
 fn store(target: &Tensor, kernel: &Arc<Kernel>, operands: SmallVec<[Operand; 3]>, device: Device) -> Result<()> {
-    let p = target.parts();
+    let mut p = target.parts();
+    p.layout = batch::whole(&p);
     if p.layout.numel() == 0 {
         return Ok(());
     }
@@ -372,12 +391,14 @@ fn copy_bytes(device: Device, from: &Buf, to: &Buf) -> Result<()> {
 
 /// Makes a tensor's memory its own, so that a primitive may write into it.
 pub fn exclusive(t: &Tensor) -> Result<()> {
+    batch::refuse(t, "an operator that writes to memory")?;
     writable(&t.storage(), false, 0).map(|_| ())
 }
 
 /// Hands a tensor's memory to another library: pending readers run, captures keep a copy, and until the exporter dies
 /// writes go to that very memory.
 pub fn export(t: &Tensor) -> Result<(crate::storage::Export, Arc<rtorch_cpu::alloc::Buffer>)> {
+    batch::refuse(t, ".numpy()")?;
     let storage = t.storage();
     let buf = match writable_for_export(&storage)? {
         Buf::Cpu(b) => b,

@@ -3,6 +3,7 @@
 
 pub mod autograd;
 pub mod backend;
+pub mod batch;
 pub mod defer;
 pub mod device;
 pub mod dispatch;

@@ -11,6 +11,7 @@ use rtorch_ir::{DType, Error, Layout, Result, Shape, ensure, layout::checked_num
 
 use crate::autograd::meta::{AutogradMeta, ViewOf};
 use crate::backend;
+use crate::batch::{self, Batch};
 use crate::defer::Operand;
 use crate::device::Device;
 use crate::storage::{Storage, Value};
@@ -56,6 +57,8 @@ pub struct Parts {
     pub layout: Layout,
     pub storage: Storage,
     pub version: Version,
+    /// The dimensions that a vmap hides: `layout` is one sample's.
+    pub batch: Batch,
 }
 
 pub struct Impl {
@@ -97,7 +100,7 @@ impl Tensor {
         let bytes = layout.extent().map_or(0, |e| e.1) * dtype.size();
         let storage = Storage::new(value, device, bytes);
         let version = Version::OfStorage(storage.clone());
-        let t = Tensor::from_parts(Parts { dtype, layout, storage, version });
+        let t = Tensor::from_parts(Parts { dtype, layout, storage, version, batch: None });
         if crate::autograd::mode::is_inference() {
             t.0.inference.store(true, Ordering::Relaxed);
         }
@@ -147,7 +150,7 @@ impl Tensor {
         let storage = Storage::new(value, Device::Cpu, len);
         storage.export_forever();
         let version = Version::OfStorage(storage.clone());
-        Tensor::from_parts(Parts { dtype, layout, storage, version })
+        Tensor::from_parts(Parts { dtype, layout, storage, version, batch: None })
     }
 
     // ---- what it is
@@ -234,6 +237,7 @@ impl Tensor {
     }
     /// The elements in row-major order as host bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        batch::refuse(self, "an operator that reads its data")?;
         let t = if self.is_contiguous() { self.clone() } else { crate::ops::shape::contiguous(&self.detach())? };
         let (layout, dtype) = t.with(|p| (p.layout.clone(), p.dtype));
         let host = backend::download(&t.storage().force()?)?;
@@ -247,6 +251,7 @@ impl Tensor {
     }
     /// Address of element 0 in host memory (or a number that names it on a device). The bytes stay there from now on.
     pub fn data_ptr(&self) -> Result<usize> {
+        batch::refuse(self, ".data_ptr()")?;
         if let Some(p) = self.ready_ptr() {
             return Ok(p);
         }

@@ -495,7 +495,12 @@ fn _record_function<'py>(
         histories.push(rtorch_core::inplace::History::before(t, &present_inputs).or_raise()?);
     }
     let next = inputs.iter().map(|t| t.as_ref().and_then(record::edge)).collect();
-    let empty = TensorMeta { shape: SmallVec::new(), dtype: rtorch_core::DType::F32, device: rtorch_core::Device::Cpu };
+    let empty = TensorMeta {
+        shape: SmallVec::new(),
+        dtype: rtorch_core::DType::F32,
+        device: rtorch_core::Device::Cpu,
+        levels: None,
+    };
     let metas = inputs.iter().map(|t| t.as_ref().map_or_else(|| empty.clone(), TensorMeta::of)).collect();
     // an output that is an input as it was is handed out as a view of it
     let mut handed: Vec<Tensor> = Vec::new();

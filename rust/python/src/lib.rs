@@ -27,6 +27,7 @@ mod safetensors;
 mod size;
 mod storage;
 mod tensor;
+mod transform;
 mod wgpu;
 
 use pyo3::prelude::*;
@@ -46,6 +47,7 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     dlpack::install(m)?;
     autograd::install(m)?;
     nodes::install(m)?;
+    transform::install(m)?;
     overrides::install(m)?;
     output::install(m)?;
     construct::install(m)?;

@@ -1,6 +1,7 @@
-//! What operators are called in the graph (`grad_fn.name()`) where the operators they are composed of, or the core, say
-//! otherwise: one node with PyTorch's name stands before them (`rtorch_core::autograd::composite`). A name per overload,
-//! the last one for all that follow; "" leaves an overload as it is. Python's own compositions ask here too.
+//! What operators are called in the graph (`grad_fn.name()`) where the operators they are composed of, or the core,
+//! say otherwise: one node with PyTorch's name stands before them (`rtorch_core::autograd::composite`). A name per
+//! overload, the last one for all that follow; "" leaves an overload as it is. Python's own compositions ask here
+//! too.
 
 use pyo3::prelude::*;
 use rtorch_core::Tensor;

@@ -64,7 +64,7 @@ impl PyStorage {
         let strides = stride.iter().map(|&s| s as isize).collect();
         let layout = Layout { shape: size.into_iter().collect(), strides, offset };
         let version = Version::OfStorage(storage.clone());
-        crate::tensor::wrap(py, Tensor::from_parts(Parts { dtype, layout, storage, version }))
+        crate::tensor::wrap(py, Tensor::from_parts(Parts { dtype, layout, storage, version, batch: None }))
     }
     fn nbytes(&self) -> usize {
         self.storage().len()

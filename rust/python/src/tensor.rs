@@ -437,6 +437,12 @@ impl PyTensor {
             let text = if n == 0 { "no values" } else { "more than one value" };
             return crate::error::runtime_error(format!("Boolean value of Tensor with {text} is ambiguous"));
         }
+        if rtorch_core::batch::is_batched(t) {
+            return crate::error::runtime_error(
+                "vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't \
+                 support that yet.",
+            );
+        }
         Ok(convert::item(slf.py(), t)?.is_true())
     }
     fn __float__(slf: Me) -> PyResult<f64> {

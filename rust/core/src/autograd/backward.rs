@@ -322,6 +322,11 @@ fn run_tensor_hooks(n: &Arc<GradNode>, grads: &mut Grads) -> Result<()> {
 fn fit(g: &Tensor, n: &Arc<GradNode>, i: usize) -> Result<Tensor> {
     let Some(m) = n.inputs.get(i) else { return Ok(g.clone()) };
     let mut g = g.clone();
+    if crate::batch::is_batched(&g)
+        && let Some(levels) = n.outputs.iter().find_map(|o| o.levels.as_deref())
+    {
+        g = crate::batch::sum_foreign(&g, levels, m.levels.as_deref())?;
+    }
     if g.shape() != m.shape {
         ensure!(
             rtorch_ir::shape::broadcast(&g.shape(), &m.shape).is_ok_and(|s| s == g.shape()),

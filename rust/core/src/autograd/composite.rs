@@ -27,7 +27,8 @@ pub fn collapse(name: &str, inputs: &[&Tensor], outputs: &[&Tensor]) {
     let ins = inputs.iter().map(|t| TensorMeta::of(t)).collect();
     let outs = outputs.iter().map(|t| TensorMeta::of(t)).collect();
     // it may be one node with that name already
-    if outputs.iter().filter_map(|t| t.grad_fn()).all(|e| e.node.name == name) {
+    let ends = |e: &Edge| e.node.next.iter().flatten().all(known);
+    if outputs.iter().filter_map(|t| t.grad_fn()).all(|e| e.node.name == name && ends(&e)) {
         return;
     }
     let connected: SmallVec<[bool; 4]> = roots.iter().map(Option::is_some).collect();

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::hook::Hooks;
 use super::meta::Edge;
 use super::saved::SavedTensor;
+use crate::batch;
 use crate::device::Device;
 use crate::kernel::Kernel;
 use crate::tensor::{Impl, Tensor};
@@ -21,11 +22,14 @@ pub struct TensorMeta {
     pub shape: Shape,
     pub dtype: DType,
     pub device: Device,
+    /// The vmaps it was a batch of.
+    pub levels: Option<Arc<[u64]>>,
 }
 
 impl TensorMeta {
     pub fn of(t: &Tensor) -> TensorMeta {
-        t.with(|p| TensorMeta { shape: p.layout.shape.clone(), dtype: p.dtype, device: p.storage.device() })
+        let levels = batch::levels(t);
+        t.with(|p| TensorMeta { shape: p.layout.shape.clone(), dtype: p.dtype, device: p.storage.device(), levels })
     }
 }
 

@@ -59,4 +59,6 @@ pub struct AutogradMeta {
     pub hooks: Hooks,
     pub post_accumulate: Hooks,
     pub retains_grad: bool,
+    /// Forward mode: the tangent, and the level it belongs to.
+    pub tangent: Option<(u64, Tensor)>,
 }

@@ -3,6 +3,7 @@
 
 pub mod backward;
 pub mod composite;
+pub mod forward;
 pub mod graph;
 pub mod hook;
 pub mod meta;

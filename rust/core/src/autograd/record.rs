@@ -8,8 +8,8 @@ use smallvec::{SmallVec, smallvec};
 
 use super::graph::{GradNode, GradOp, TensorMeta};
 use super::meta::{Edge, ViewOf};
-use super::mode;
 use super::saved::SavedTensor;
+use super::{forward, mode};
 use crate::kernel::{From, Kernel};
 use crate::tensor::{Parts, Tensor};
 use crate::view::ViewOp;
@@ -74,12 +74,12 @@ fn refresh(t: &Tensor) {
     let Some(mut e) = edge(&base) else { return };
     let mut layout = base.layout();
     let mut dtype = base.dtype();
-    let device = t.device();
+    let (device, levels) = (t.device(), crate::batch::levels(&base));
     for (op, name) in &chain {
         let Ok(Some(next)) = op.apply(&layout, dtype) else { return };
-        let input = TensorMeta { shape: layout.shape.clone(), dtype, device };
+        let input = TensorMeta { shape: layout.shape.clone(), dtype, device, levels: levels.clone() };
         dtype = op.dtype(dtype);
-        let output = TensorMeta { shape: next.shape.clone(), dtype, device };
+        let output = TensorMeta { shape: next.shape.clone(), dtype, device, levels: levels.clone() };
         let op = GradOp::View { op: op.clone(), input: layout };
         let node =
             GradNode::new((*name).into(), op, smallvec![Some(e)], smallvec![input], smallvec![output], SmallVec::new());
@@ -144,13 +144,12 @@ pub fn connect(t: &Tensor, node: &Arc<GradNode>, output: usize) {
 }
 
 pub fn record_map(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor], out: &Tensor) -> Result<()> {
-    if !wanted(inputs) || !out.dtype().is_differentiable() {
-        return Ok(());
+    if wanted(inputs) && out.dtype().is_differentiable() {
+        let node = map_node(name, kernel, inputs, out)?;
+        // a save of the output needs the node to exist first
+        connect(out, &node, 0);
     }
-    let node = map_node(name, kernel, inputs, out)?;
-    // a save of the output needs the node to exist first
-    connect(out, &node, 0);
-    Ok(())
+    if forward::active() { forward::map(kernel, inputs, out) } else { Ok(()) }
 }
 
 /// The node of a pointwise op whose result is (or is written to) `out`.
@@ -178,6 +177,11 @@ pub fn map_node(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor], ou
 }
 
 pub fn record_prim(name: &'static str, prim: &Prim, inputs: &[&Tensor], outs: &[Tensor]) -> Result<()> {
+    record_backward(name, prim, inputs, outs)?;
+    if forward::active() { forward::prim(prim, inputs, outs) } else { Ok(()) }
+}
+
+fn record_backward(name: &'static str, prim: &Prim, inputs: &[&Tensor], outs: &[Tensor]) -> Result<()> {
     if !wanted(inputs) || !outs.iter().any(|o| o.dtype().is_differentiable()) {
         return Ok(());
     }
@@ -201,7 +205,16 @@ pub fn record_prim(name: &'static str, prim: &Prim, inputs: &[&Tensor], outs: &[
 }
 
 /// A view with the memory of where it comes from, connected to its parent's graph.
-pub fn make_view(name: &'static str, op: ViewOp, x: &Tensor, parts: Parts) -> Tensor {
+pub fn make_view(name: &'static str, op: ViewOp, x: &Tensor, parts: Parts) -> Result<Tensor> {
+    if !forward::active() {
+        return Ok(view_in_graph(name, op, x, parts));
+    }
+    let out = view_in_graph(name, op.clone(), x, parts);
+    forward::view(name, &op, x, &out)?;
+    Ok(out)
+}
+
+fn view_in_graph(name: &'static str, op: ViewOp, x: &Tensor, parts: Parts) -> Tensor {
     if matches!(op, ViewOp::Dtype { .. }) || mode::is_inference() {
         return Tensor::from_parts(parts);
     }

@@ -10,6 +10,7 @@ use rtorch_ir::{DType, Error, Layout, Result};
 
 use super::graph::GradNode;
 use super::meta::Edge;
+use crate::batch::Batch;
 use crate::device::Device;
 use crate::storage::{Saved, Storage, Value};
 use crate::tensor::{Parts, Tensor, Version};
@@ -65,6 +66,7 @@ enum Content {
 pub struct SavedTensor {
     content: Content,
     layout: Layout,
+    batch: Batch,
     dtype: DType,
     device: Device,
     bytes: usize,
@@ -90,6 +92,7 @@ impl SavedTensor {
         let hooks = HOOKS.with_borrow(|h| h.stack.last().cloned());
         let p = t.parts();
         let (layout, dtype, device, bytes) = (p.layout, p.dtype, p.storage.device(), p.storage.len());
+        let batch = p.batch;
         let (content, exported) = match hooks {
             Some(hooks) => {
                 let _off = super::mode::Guard::new(false);
@@ -101,7 +104,7 @@ impl SavedTensor {
                 (Content::Captured(p.storage.value().save()), exported)
             }
         };
-        Ok(SavedTensor { content, layout, dtype, device, bytes, edge, output, leaf, exported })
+        Ok(SavedTensor { content, layout, batch, dtype, device, bytes, edge, output, leaf, exported })
     }
     /// A tensor with the contents of the time of saving, connected to the graph as the saved one was.
     pub fn unpack(&self, owner: Option<&Arc<GradNode>>) -> Result<Tensor> {
@@ -110,7 +113,13 @@ impl SavedTensor {
             Content::Captured(value) => {
                 let storage = Storage::new(Value::from_cell(value.0.clone()), self.device, self.bytes);
                 let version = Version::OfStorage(storage.clone());
-                Tensor::from_parts(Parts { dtype: self.dtype, layout: self.layout.clone(), storage, version })
+                Tensor::from_parts(Parts {
+                    dtype: self.dtype,
+                    layout: self.layout.clone(),
+                    storage,
+                    version,
+                    batch: self.batch.clone(),
+                })
             }
             Content::Packed(hooks, packed) => hooks.unpack(packed)?.detach(),
         };

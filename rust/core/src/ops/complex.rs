@@ -49,6 +49,7 @@ pub fn join(re: &Tensor, im: &Tensor) -> Result<Tensor> {
         let _off = mode::Guard::new(false);
         let layout = dispatch::map_layout(&[re.operand(), im.operand()])?;
         let out = Tensor::empty_with(layout, re.dtype().complex(), re.device())?;
+        let out = crate::batch::cover(out, &[re, im])?;
         inplace::copy_(&part(&out, 0)?, re)?;
         inplace::copy_(&part(&out, 1)?, im)?;
         out

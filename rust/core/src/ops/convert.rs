@@ -54,6 +54,7 @@ pub fn copy_to(x: &Tensor, device: Device) -> Result<Tensor> {
 
 /// The one element as a Python number.
 pub fn item(x: &Tensor) -> Result<Scalar> {
+    crate::batch::refuse(x, ".item()")?;
     ensure!(x.numel() == 1, runtime, "a Tensor with {} elements cannot be converted to Scalar", x.numel());
     let b = x.to_bytes()?;
     Ok(read_scalar(&b, x.dtype()))

@@ -31,7 +31,7 @@ pub fn like_layout(x: &Tensor) -> Layout {
 }
 
 pub fn full_like(x: &Tensor, value: Scalar) -> Result<Tensor> {
-    full_with(like_layout(x), value, x.dtype(), x.device())
+    crate::batch::cover(full_with(like_layout(x), value, x.dtype(), x.device())?, &[x])
 }
 
 pub fn zeros_like(x: &Tensor) -> Result<Tensor> {

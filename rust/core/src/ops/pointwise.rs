@@ -11,6 +11,7 @@ use rtorch_ir::{Category, Class, DType, Error, Program, Result, Scalar, ScalarOp
 use smallvec::SmallVec;
 
 use super::complex;
+use crate::batch;
 use crate::dispatch;
 use crate::inplace;
 use crate::kernel::{self, Kernel};
@@ -461,7 +462,7 @@ fn check_binary(op: ScalarOp, common: DType, b: Arg) -> Result<()> {
         let zero = match b {
             Arg::S(s) => s.to_i64() == 0,
             // what can fail on data is not deferred on the CPU
-            Arg::T(t) if t.device().is_cpu() && t.dtype().is_integral() && t.numel() > 0 => {
+            Arg::T(t) if t.device().is_cpu() && t.dtype().is_integral() && t.numel() > 0 && !batch::is_batched(t) => {
                 let hit = unary(ScalarOp::LogicalNot, &t.detach())?;
                 crate::ops::convert::item(&crate::ops::reduce::any(&hit, &[], false)?)?.is_true()
             }

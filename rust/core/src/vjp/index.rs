@@ -17,7 +17,7 @@ fn zeros(c: &Ctx, i: usize, g: &Tensor) -> Result<Tensor> {
 /// Cotangents added at `index` to zeros of `shape`: in place, so that nothing is copied, unless the graph goes on.
 pub fn added(name: &'static str, p: Prim, shape: &[usize], index: &Tensor, g: &Tensor) -> Result<Tensor> {
     let base = ops::factory::zeros(shape, g.dtype(), g.device())?;
-    if crate::autograd::record::wanted(&[g]) {
+    if crate::autograd::record::wanted(&[g]) || crate::batch::any(&[index, g]) {
         return prim1(name, p, &[&base, index, g]);
     }
     crate::inplace::prim(name, &base, p, &[&base, index, g])?;

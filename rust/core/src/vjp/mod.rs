@@ -155,7 +155,10 @@ fn copy_slices(
     }
     let part = ops::shape::clone(&part)?;
     let inner_grads = apply(inner, &[Some(part.clone())], opts)?;
-    let base = ops::shape::clone_contiguous(g)?;
+    let base = {
+        let found: SmallVec<[&Tensor; 3]> = inner_grads.iter().flatten().collect();
+        crate::batch::cover(ops::shape::clone_contiguous(g)?, &found)?
+    };
     let mut hole = base.clone();
     for (op, name) in chain {
         hole = dispatch::view(name, op.clone(), &hole)?

@@ -52,7 +52,9 @@ pub fn reduce(c: &Ctx, op: ReduceOp, axes: &[usize], keepdim: bool) -> Result<Co
 /// y/x where no factor is zero; with zeros, the product of the others, from running products of both sides.
 fn prod(x: &Tensor, y: &Tensor, g: &Tensor, axes: &[usize]) -> Result<Tensor> {
     let zero = ops::unary(ScalarOp::LogicalNot, &x.detach())?;
-    let any_zero = ops::convert::item(&ops::reduce::any(&zero, &[], false)?)?.is_true();
+    // whether a sample of a batch has a zero is not asked: the way that is right for all
+    let any_zero =
+        crate::batch::is_batched(&zero) || ops::convert::item(&ops::reduce::any(&zero, &[], false)?)?.is_true();
     let nested = crate::autograd::mode::is_enabled();
     if !any_zero && !nested {
         return ops::div(&ops::mul(g, y)?, x);
@@ -181,7 +183,9 @@ pub fn scan(c: &Ctx, op: ScanOp, axis: usize) -> Result<Cotangents> {
 /// Jacobian, d y_k / d x_i = product of the others up to k.
 fn cumprod(g: &Tensor, x: &Tensor, y: &Tensor, axis: usize) -> Result<Tensor> {
     let zero = ops::unary(ScalarOp::LogicalNot, &x.detach())?;
-    let any_zero = ops::convert::item(&ops::reduce::any(&zero, &[], false)?)?.is_true();
+    // whether a sample of a batch has a zero is not asked: the way that is right for all
+    let any_zero =
+        crate::batch::is_batched(&zero) || ops::convert::item(&ops::reduce::any(&zero, &[], false)?)?.is_true();
     if !any_zero && !crate::autograd::mode::is_enabled() {
         return ops::div(&reversed_cumsum(&ops::mul(g, y)?, axis)?, x);
     }

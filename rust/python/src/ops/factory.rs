@@ -40,6 +40,11 @@ fn like(a: &Args, at: usize) -> Options {
     }
 }
 
+/// A tensor made like another: inside a vmap, for each sample of that.
+fn for_each_sample(t: Tensor, a: &Args, o: &Options) -> Result<crate::output::Out> {
+    with_grad(rtorch_core::batch::cover(t, &[a.t(0)])?, o)
+}
+
 fn with_grad(t: Tensor, o: &Options) -> Result<crate::output::Out> {
     if o.requires_grad {
         t.set_requires_grad(true)?;
@@ -109,7 +114,7 @@ fn new_fills(r: &mut Registry) {
             let o = like(a, 2);
             let shape = factory::checked_shape(a.ints(1))?;
             let d = o.dtype.unwrap_or_else(default_dtype);
-            with_grad(factory::full(&shape, Scalar::Int(value), d, o.device)?, &o)
+            for_each_sample(factory::full(&shape, Scalar::Int(value), d, o.device)?, a, &o)
         })
         .method_only();
     }
@@ -117,7 +122,7 @@ fn new_fills(r: &mut Registry) {
     r.op_named("new_full".into(), vec![sig], |a| {
         let o = like(a, 3);
         let shape = factory::checked_shape(a.ints(1))?;
-        with_grad(factory::full(&shape, a.s(2), o.dtype.unwrap_or_else(default_dtype), o.device)?, &o)
+        for_each_sample(factory::full(&shape, a.s(2), o.dtype.unwrap_or_else(default_dtype), o.device)?, a, &o)
     })
     .method_only();
 }
@@ -138,8 +143,9 @@ fn likes(r: &mut Registry) {
         r.op_named(name.into(), vec![sig], move |a| {
             let o = like(a, 1);
             let layout = layout_of(a.t(0), a.format(6))?;
-            with_grad(
+            for_each_sample(
                 factory::full_with(layout, Scalar::Int(value), o.dtype.unwrap_or_else(default_dtype), o.device)?,
+                a,
                 &o,
             )
         })
@@ -149,7 +155,7 @@ fn likes(r: &mut Registry) {
     r.op_named("full_like".into(), vec![sig], move |a| {
         let o = like(a, 2);
         let layout = layout_of(a.t(0), a.format(7))?;
-        with_grad(factory::full_with(layout, a.s(1), o.dtype.unwrap_or_else(default_dtype), o.device)?, &o)
+        for_each_sample(factory::full_with(layout, a.s(1), o.dtype.unwrap_or_else(default_dtype), o.device)?, a, &o)
     })
     .function_only();
 }

@@ -126,11 +126,18 @@ fn writes(r: &mut Registry) {
     for name in ["index_put_", "index_put"] {
         let sig = format!("{name}(Tensor input, Tensor?[] indices, Tensor values, bool accumulate=False)");
         r.op_named(name.into(), vec![sig], move |a| {
-            let x = if name == "index_put_" { a.t(0).clone() } else { rtorch_core::ops::shape::clone(a.t(0))? };
+            let x = if name == "index_put_" { a.t(0).clone() } else { copy_for(a)? };
             index::put(&x, &positions(a.ots(1))?, a.t(2), a.b(3))?;
             Ok(x.into())
         });
     }
+}
+
+/// The tensor that a write into a copy goes to: inside a vmap, one for each sample of the values.
+fn copy_for(a: &Args) -> Result<rtorch_core::Tensor> {
+    let mut others: Vec<&rtorch_core::Tensor> = a.ots(1).iter().flatten().collect();
+    others.push(a.t(2));
+    rtorch_core::batch::cover(rtorch_core::ops::shape::clone(a.t(0))?, &others)
 }
 
 /// Masks as the positions of what they select.

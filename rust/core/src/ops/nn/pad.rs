@@ -155,7 +155,7 @@ fn constant_raw(x: &Tensor, sizes: &[i64], value: Scalar) -> Result<Tensor> {
     if inner.shape() == out {
         return shape::clone(&inner);
     }
-    let y = factory::full(&out, value, x.dtype(), x.device())?;
+    let y = crate::batch::cover(factory::full(&out, value, x.dtype(), x.device())?, &[x])?;
     let mut target = y.clone();
     for (d, &(start, end)) in hole.iter().enumerate() {
         target = shape::slice(&target, d as i64, Some(start), Some(end.max(start)), 1)?;

@@ -7,8 +7,8 @@ use rtorch_ir::Result;
 use smallvec::SmallVec;
 
 use crate::autograd::graph::{CustomNode, GradNode, GradOp};
-use crate::autograd::record;
 use crate::autograd::saved::SavedTensor;
+use crate::autograd::{forward, record};
 use crate::tensor::Tensor;
 
 /// What a rule sees in backward.
@@ -67,7 +67,8 @@ pub fn record(
     save: &[Save],
     backward: impl Fn(&Backward) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
 ) -> Result<()> {
-    if !record::wanted(inputs) {
+    let pushes = forward::any(inputs);
+    if !record::wanted(inputs) && !pushes {
         return Ok(());
     }
     let saved: SmallVec<[Option<SavedTensor>; 3]> = save
@@ -79,9 +80,41 @@ pub fn record(
             }))
         })
         .collect::<Result<_>>()?;
-    let node = record::node(name, GradOp::Custom(Box::new(Rule(backward))), inputs, outputs, saved);
+    let op = GradOp::Custom(Box::new(Rule(backward)));
+    if pushes {
+        return in_both_modes(name, op, inputs, outputs, saved);
+    }
+    let node = record::node(name, op, inputs, outputs, saved);
     for (i, o) in outputs.iter().enumerate() {
         record::connect(o, &node, i);
     }
     Ok(())
+}
+
+/// The same where inputs carry tangents: a node over variables of their own says what becomes of them.
+fn in_both_modes(
+    name: &'static str,
+    op: GradOp,
+    inputs: &[&Tensor],
+    outputs: &[&Tensor],
+    saved: SmallVec<[Option<SavedTensor>; 3]>,
+) -> Result<()> {
+    let apart: Vec<Tensor> = inputs
+        .iter()
+        .map(|t| {
+            let d = if t.requires_grad() { (*t).clone() } else { t.detach() };
+            if d.dtype().is_differentiable() && !d.requires_grad() {
+                d.set_requires_grad(true)?;
+            }
+            Ok(d)
+        })
+        .collect::<Result<_>>()?;
+    let refs: SmallVec<[&Tensor; 3]> = apart.iter().collect();
+    let node = record::node(name, op, &refs, outputs, saved);
+    if record::wanted(inputs) {
+        for (i, o) in outputs.iter().enumerate() {
+            record::connect(o, &node, i);
+        }
+    }
+    forward::custom(&node, inputs, outputs)
 }

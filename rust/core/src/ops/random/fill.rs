@@ -5,6 +5,7 @@ use rtorch_ir::{DType, Error, Program, Result, Scalar, ensure};
 
 use super::{Distribution, Generator, generator_for};
 use crate::backend::cpu_arg;
+use crate::batch;
 use crate::dispatch;
 use crate::inplace;
 use crate::kernel::{self, Kernel};
@@ -17,6 +18,16 @@ const DRAW_BITS: f64 = 16_777_216.0;
 
 /// Fills a tensor with draws; its old contents leave the graph.
 pub fn fill_(t: &Tensor, dist: &Distribution, generator: Option<&Generator>) -> Result<()> {
+    match batched(t)? {
+        None => fill_plain(t, dist, generator),
+        Some(fresh) => {
+            fill_plain(&fresh, dist, generator)?;
+            batch::put(t, &fresh)
+        }
+    }
+}
+
+fn fill_plain(t: &Tensor, dist: &Distribution, generator: Option<&Generator>) -> Result<()> {
     let device = t.device();
     let g = generator_for(device, generator)?;
     if !device.is_cpu() {
@@ -27,6 +38,26 @@ pub fn fill_(t: &Tensor, dist: &Distribution, generator: Option<&Generator>) -> 
         let w = dispatch::window(out)?;
         g.with_twister(|rng| rtorch_cpu::random::fill(rng, dist, cpu_arg(&w)?))
     })
+}
+
+/// Inside a vmap: a plain tensor of as many draws as are wanted, None where that is `t` itself.
+fn batched(t: &Tensor) -> Result<Option<Tensor>> {
+    let Some(randomness) = batch::randomness() else { return Ok(None) };
+    let mut shape = t.shape();
+    match randomness {
+        batch::Randomness::Same if !batch::is_batched(t) => return Ok(None),
+        batch::Randomness::Same | batch::Randomness::Error => {}
+        batch::Randomness::Different => {
+            let active = batch::active();
+            if active.is_empty() {
+                return Ok(None);
+            }
+            for (i, (_, size)) in active.iter().enumerate() {
+                shape.insert(i, *size);
+            }
+        }
+    }
+    Tensor::empty(&shape, t.dtype(), t.device()).map(Some)
 }
 
 /// Lets `f` draw into the tensor's memory, or where the graph, sharing or overlap forbid that, into a copy's.

@@ -85,6 +85,12 @@ pub fn randint_like(x: &Tensor, low: i64, high: i64, draw: &Draw) -> Result<Tens
 
 /// The generator of a call: the given one, which must be of the tensor's device, or the device's default.
 fn generator_for(device: Device, given: Option<&Generator>) -> Result<Generator> {
+    ensure!(
+        crate::batch::randomness() != Some(crate::batch::Randomness::Error),
+        runtime,
+        "vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' \
+         randomness flags on vmap or perform the randomness operation out of vmap"
+    );
     let Some(g) = given else { return Ok(default_generator(device)) };
     ensure!(
         g.device().is_cpu() == device.is_cpu(),

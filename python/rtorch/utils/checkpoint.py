@@ -1,0 +1,258 @@
+"""Activation checkpointing: memory for time. What a function saves for backward is dropped, and computed again when
+backward asks for it (T. Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016)."""
+
+import contextlib
+import warnings
+
+import rtorch
+from rtorch.autograd.graph import saved_tensors_hooks
+
+__all__ = [
+    "CheckpointError",
+    "CheckpointFunction",
+    "checkpoint",
+    "checkpoint_sequential",
+    "detach_variable",
+    "noop_context_fn",
+    "set_checkpoint_debug_enabled",
+    "set_checkpoint_early_stop",
+]
+
+
+class CheckpointError(RuntimeError):
+    """The second run of a checkpointed function saved other tensors than the first."""
+
+
+class _Enough(Exception):
+    """Everything that backward needs was computed again."""
+
+
+_early_stop = True
+_debug = None
+
+
+class set_checkpoint_early_stop:
+    """Inside, whether recomputation stops as soon as it has what it needs."""
+
+    def __init__(self, enable):
+        self.enable = enable
+
+    def __enter__(self):
+        global _early_stop
+        self.previous, _early_stop = _early_stop, self.enable
+
+    def __exit__(self, *exc):
+        global _early_stop
+        _early_stop = self.previous
+
+
+class set_checkpoint_debug_enabled:
+    """Inside, `debug` of every checkpoint is this (None: each its own)."""
+
+    def __init__(self, enabled):
+        self.enabled = enabled
+
+    def __enter__(self):
+        global _debug
+        self.previous, _debug = _debug, self.enabled
+
+    def __exit__(self, *exc):
+        global _debug
+        _debug = self.previous
+
+
+def noop_context_fn():
+    """Contexts that do nothing, of the first and the second run."""
+    return contextlib.nullcontext(), contextlib.nullcontext()
+
+
+def detach_variable(inputs):
+    """The inputs outside of the graph, as variables where they were."""
+    if not isinstance(inputs, tuple):
+        raise RuntimeError("Only tuple of tensors is supported. Got Unsupported input type: ", type(inputs).__name__)
+
+    def one(value):
+        if not isinstance(value, rtorch.Tensor):
+            return value
+        return value.detach().requires_grad_(value.requires_grad)
+
+    return tuple(one(v) for v in inputs)
+
+
+class _Random:
+    """The random state of now, to be used again later."""
+
+    def __init__(self, preserve):
+        self.state = rtorch.get_rng_state() if preserve else None
+
+    @contextlib.contextmanager
+    def again(self):
+        if self.state is None:
+            yield
+            return
+        now = rtorch.get_rng_state()
+        rtorch.set_rng_state(self.state)
+        try:
+            yield
+        finally:
+            rtorch.set_rng_state(now)
+
+
+class CheckpointFunction(rtorch.autograd.Function):
+    """The reentrant form: backward runs the function again under a graph of its own, and that graph's backward."""
+
+    @staticmethod
+    def forward(ctx, run_function, preserve_rng_state, *args):
+        ctx.run_function, ctx.random = run_function, _Random(preserve_rng_state)
+        ctx.args = tuple(None if isinstance(a, rtorch.Tensor) else a for a in args)
+        ctx.places = [i for i, a in enumerate(args) if isinstance(a, rtorch.Tensor)]
+        ctx.save_for_backward(*(args[i] for i in ctx.places))
+        return run_function(*args)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        args = list(ctx.args)
+        for i, tensor in zip(ctx.places, ctx.saved_tensors):
+            args[i] = tensor
+        with ctx.random.again(), rtorch.enable_grad():
+            inputs = detach_variable(tuple(args))
+            outputs = ctx.run_function(*inputs)
+        outputs = (outputs,) if isinstance(outputs, rtorch.Tensor) else outputs
+        pairs = [(o, g) for o, g in zip(outputs, grads) if isinstance(o, rtorch.Tensor) and o.requires_grad]
+        if not pairs:
+            raise RuntimeError("none of output has requires_grad=True, this checkpoint() is not necessary")
+        rtorch.autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
+        found = tuple(x.grad if isinstance(x, rtorch.Tensor) else None for x in inputs)
+        return (None, None, *found)
+
+
+class _Frame:
+    """One call of a checkpointed function: what it saved, by number, and how to compute that again."""
+
+    def __init__(self, again, check, early_stop):
+        self.again, self.check, self.early_stop = again, check, early_stop
+        self.first = []
+        self.found = None
+
+    def pack(self, tensor):
+        self.first.append((tuple(tensor.shape), tensor.dtype, tensor.device))
+        return len(self.first) - 1
+
+    def unpack(self, number):
+        if self.found is None:
+            self.found = self.recompute()
+        # freed with the frame, which the graph's nodes hold until backward releases them
+        return self.found[number]
+
+    def recompute(self):
+        found = {}
+
+        def pack(tensor):
+            found[len(found)] = tensor.detach()
+            if self.early_stop and len(found) == len(self.first):
+                raise _Enough
+            return tensor
+
+        with contextlib.suppress(_Enough), saved_tensors_hooks(pack, lambda t: t), rtorch.enable_grad():
+            self.again()
+        self.compare(found)
+        return found
+
+    def compare(self, found):
+        if len(found) != len(self.first):
+            raise CheckpointError(
+                "rtorch.utils.checkpoint: A different number of tensors was saved during the original forward and "
+                f"recomputation.\nNumber of tensors saved during forward: {len(self.first)}\nNumber of tensors saved "
+                f"during recomputation: {len(found)}."
+            )
+        if not self.check:
+            return
+        for number, before in enumerate(self.first):
+            now = (tuple(found[number].shape), found[number].dtype, found[number].device)
+            if now != before:
+                raise CheckpointError(
+                    "rtorch.utils.checkpoint: Recomputed values for the following tensors have different metadata than "
+                    f"during the forward pass.\ntensor at position {number}:\nsaved metadata: {before}\nrecomputed "
+                    f"metadata: {now}"
+                )
+
+
+def _without_reentrance(function, args, kwargs, preserve_rng_state, context_fn, check, early_stop):
+    random = _Random(preserve_rng_state)
+    first, second = context_fn()
+
+    def again():
+        with random.again(), second:
+            function(*args, **kwargs)
+
+    frame = _Frame(again, check, early_stop)
+    with first, saved_tensors_hooks(frame.pack, frame.unpack):
+        return function(*args, **kwargs)
+
+
+def checkpoint(
+    function,
+    *args,
+    use_reentrant=None,
+    context_fn=noop_context_fn,
+    determinism_check="default",
+    debug=False,
+    early_stop=True,
+    **kwargs,
+):
+    """`function(*args, **kwargs)`, whose intermediate values are not kept for backward but computed again there.
+
+    use_reentrant: backward inside backward (True), or hooks on what is saved (False), which allows keywords, `grad`,
+    higher derivatives and graphs inside. context_fn gives contexts for the first and the second run; determinism_check
+    "default" compares shapes, dtypes and devices of both, "none" does not; early_stop ends the second run when it has
+    what backward needs. preserve_rng_state (keyword, True): both draw the same random numbers.
+
+    >>> import rtorch
+    >>> from rtorch.utils.checkpoint import checkpoint
+    >>> x = rtorch.tensor([1.0, 2.0], requires_grad=True)
+    >>> checkpoint(lambda x: (x * x).exp().sum(), x, use_reentrant=False).backward()
+    >>> x.grad
+    tensor([  5.4366, 218.3926])
+    """
+    if use_reentrant is None:
+        warnings.warn(
+            "rtorch.utils.checkpoint: the use_reentrant parameter should be passed explicitly. use_reentrant=False is "
+            "recommended, but if you need to preserve the current default behavior, you can pass use_reentrant=True.",
+            stacklevel=2,
+        )
+        use_reentrant = True
+    preserve = kwargs.pop("preserve_rng_state", True)
+    if not use_reentrant:
+        if determinism_check not in ("default", "none"):
+            raise ValueError(f"determinism_check should be one of ['default', 'none'], but got {determinism_check}")
+        check = determinism_check == "default"
+        return _without_reentrance(function, args, kwargs, preserve, context_fn, check, early_stop and _early_stop)
+    if kwargs:
+        raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
+    if context_fn is not noop_context_fn or debug or _debug:
+        raise ValueError("Passing `context_fn` or `debug` is only supported when use_reentrant=False.")
+    if rtorch.is_grad_enabled() and not any(isinstance(a, rtorch.Tensor) and a.requires_grad for a in args):
+        warnings.warn("None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2)
+    return CheckpointFunction.apply(function, preserve, *args)
+
+
+def checkpoint_sequential(functions, segments, input, use_reentrant=None, **kwargs):
+    """Modules or functions in a row, in `segments` parts of which all but the last are checkpointed."""
+    preserve = kwargs.pop("preserve_rng_state", True)
+    if kwargs:
+        raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
+    functions = list(functions.children()) if isinstance(functions, rtorch.nn.Sequential) else list(functions)
+
+    def part(start, end):
+        def run(value):
+            for f in functions[start:end]:
+                value = f(value)
+            return value
+
+        return run
+
+    size, start = len(functions) // segments, 0
+    for _ in range(segments - 1):
+        input = checkpoint(part(start, start + size), input, use_reentrant=use_reentrant, preserve_rng_state=preserve)
+        start += size
+    return part(start, len(functions))(input)
