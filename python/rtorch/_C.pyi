@@ -95,6 +95,11 @@ long: _dtype
 cfloat: _dtype
 cdouble: _dtype
 strided: _layout
+sparse_coo: _layout
+sparse_csr: _layout
+sparse_csc: _layout
+sparse_bsr: _layout
+sparse_bsc: _layout
 channels_last: _memory_format
 channels_last_3d: _memory_format
 contiguous_format: _memory_format

@@ -24,9 +24,9 @@ for _name, _f in _ops.METHODS.items():
 del _name, _f
 
 _LAZY = frozenset(
-    "accelerator amp backends compiler cpu cuda distributed distributions fft func fx hub jit library linalg mps mtia "
-    "nn onnx optim profiler random return_types serialization signal special testing torch_version utils version wgpu "
-    "xpu _dynamo".split()
+    "accelerator amp backends compiler cpu cuda distributed distributions _dynamo fft func fx hub jit library "
+    "linalg mps mtia nn onnx optim profiler random return_types serialization signal sparse special testing "
+    "torch_version utils version wgpu xpu".split()
 )
 
 
@@ -40,6 +40,10 @@ def __getattr__(name):
         return importlib.import_module(f"rtorch.{name}")
     if name in _FUNCTIONAL:
         return getattr(importlib.import_module("rtorch.nn.functional"), name)
+    if name == "sparse_coo_tensor":
+        from rtorch.sparse import sparse_coo_tensor
+
+        return sparse_coo_tensor
     if name == "install_as_torch":
         from rtorch._install import install_as_torch
 

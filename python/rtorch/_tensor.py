@@ -251,6 +251,34 @@ def is_pinned(self, device=None):
 
 
 @_method
+def to_sparse(self, sparse_dim=None, *, layout=None):
+    """A sparse COO tensor of the elements that are not zero; with `sparse_dim`, of rows of the first dimensions."""
+    if layout not in (None, rtorch.sparse_coo):
+        raise RuntimeError(f"to_sparse: of the sparse layouts rtorch has only sparse_coo, not {layout}")
+    return rtorch.sparse.from_dense(self, sparse_dim)
+
+
+@_method
+def to_dense(self, dtype=None, *, masked_grad=None):
+    """Itself: it is dense."""
+    return self if dtype is None else self.to(dtype)
+
+
+def _only_sparse(name):
+    def method(self, *args):
+        raise RuntimeError(f"{name} expected sparse coordinate tensor layout but got Strided")
+
+    method.__name__ = name
+    method.__doc__ = "Raises: only a sparse tensor has it."
+    return _method(method)
+
+
+for _name in "coalesce indices values is_coalesced _indices _values _nnz sparse_dim dense_dim".split():
+    _only_sparse(_name)
+del _name
+
+
+@_method
 def solve(self, other):
     """Raises: PyTorch removed it."""
     raise RuntimeError(

@@ -30,8 +30,6 @@ def _sparse(tensor):
 
 def _plain(tensor):
     """The function and arguments behind a tensor without attributes."""
-    if not str(tensor.layout).endswith("strided"):
-        return _sparse(tensor)
     geometry = (tensor.storage_offset(), tuple(tensor.size()), tensor.stride(), tensor.requires_grad)
     if tensor.device.type == "meta":
         return (_rebuild._rebuild_meta_tensor_no_storage, (tensor.dtype, *geometry[1:]))
@@ -43,6 +41,8 @@ def _plain(tensor):
 
 
 def _reduce_tensor(tensor):
+    if tensor.is_sparse:
+        return _sparse(tensor)
     cls, state = type(tensor), dict(tensor.__dict__)
     if isinstance(tensor, rtorch.nn.UninitializedParameter | rtorch.nn.UninitializedBuffer):
         return NotImplemented

@@ -80,24 +80,62 @@ fn _dtype_from_name(py: Python<'_>, name: &str) -> PyResult<Py<PyDType>> {
     }
 }
 
-/// How the elements lie: only `strided` exists.
-#[pyclass(frozen, name = "layout", module = "rtorch")]
-pub struct PyLayout;
+/// How the elements lie. Only strided tensors are the core's; sparse COO ones are composed in Python
+/// (`python/rtorch/sparse`), the others are names to compare with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum LayoutKind {
+    Strided,
+    SparseCoo,
+    SparseCsr,
+    SparseCsc,
+    SparseBsr,
+    SparseBsc,
+}
 
-#[pymethods]
-impl PyLayout {
-    fn __repr__(&self) -> &'static str {
-        "torch.strided"
-    }
-    fn __reduce__(&self) -> &'static str {
-        "strided"
+impl LayoutKind {
+    pub const ALL: [LayoutKind; 6] = [
+        LayoutKind::Strided,
+        LayoutKind::SparseCoo,
+        LayoutKind::SparseCsr,
+        LayoutKind::SparseCsc,
+        LayoutKind::SparseBsr,
+        LayoutKind::SparseBsc,
+    ];
+    pub fn name(self) -> &'static str {
+        match self {
+            LayoutKind::Strided => "strided",
+            LayoutKind::SparseCoo => "sparse_coo",
+            LayoutKind::SparseCsr => "sparse_csr",
+            LayoutKind::SparseCsc => "sparse_csc",
+            LayoutKind::SparseBsr => "sparse_bsr",
+            LayoutKind::SparseBsc => "sparse_bsc",
+        }
     }
 }
 
-static STRIDED: PyOnceLock<Py<PyLayout>> = PyOnceLock::new();
+/// `rtorch.strided` and its like.
+#[pyclass(frozen, name = "layout", module = "rtorch")]
+pub struct PyLayout(pub LayoutKind);
+
+#[pymethods]
+impl PyLayout {
+    fn __repr__(&self) -> String {
+        format!("torch.{}", self.0.name())
+    }
+    fn __reduce__(&self) -> &'static str {
+        self.0.name()
+    }
+}
+
+static LAYOUTS: PyOnceLock<Vec<Py<PyLayout>>> = PyOnceLock::new();
+
+fn layout(py: Python<'_>, kind: LayoutKind) -> PyResult<Py<PyLayout>> {
+    let make = || LayoutKind::ALL.iter().map(|&l| Py::new(py, PyLayout(l))).collect();
+    Ok(LAYOUTS.get_or_try_init::<_, PyErr>(py, make)?[kind as usize].clone_ref(py))
+}
 
 pub fn strided(py: Python<'_>) -> PyResult<Py<PyLayout>> {
-    Ok(STRIDED.get_or_try_init(py, || Py::new(py, PyLayout))?.clone_ref(py))
+    layout(py, LayoutKind::Strided)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,7 +185,9 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     for (name, d) in ALIASES {
         m.add(name, object(py, d)?)?;
     }
-    m.add("strided", strided(py)?)?;
+    for l in LayoutKind::ALL {
+        m.add(l.name(), layout(py, l)?)?;
+    }
     for f in MemoryFormat::ALL {
         m.add(f.name(), Py::new(py, PyMemoryFormat(f))?)?;
     }

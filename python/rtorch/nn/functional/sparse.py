@@ -20,7 +20,15 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     row = -1 if padding_idx is None else _row(padding_idx, weight.size(0))
     if max_norm is not None:
         _nn.embedding_renorm_(weight.detach(), input, max_norm, norm_type)
-    return _nn.embedding(weight, input, row, scale_grad_by_freq, sparse)
+    return _lookup(input, weight, row, scale_grad_by_freq, sparse)
+
+
+def _lookup(input, weight, row, scale_grad_by_freq, sparse):
+    if sparse:
+        from rtorch.sparse import _embedding
+
+        return _embedding.lookup(weight, input, row, scale_grad_by_freq)
+    return _nn.embedding(weight, input, row, scale_grad_by_freq, False)
 
 
 def _bag_arguments(input, weight, offsets, per_sample_weights, mode, include_last_offset):
@@ -87,7 +95,7 @@ def embedding_bag(
     row = _row(padding_idx, weight.size(0))
     if max_norm is not None:
         _nn.embedding_renorm_(weight.detach(), flat, max_norm, norm_type)
-    rows = _nn.embedding(weight, flat, row, scale_grad_by_freq, sparse)
+    rows = _lookup(flat, weight, row, scale_grad_by_freq, sparse)
     bags = offsets.numel()
     # The bag of every index: how many offsets are at or before it, less one.
     positions = rtorch.arange(flat.numel(), device=flat.device)

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::signature::{Kind, Param, Signature};
 use super::value::{Args, Val};
-use crate::dtype::{PyDType, PyLayout, PyMemoryFormat};
+use crate::dtype::{LayoutKind, PyDType, PyLayout, PyMemoryFormat};
 use crate::generator::PyGenerator;
 use crate::{convert, device, tensor};
 
@@ -168,7 +168,10 @@ fn value(p: &Param, obj: &Bound<'_, PyAny>) -> Fit<Val> {
         }),
         Kind::Device => Val::Device(need(device::extract(obj)?)?),
         Kind::Layout => {
-            obj.cast::<PyLayout>().map_err(|_| Misfit::Type)?;
+            let asked = obj.cast::<PyLayout>().map_err(|_| Misfit::Type)?.get().0;
+            if asked != LayoutKind::Strided {
+                return Err(Misfit::Type);
+            }
             Val::Layout
         }
         Kind::MemoryFormat => Val::MemoryFormat(obj.cast::<PyMemoryFormat>().map_err(|_| Misfit::Type)?.get().0),
