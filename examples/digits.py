@@ -12,12 +12,8 @@ import os
 import sys
 import time
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.datasets import load_digits
+from common import choose_device, digits, pyplot
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
@@ -51,26 +47,9 @@ class Net(nn.Module):
         return self.out(self.dropout(x.flatten(1)))
 
 
-def choose_device(wanted):
-    """The device to run on; `auto` takes a GPU only where it is hardware. Also a name to print."""
-    if wanted != "cpu":
-        if torch.wgpu.is_available():
-            name = torch.wgpu.get_device_name(0)
-            if wanted == "wgpu" or "llvmpipe" not in name.lower():
-                return torch.device("wgpu"), f"wgpu ({name})"
-        elif wanted == "wgpu":
-            sys.exit(
-                "no GPU adapter was found. On Linux install a Vulkan driver (Debian, Ubuntu: apt-get install "
-                "mesa-vulkan-drivers libvulkan1); RTORCH_ALLOW_SOFTWARE=1 allows Mesa's software adapter."
-            )
-    return torch.device("cpu"), f"cpu ({torch.get_num_threads()} threads)"
-
-
 def load(seed):
     """Images as float32 of shape (n, 1, 8, 8) in [0, 1] and labels as int64: for training, validation, test."""
-    data = load_digits()
-    images = (data.images / 16.0).astype(np.float32)[:, None]
-    labels = data.target.astype(np.int64)
+    images, labels = digits()
     rest, test = train_test_split(np.arange(len(labels)), test_size=0.25, stratify=labels, random_state=seed)
     train, val = train_test_split(rest, test_size=0.1, stratify=labels[rest], random_state=seed)
     return [(torch.from_numpy(images[i]), torch.from_numpy(labels[i])) for i in (train, val, test)]
@@ -121,6 +100,7 @@ def train(net, device, sets, epochs):
 def draw(path, curves, images, labels, guess, title):
     """Curves, confusion matrix and the misread digits, in one picture."""
     curves, images, labels, guess = np.array(curves), images.numpy(), labels.numpy(), guess.numpy()
+    plt = pyplot()
     figure = plt.figure(figsize=(15, 8.5), layout="constrained")
     figure.suptitle(title)
     grid = figure.add_gridspec(2, 3, height_ratios=(3, 1.1))

@@ -9,12 +9,11 @@ usage: gpt.py [--device auto|cpu|wgpu] [--steps 800] [--seed 1] [--prompt "def "
 
 import argparse
 import math
-import pathlib
 import sys
-import sysconfig
 import time
 
 import numpy as np
+from common import choose_device, library_text
 from tqdm import tqdm
 
 import rtorch as torch
@@ -78,21 +77,6 @@ class GPT(nn.Module):
         return self.head(self.norm(x))
 
 
-def read_text():
-    """The standard library's modules, in alphabetical order, ASCII only: a few megabytes that every Python has."""
-    folder = pathlib.Path(sysconfig.get_paths()["stdlib"])
-    text = "\n".join(path.read_text("utf-8", "ignore") for path in sorted(folder.glob("*.py")))
-    return "".join(c for c in text if c == "\n" or " " <= c <= "~")
-
-
-def choose_device(wanted):
-    """The device to run on: `auto` takes a GPU where there is one in hardware."""
-    if wanted == "wgpu" and not torch.wgpu.is_available():
-        sys.exit("no GPU adapter was found; RTORCH_ALLOW_SOFTWARE=1 allows Mesa's software adapter")
-    hardware = torch.wgpu.is_available() and "llvmpipe" not in torch.wgpu.get_device_name(0).lower()
-    return torch.device("wgpu" if wanted == "wgpu" or (wanted == "auto" and hardware) else "cpu")
-
-
 def learning_rate(step, steps):
     """Linear warm-up, then half a cosine down to the floor."""
     if step < WARMUP:
@@ -139,17 +123,17 @@ def main():
     parser.add_argument("--letters", type=int, default=300, help="length of the sample")
     options = parser.parse_args()
 
-    text = read_text()
+    text = library_text()
     alphabet = sorted(set(text) | set(options.prompt))
     number = {c: i for i, c in enumerate(alphabet)}
     data = np.array([number[c] for c in text], np.int64)
     cut = int(0.9 * len(data))
-    device = choose_device(options.device)
+    device, name = choose_device(options.device)
     torch.manual_seed(options.seed)
     generator = np.random.default_rng(options.seed)
     net = GPT(len(alphabet)).to(device)
     count = sum(p.numel() for p in net.parameters())
-    print(f"device {device}, seed {options.seed}, {len(text):,} letters, {count:,} parameters")
+    print(f"device {name}, seed {options.seed}, {len(text):,} letters, {count:,} parameters")
 
     decay = [p for p in net.parameters() if p.dim() > 1]
     plain = [p for p in net.parameters() if p.dim() <= 1]

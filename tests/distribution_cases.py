@@ -11,15 +11,15 @@ import warnings
 
 def cases(torch):
     """Name to (constructor, a value to ask the density of)."""
+    return {**scalar_cases(torch), **other_cases(torch)}
+
+
+def scalar_cases(torch):
+    """Those whose events are numbers."""
     D, t = torch.distributions, torch.tensor
 
     def v(*numbers):
         return t(numbers)
-
-    def m(seed=0):
-        torch.manual_seed(seed)
-        a = torch.randn(3, 3)
-        return a @ a.T + torch.eye(3)
 
     return {
         "Normal": (lambda: D.Normal(v(0.0, 1.0, -2.0), v(1.0, 0.5, 3.0)), v(0.3, 0.7, 1.0)),
@@ -62,6 +62,22 @@ def cases(torch):
         "Kumaraswamy": (lambda: D.Kumaraswamy(v(2.0, 1.0), v(1.0, 3.0)), v(0.3, 0.7)),
         "InverseGamma": (lambda: D.InverseGamma(v(2.0, 1.0), v(1.0, 3.0)), v(0.3, 0.7)),
         "GeneralizedPareto": (lambda: D.GeneralizedPareto(v(0.0, 1.0), v(1.0, 2.0), v(0.3, 0.0)), v(1.3, 2.7)),
+    }
+
+
+def other_cases(torch):
+    """Those of vectors and matrices, and those made of others."""
+    D, t = torch.distributions, torch.tensor
+
+    def v(*numbers):
+        return t(numbers)
+
+    def m(seed=0):
+        torch.manual_seed(seed)
+        a = torch.randn(3, 3)
+        return a @ a.T + torch.eye(3)
+
+    return {
         "MultivariateNormal": (lambda: D.MultivariateNormal(v(0.0, 1.0, 2.0), m()), v(0.3, 0.7, 1.0)),
         "MultivariateNormalP": (
             lambda: D.MultivariateNormal(torch.zeros(2, 3), precision_matrix=m()),

@@ -10,8 +10,9 @@ import pytest
 EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"
 # Runs a script as __main__ and prints the runtime's counters at the end.
 RUN = """
-import json, runpy, sys
+import json, os, runpy, sys
 sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
 runpy.run_path(sys.argv[0], run_name="__main__")
 import rtorch
 print(json.dumps(rtorch.runtime_stats()))
@@ -64,3 +65,42 @@ def test_numpy_bridge():
     text = "\n".join(lines)
     assert "gradient agrees with NumPy: True" in text
     assert "DLPack shares memory: True" in text
+
+
+def last(lines, label):
+    """The number at the end of the line that begins with a label."""
+    return float(next(line for line in reversed(lines) if line.startswith(label)).split()[-1])
+
+
+@pytest.mark.parametrize("name", ["char_lstm", "resnet_digits", "vae_digits", "reinforce"])
+def test_quick_examples_learn_and_draw(name, tmp_path):
+    pytest.importorskip("sklearn")
+    picture = tmp_path / "picture.png"
+    device = () if name == "reinforce" else ("--device", "cpu")
+    lines, stats = run(f"{name}.py", "--quick", "--picture", picture, *device)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert stats["host_fallbacks"] == 0
+    if name == "char_lstm":
+        assert last(lines, "held-out loss") < 3.3  # 4.6 before the first step
+    elif name == "resnet_digits":
+        assert last(lines, "test accuracy") > 0.85
+        assert any("stages (Sequential)" in line for line in lines)
+    elif name == "vae_digits":
+        first, after = (float(line.split()[2]) for line in lines if line.startswith("held-out bound"))
+        assert after > first
+    else:
+        first, after = (float(line.split()[1]) for line in lines if line.startswith("reward"))
+        assert after > 1.5 * first
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
+    common = ("--quick", "--steps", 24, "--every", 5, "--picture", tmp_path / "picture.png")
+    whole, _ = run("sort_transformer.py", *common, "--checkpoint", tmp_path / "whole.pt")
+    script = [sys.executable, str(EXAMPLES / "sort_transformer.py"), *map(str, common)]
+    died = [*script, "--checkpoint", str(tmp_path / "killed.pt"), "--die-at", "13"]
+    assert subprocess.run(died, capture_output=True, timeout=600).returncode == 9
+    resumed, _ = run("sort_transformer.py", *common, "--checkpoint", tmp_path / "killed.pt")
+    assert "resumed at step 10" in resumed
+    weights = [next(line for line in lines if line.startswith("weights ")) for lines in (whole, resumed)]
+    assert weights[0] == weights[1]
+    assert last(whole, "loss") < 2.4

@@ -6,7 +6,7 @@ import math
 import pytest
 
 import rtorch
-from rtorch import optim
+from rtorch import nn, optim
 from rtorch.optim import lr_scheduler
 
 FUSED = [
@@ -269,3 +269,109 @@ def test_weight_averages():
         equal.update_parameters(model)
         moving.update_parameters(model)
     assert equal.module.weight.item() == pytest.approx(2.0) and moving.module.weight.item() == pytest.approx(1.29)
+
+
+TABLE = [
+    (rtorch.optim.Adadelta, {"rho": 0.8}),
+    (rtorch.optim.Adagrad, {"lr_decay": 0.1}),
+    (rtorch.optim.RMSprop, {"momentum": 0.5, "centered": True}),
+    (rtorch.optim.RMSprop, {"momentum": 0.5}),
+    (rtorch.optim.RMSprop, {"centered": True}),
+    (rtorch.optim.Adamax, {}),
+    (rtorch.optim.NAdam, {"momentum_decay": 0.01}),
+    (rtorch.optim.NAdam, {"decoupled_weight_decay": True}),
+    (rtorch.optim.RAdam, {}),
+    (rtorch.optim.RAdam, {"decoupled_weight_decay": True}),
+    (rtorch.optim.ASGD, {"t0": 2.0, "lambd": 0.01}),
+    (rtorch.optim.Rprop, {}),
+]
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize(("kind", "options"), TABLE, ids=lambda x: getattr(x, "__name__", None) or "-".join(x))
+def test_one_pass_is_the_step_written_out(kind, options, maximize, monkeypatch):
+    calls = []
+    table = rtorch._C._fused_step_
+    monkeypatch.setattr(rtorch._C, "_fused_step_", lambda *a: calls.append(table(*a)) or calls[-1])
+    decay = {} if kind is rtorch.optim.Rprop else {"weight_decay": 0.1}
+    results = []
+    for foreach in (None, False):  # False: the step written out in Python
+        rtorch.manual_seed(0)
+        params = [nn.Parameter(rtorch.randn(3, 4)), nn.Parameter(rtorch.randn(5))]
+        optimizer = kind(params, lr=0.05, maximize=maximize, foreach=foreach, **options, **decay)
+        for _ in range(8):
+            for p in params:
+                p.grad = rtorch.randn(p.shape)
+            optimizer.step()
+        states = [v for p in params for v in optimizer.state[p].values()]
+        results.append([p.detach() for p in params] + states)
+    assert calls == [True] * 8
+    for got, want in zip(*results, strict=True):
+        assert rtorch.allclose(rtorch.as_tensor(got), rtorch.as_tensor(want), atol=1e-5, rtol=1e-4)
+
+
+def test_a_table_of_formulas_refuses_what_it_does_not_know():
+    with pytest.raises(TypeError, match="there is no formula"):
+        rtorch._C._fused_step_("sgdm", [], [], [], [], [], False)
+    p = rtorch.ones(2)
+    assert rtorch._C._fused_step_("adamax", [p], [p], [p], [p], [0.0], False) is False
+
+
+class Rows:
+    """A sparse gradient of some rows: what SparseAdam reads of one."""
+
+    is_sparse = True
+
+    def __init__(self, rows, values):
+        self.rows, self.given = rtorch.tensor([rows]), values
+
+    def coalesce(self):
+        return self
+
+    def __neg__(self):
+        return Rows(self.rows[0].tolist(), -self.given)
+
+    def indices(self):
+        return self.rows
+
+    def values(self):
+        return self.given
+
+
+def test_sparse_adam_moves_only_the_rows_it_got():
+    p = nn.Parameter(rtorch.ones(3, 2))
+    optimizer = rtorch.optim.SparseAdam([p], lr=0.1)
+    group = optimizer.param_groups[0]
+    with rtorch.no_grad():
+        for step in range(2):
+            (state,) = optimizer._states([p], group)
+            optimizer._update(p, Rows([0, 2], rtorch.tensor([[1.0, 2.0], [-1.0, 0.5]])), state, group)
+            assert state["step"] == step + 1
+    dense = nn.Parameter(rtorch.ones(2, 2))
+    adam = rtorch.optim.Adam([dense], lr=0.1)
+    for _ in range(2):
+        dense.grad = rtorch.tensor([[1.0, 2.0], [-1.0, 0.5]])
+        adam.step()
+    assert rtorch.allclose(p[[0, 2]], dense, atol=1e-6) and p[1].tolist() == [1.0, 1.0]
+    p.grad = rtorch.ones(3, 2)
+    with pytest.raises(RuntimeError, match="SparseAdam does not support dense gradients"):
+        optimizer.step()
+    with pytest.raises(ValueError, match="Invalid learning rate: -1"):
+        rtorch.optim.SparseAdam([p], lr=-1)
+
+
+def test_an_optimizer_works_on_other_tensors_for_a_while():
+    p = nn.Parameter(rtorch.ones(2))
+    optimizer = rtorch.optim.SGD([p], lr=1.0, momentum=0.9)
+    p.grad = rtorch.ones(2)
+    optimizer.step()
+    other = rtorch.zeros(2).requires_grad_()
+    state = optimizer.state_dict()
+    with rtorch.optim.swap_in_optimizer_params_and_state(optimizer, {"p": other}, state):
+        other.grad = rtorch.ones(2)
+        optimizer.step()
+    assert other.tolist() == pytest.approx([-1.9, -1.9]) and p.tolist() == [0.0, 0.0]
+    assert optimizer.param_groups[0]["params"][0] is p
+    with pytest.raises(ValueError, match="expected 1 parameters, got 0"):
+        with rtorch.optim.swap_in_optimizer_params_and_state(optimizer, {}, state):
+            pass

@@ -52,6 +52,10 @@ def __getattr__(name):
         from rtorch import serialization
 
         return getattr(serialization, name)
+    if name in ("GradScaler", "autocast"):
+        from rtorch import amp
+
+        return getattr(amp, name)
     if name in ("get_printoptions", "set_printoptions"):
         from rtorch import _tensor_str
 

@@ -17,6 +17,12 @@ __all__ = [
     "LongTensor",
     "BoolTensor",
     "default_generator",
+    "get_autocast_cpu_dtype",
+    "get_autocast_gpu_dtype",
+    "is_autocast_cpu_enabled",
+    "set_autocast_cpu_dtype",
+    "set_autocast_cpu_enabled",
+    "set_autocast_gpu_dtype",
     "e",
     "inf",
     "is_nonzero",
@@ -57,6 +63,36 @@ def typename(obj):
     module = getattr(obj, "__module__", None) or ""
     name = getattr(obj, "__qualname__", None) or type(obj).__qualname__
     return name if module in ("", "builtins", "__builtin__") else f"{module}.{name}"
+
+
+def is_autocast_cpu_enabled():
+    """Is mixed precision on for CPU tensors?"""
+    return _C.is_autocast_enabled("cpu")
+
+
+def set_autocast_cpu_enabled(enabled):
+    """Switches mixed precision for CPU tensors; `rtorch.autocast` is the context that does it."""
+    _C.set_autocast_enabled("cpu", enabled)
+
+
+def get_autocast_cpu_dtype():
+    """The dtype of mixed precision on CPUs."""
+    return _C.get_autocast_dtype("cpu")
+
+
+def set_autocast_cpu_dtype(dtype):
+    """Sets the dtype of mixed precision on CPUs."""
+    _C.set_autocast_dtype("cpu", dtype)
+
+
+def get_autocast_gpu_dtype():
+    """The dtype of mixed precision on GPUs."""
+    return _C.get_autocast_dtype("wgpu")
+
+
+def set_autocast_gpu_dtype(dtype):
+    """Sets the dtype of mixed precision on GPUs."""
+    _C.set_autocast_dtype("wgpu", dtype)
 
 
 class _Typed(type):

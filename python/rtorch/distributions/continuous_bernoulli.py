@@ -7,7 +7,7 @@ import rtorch
 from . import constraints
 from ._parameters import BinaryParameter
 from .exp_family import ExponentialFamily
-from .utils import clamp_probs, log_odds_loss
+from .utils import clamp_probs, lazy_property, log_odds_loss, logits_to_probs
 
 __all__ = ["ContinuousBernoulli"]
 
@@ -34,6 +34,11 @@ class ContinuousBernoulli(BinaryParameter, ExponentialFamily):
         if self._given == "probs":
             # the ends have no finite density; validated first
             self.probs = clamp_probs(self.probs)
+
+    @lazy_property
+    def probs(self):
+        """Probabilities, away from 0 and 1."""
+        return clamp_probs(logits_to_probs(self.logits, is_binary=True))
 
     def _safe(self):
         """Is each probability away from 1/2? And probabilities that are, where they must be."""

@@ -9,8 +9,39 @@ __all__ = [
     "Parameter",
     "UninitializedBuffer",
     "UninitializedParameter",
+    "factory_kwargs",
     "functional",
     "init",
     "parameter",
     "utils",
 ]
+
+
+def factory_kwargs(kwargs):
+    """The arguments for tensor factories among a constructor's: `device`, `dtype`, `memory_format`, and those of the
+    dict `factory_kwargs`, whose names may clash with the constructor's own.
+
+    >>> factory_kwargs({"factory_kwargs": {"dtype": int}, "device": "cpu"})
+    {'dtype': <class 'int'>, 'device': 'cpu'}
+    """
+    if kwargs is None:
+        return {}
+    simple = {"device", "dtype", "memory_format"}
+    expected = simple | {"factory_kwargs"}
+    if not kwargs.keys() <= expected:
+        raise TypeError(f"unexpected kwargs {kwargs.keys() - expected}")
+    result = dict(kwargs.get("factory_kwargs", {}))
+    for name in ("device", "dtype", "memory_format"):
+        if name in kwargs:
+            if name in result:
+                raise TypeError(f"{name} specified twice, in **kwargs and in factory_kwargs")
+            result[name] = kwargs[name]
+    return result
+
+
+def __getattr__(name):
+    if name == "attention":  # it builds on the functions, and few programs choose kernels
+        import importlib
+
+        return importlib.import_module("rtorch.nn.attention")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

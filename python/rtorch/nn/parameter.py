@@ -104,7 +104,7 @@ _NO_SHAPE = (
 )
 
 
-class _UninitializedTensor:
+class UninitializedTensorMixin:
     """What an uninitialized parameter and buffer share: they know a dtype and a device, not yet a shape."""
 
     @property
@@ -128,7 +128,7 @@ class _UninitializedTensor:
         return (type(self), (self.requires_grad,))
 
 
-class UninitializedParameter(_UninitializedTensor, Parameter):
+class UninitializedParameter(UninitializedTensorMixin, Parameter):
     """A parameter whose shape the first call of a lazy module decides (`nn.LazyLinear`)."""
 
     cls_to_become = Parameter
@@ -142,7 +142,7 @@ class UninitializedParameter(_UninitializedTensor, Parameter):
         return memo[id(self)]
 
 
-class UninitializedBuffer(_UninitializedTensor, _Tensor):
+class UninitializedBuffer(UninitializedTensorMixin, _Tensor):
     """A buffer whose shape the first call of a lazy module decides (`nn.LazyBatchNorm1d`)."""
 
     __torch_function__ = _C._disabled_torch_function_impl
@@ -157,4 +157,4 @@ class UninitializedBuffer(_UninitializedTensor, _Tensor):
 
 def is_lazy(parameter):
     """Whether `parameter` still waits for its shape."""
-    return isinstance(parameter, _UninitializedTensor)
+    return isinstance(parameter, UninitializedTensorMixin)

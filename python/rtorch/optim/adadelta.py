@@ -1,7 +1,6 @@
 """Adadelta (Zeiler 2012)."""
 
 import rtorch
-from rtorch import _C
 
 from .optimizer import _PerParameter, check_options, decayed, new_step, number
 
@@ -48,18 +47,10 @@ class Adadelta(_PerParameter):
         return {"step": new_step(), "square_avg": rtorch.zeros_like(p), "acc_delta": rtorch.zeros_like(p)}
 
     def _fused(self, group, params, grads, states):
-        return _C._fused_adadelta_(
-            params,
-            grads,
-            [s["square_avg"] for s in states],
-            [s["acc_delta"] for s in states],
-            [s["step"] for s in states],
-            number(group["lr"]),
-            group["rho"],
-            group["eps"],
-            group["weight_decay"],
-            group["maximize"],
-        )
+        rho = group["rho"]
+        numbers = (group["weight_decay"], number(group["lr"]), rho, group["eps"], 1 - rho)
+        names = ("square_avg", "acc_delta")
+        return self._step_of_table("adadelta", names, numbers, group, params, grads, states)
 
     def _update(self, p, grad, state, group):
         rho, eps, square_avg, acc_delta = group["rho"], group["eps"], state["square_avg"], state["acc_delta"]

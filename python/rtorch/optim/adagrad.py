@@ -1,7 +1,6 @@
 """Adagrad (Duchi et al. 2011)."""
 
 import rtorch
-from rtorch import _C
 
 from .optimizer import _PerParameter, check_implementation, check_options, decayed, new_step, number
 
@@ -65,17 +64,10 @@ class Adagrad(_PerParameter):
             state["sum"].share_memory_()
 
     def _fused(self, group, params, grads, states):
-        return _C._fused_adagrad_(
-            params,
-            grads,
-            [s["sum"] for s in states],
-            [s["step"] for s in states],
-            number(group["lr"]),
-            group["lr_decay"],
-            group["weight_decay"],
-            group["eps"],
-            group["maximize"],
-        )
+        lr, lr_decay, numbers = number(group["lr"]), group["lr_decay"], []
+        for s in states:
+            numbers += (group["weight_decay"], lr / (1 + s["step"].item() * lr_decay), group["eps"])
+        return self._step_of_table("adagrad", ("sum",), numbers, group, params, grads, states)
 
     def _update(self, p, grad, state, group):
         state["step"] += 1

@@ -43,6 +43,14 @@ class Adamax(_PerParameter):
     def _init_state(self, p, group):
         return {"step": new_step(), "exp_avg": rtorch.zeros_like(p), "exp_inf": rtorch.zeros_like(p)}
 
+    def _fused(self, group, params, grads, states):
+        beta1, beta2 = group["betas"]
+        lr, numbers = number(group["lr"]), []
+        for s in states:
+            rate = lr / (1 - beta1 ** (s["step"].item() + 1))
+            numbers += (group["weight_decay"], rate, 1 - beta1, beta2, group["eps"])
+        return self._step_of_table("adamax", ("exp_avg", "exp_inf"), numbers, group, params, grads, states)
+
     def _update(self, p, grad, state, group):
         beta1, beta2 = group["betas"]
         exp_avg, exp_inf = state["exp_avg"], state["exp_inf"]

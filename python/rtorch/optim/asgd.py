@@ -7,6 +7,12 @@ from .optimizer import _PerParameter, check_options, decayed, new_step, number
 __all__ = ["ASGD"]
 
 
+def _advance(state, step, lr, group):
+    """The next rate, and the next weight of the newest parameter in the average."""
+    state["eta"].fill_(lr / (1 + group["lambd"] * lr * step) ** group["alpha"])
+    state["mu"].fill_(1 / max(1, step - group["t0"]))
+
+
 class ASGD(_PerParameter):
     """SGD with a decaying rate; `state[p]["ax"]` is the average of the weights from step `t0` on.
 
@@ -49,6 +55,21 @@ class ASGD(_PerParameter):
             "ax": rtorch.zeros_like(p),
         }
 
+    def _fused(self, group, params, grads, states):
+        lr, first, numbers = number(group["lr"]), [], []
+        for s in states:
+            eta, mu = s["eta"].item(), s["mu"].item()
+            first.append(mu == 1)
+            numbers += (group["weight_decay"], eta, 1 - group["lambd"] * eta, mu)
+        if any(first) != all(first):
+            return False
+        formula = "asgd_first" if all(first) else "asgd"
+        done = self._step_of_table(formula, ("ax",), numbers, group, params, grads, states)
+        if done:
+            for s in states:
+                _advance(s, s["step"].item(), lr, group)
+        return done
+
     def _update(self, p, grad, state, group):
         lr, lambd, ax = number(group["lr"]), group["lambd"], state["ax"]
         state["step"] += 1
@@ -60,5 +81,4 @@ class ASGD(_PerParameter):
             ax.copy_(p)
         else:
             ax.add_((p - ax) * mu)
-        state["eta"].fill_(lr / (1 + lambd * lr * step) ** group["alpha"])
-        state["mu"].fill_(1 / max(1, step - group["t0"]))
+        _advance(state, step, lr, group)

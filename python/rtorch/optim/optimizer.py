@@ -383,6 +383,13 @@ class _PerParameter(Optimizer):
             update = self._update_complex if p.is_complex() else self._update
             update(p, -grad if maximize else grad, state, group)
 
+    def _step_of_table(self, formula, names, numbers, group, params, grads, states):
+        """A fused step of the core's table: the states of these names, `numbers` the weight decay and what the formula
+        takes, once for all parameters or for each."""
+        listed = [s[name] for name in names for s in states]
+        steps = [s["step"] for s in states]
+        return _C._fused_step_(formula, params, grads, listed, steps, numbers, group["maximize"])
+
     def _states(self, params, group):
         """The state of each parameter, made where there is none."""
         states = [self.state[p] for p in params]

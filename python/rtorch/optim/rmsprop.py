@@ -1,7 +1,6 @@
 """RMSprop (Hinton 2012, lecture 6 of "Neural networks for machine learning"; centred: Graves 2013)."""
 
 import rtorch
-from rtorch import _C
 
 from .optimizer import _PerParameter, check_options, decayed, new_step, number
 
@@ -55,21 +54,14 @@ class RMSprop(_PerParameter):
         return state
 
     def _fused(self, group, params, grads, states):
-        return _C._fused_rmsprop_(
-            params,
-            grads,
-            [s["square_avg"] for s in states],
-            [s["grad_avg"] for s in states] if group["centered"] else [],
-            [s["momentum_buffer"] for s in states] if group["momentum"] > 0 else [],
-            [s["step"] for s in states],
-            number(group["lr"]),
-            group["alpha"],
-            group["eps"],
-            group["weight_decay"],
-            group["momentum"],
-            group["centered"],
-            group["maximize"],
-        )
+        alpha, momentum = group["alpha"], group["momentum"]
+        formula, names = "rmsprop", ["square_avg"]
+        if group["centered"]:
+            formula, names = formula + "_centered", [*names, "grad_avg"]
+        if momentum > 0:
+            formula, names = formula + "_momentum", [*names, "momentum_buffer"]
+        numbers = (group["weight_decay"], number(group["lr"]), alpha, group["eps"], 1 - alpha, momentum)
+        return self._step_of_table(formula, names, numbers, group, params, grads, states)
 
     def _update(self, p, grad, state, group):
         lr, alpha, square_avg = number(group["lr"]), group["alpha"], state["square_avg"]

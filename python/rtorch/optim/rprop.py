@@ -45,6 +45,10 @@ class Rprop(_PerParameter):
         sizes = rtorch.full_like(p, complex(lr, lr) if p.is_complex() else lr)
         return {"step": new_step(), "prev": rtorch.zeros_like(p), "step_size": sizes}
 
+    def _fused(self, group, params, grads, states):
+        numbers = (0.0, *group["etas"], *group["step_sizes"])
+        return self._step_of_table("rprop", ("prev", "step_size"), numbers, group, params, grads, states)
+
     def _update(self, p, grad, state, group):
         smaller, larger = group["etas"]
         low, high = group["step_sizes"]

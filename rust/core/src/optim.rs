@@ -4,12 +4,16 @@
 //!
 //! A step answers false, and changes nothing, where it cannot take these tensors.
 
+mod formulas;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 use rtorch_ir::program::{Ex, build, ex};
 use rtorch_ir::{DType, Program, Result, Scalar, ScalarOp};
 use smallvec::SmallVec;
+
+pub use formulas::Formula;
 
 use crate::backend::{self, Window};
 use crate::dispatch;
@@ -23,9 +27,7 @@ use crate::tensor::Tensor;
 enum Rule {
     Sgd { momentum: Momentum, nesterov: bool },
     Adam { amsgrad: bool, decoupled: bool },
-    Adadelta,
-    Adagrad,
-    RmsProp { momentum: bool, centered: bool },
+    Table(Formula),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -115,15 +117,7 @@ fn program(key: &Key, n: usize) -> Program {
         let outs: SmallVec<[Ex; 4]> = match key.rule {
             Rule::Sgd { momentum, nesterov } => sgd(param, g, &c, key.decay, momentum, nesterov),
             Rule::Adam { amsgrad, decoupled } => adam(param, g, &c, key, amsgrad, decoupled),
-            Rule::Adadelta => adadelta(param, decayed(param, g, c[2], key.decay), &c, dtype),
-            Rule::Adagrad => {
-                let g = decayed(param, g, c[1], key.decay);
-                let sum = Ex::leaf(dtype) + g * g;
-                SmallVec::from_slice(&[param - c[0] * g / (ex::sqrt(sum) + c[2]), sum])
-            }
-            Rule::RmsProp { momentum, centered } => {
-                rmsprop(param, decayed(param, g, c[2], key.decay), &c, dtype, momentum, centered)
-            }
+            Rule::Table(formula) => formula.written(param, decayed(param, g, c[0], key.decay), &c[1..]),
         };
         outs.into_iter().map(|o| o.cast(dtype)).collect::<SmallVec<[Ex; 4]>>()
     });
@@ -163,38 +157,6 @@ fn adam(param: Ex, g: Ex, c: &[Ex], key: &Key, amsgrad: bool, decoupled: bool) -
     let top = ex::maximum(Ex::leaf(dtype), v);
     let denominator = ex::sqrt(top) / c[5] + c[6];
     SmallVec::from_slice(&[param - c[0] * m / denominator, m, v, top])
-}
-
-/// c: lr, rho, weight decay, eps, 1 - rho
-fn adadelta(param: Ex, g: Ex, c: &[Ex], dtype: DType) -> SmallVec<[Ex; 4]> {
-    let (square, acc) = (Ex::leaf(dtype), Ex::leaf(dtype));
-    let square = square * c[1] + g * g * c[4];
-    let delta = ex::sqrt(acc + c[3]) / ex::sqrt(square + c[3]) * g;
-    let acc = acc * c[1] + delta * delta * c[4];
-    SmallVec::from_slice(&[param - delta * c[0], square, acc])
-}
-
-/// c: lr, alpha, weight decay, eps, 1 - alpha, momentum
-fn rmsprop(param: Ex, g: Ex, c: &[Ex], dtype: DType, momentum: bool, centered: bool) -> SmallVec<[Ex; 4]> {
-    let square = Ex::leaf(dtype) * c[1] + g * g * c[4];
-    let mut states: SmallVec<[Ex; 4]> = SmallVec::from_slice(&[square]);
-    let average = if centered {
-        let mean = Ex::leaf(dtype);
-        let mean = mean + (g - mean) * c[4];
-        states.push(mean);
-        ex::sqrt(square - mean * mean) + c[3]
-    } else {
-        ex::sqrt(square) + c[3]
-    };
-    let step = if momentum {
-        let buffer = Ex::leaf(dtype) * c[5] + g / average;
-        states.push(buffer);
-        buffer
-    } else {
-        g / average
-    };
-    states.insert(0, param - step * c[0]);
-    states
 }
 
 /// Groups of parallel lists (an empty list of states is none), or None where they do not fit.
@@ -322,78 +284,30 @@ pub fn adam_(
     Ok(true)
 }
 
-/// What the remaining steps have in common.
-#[derive(Clone, Copy, Debug)]
-pub struct Common {
-    pub lr: f64,
-    pub weight_decay: f64,
-    pub eps: f64,
-    pub maximize: bool,
-}
-
-impl Common {
-    fn key(&self, rule: Rule, dtype: DType) -> Key {
-        Key { rule, decay: self.weight_decay != 0.0, maximize: self.maximize, dtype }
-    }
-}
-
-/// Adadelta (Zeiler 2012).
-pub fn adadelta_(
+/// A step of the table of formulas. `states`: the first state of every parameter, then the second of every one ...;
+/// `numbers`: weight decay and what the formula takes, once for all parameters or for each. The counters in `steps`
+/// advance where the step is done.
+pub fn step_(
+    formula: Formula,
     params: &[Tensor],
     grads: &[Tensor],
-    squares: &[Tensor],
-    deltas: &[Tensor],
+    states: &[Tensor],
     steps: &[Tensor],
-    rho: f64,
-    o: &Common,
+    numbers: &[f64],
+    maximize: bool,
 ) -> Result<bool> {
-    let Some(all) = groups(params, grads, &[squares, deltas]).filter(|_| steps.len() == params.len()) else {
+    let (n, width) = (params.len(), 1 + formula.numbers());
+    let shared = numbers.len() == width;
+    if n == 0 || states.len() != n * formula.states() || steps.len() != n || !(shared || numbers.len() == n * width) {
         return Ok(false);
-    };
-    for (g, step) in all.iter().zip(steps) {
-        advance(step)?;
-        g.run(&o.key(Rule::Adadelta, g.param.dtype()), &[o.lr, rho, o.weight_decay, o.eps, 1.0 - rho])?;
     }
-    Ok(true)
-}
-
-/// Adagrad (Duchi et al. 2011).
-pub fn adagrad_(
-    params: &[Tensor],
-    grads: &[Tensor],
-    sums: &[Tensor],
-    steps: &[Tensor],
-    lr_decay: f64,
-    o: &Common,
-) -> Result<bool> {
-    let Some(all) = groups(params, grads, &[sums]).filter(|_| steps.len() == params.len()) else { return Ok(false) };
-    for (g, step) in all.iter().zip(steps) {
-        let t = advance(step)?;
-        let lr = o.lr / (1.0 + (t - 1.0) * lr_decay);
-        g.run(&o.key(Rule::Adagrad, g.param.dtype()), &[lr, o.weight_decay, o.eps])?;
-    }
-    Ok(true)
-}
-
-/// RMSprop (Hinton's lectures); `means` of the centred form, `buffers` of momentum, each may be empty.
-pub fn rmsprop_(
-    params: &[Tensor],
-    grads: &[Tensor],
-    squares: &[Tensor],
-    means: &[Tensor],
-    buffers: &[Tensor],
-    steps: &[Tensor],
-    (alpha, momentum): (f64, f64),
-    o: &Common,
-) -> Result<bool> {
-    let Some(all) = groups(params, grads, &[squares, means, buffers]).filter(|_| steps.len() == params.len()) else {
-        return Ok(false);
-    };
-    let rule = Rule::RmsProp { momentum: !buffers.is_empty(), centered: !means.is_empty() };
-    let numbers = [o.lr, alpha, o.weight_decay, o.eps, 1.0 - alpha, momentum];
-    for (g, step) in all.iter().zip(steps) {
+    let lists: SmallVec<[&[Tensor]; 4]> = states.chunks(n).collect();
+    let Some(all) = groups(params, grads, &lists) else { return Ok(false) };
+    for (i, (g, step)) in all.iter().zip(steps).enumerate() {
         advance(step)?;
-        g.run(&o.key(rule, g.param.dtype()), &numbers)?;
+        let numbers = if shared { numbers } else { &numbers[i * width..(i + 1) * width] };
+        let key = Key { rule: Rule::Table(formula), decay: numbers[0] != 0.0, maximize, dtype: g.param.dtype() };
+        g.run(&key, numbers)?;
     }
     Ok(true)
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use rtorch_core::Tensor;
-use rtorch_core::optim::{self, Adam, Common, Sgd};
+use rtorch_core::optim::{self, Adam, Formula, Sgd};
 use rtorch_core::stats::Mode;
 
 const P: [f32; 3] = [1.0, -2.0, 0.5];
@@ -79,40 +79,69 @@ fn adam_and_its_variants() {
     }
 }
 
+/// What two steps of a formula of the table make of the parameter; `numbers` of step t.
+fn stepped(formula: Formula, states: &[f32], numbers: impl Fn(f64) -> Vec<f64>, maximize: bool) -> Vec<f32> {
+    let (p, g, step) = (one(&P), one(&G), vec![f32s(&[0.0], &[])]);
+    let states: Vec<Tensor> = states.iter().map(|&s| f32s(&[s; 3], &[3])).collect();
+    for t in 1..=2 {
+        assert!(optim::step_(formula, &p, &g, &states, &step, &numbers(t as f64), maximize).unwrap());
+    }
+    assert_eq!(values(&step[0]), [2.0]);
+    assert_eq!(states.len(), formula.states());
+    values(&p[0])
+}
+
 #[test]
 fn adaptive_steps() {
     let _g = alone(Mode::Default);
-    let o = Common { lr: 0.1, weight_decay: 0.0, eps: 1e-3, maximize: false };
-    let (p, g, s, step) = (one(&P), one(&G), one(&[0.0; 3]), vec![f32s(&[0.0], &[])]);
-    for _ in 0..2 {
-        assert!(optim::adagrad_(&p, &g, &s, &step, 0.5, &o).unwrap());
-    }
+    let got = stepped(Formula::Adagrad, &[0.0], |t| vec![0.0, 0.1 / (1.0 + (t - 1.0) * 0.5), 1e-3], false);
     let want = expect(2, |t, p, g, s| {
         s[0] += g * g;
         p - 0.1 / (1.0 + (t as f64 - 1.0) * 0.5) * g / (s[0].sqrt() + 1e-3)
     });
-    close(&values(&p[0]), &want);
-    let (p, s, a, step) = (one(&P), one(&[0.0; 3]), one(&[0.0; 3]), vec![f32s(&[0.0], &[])]);
-    for _ in 0..2 {
-        assert!(optim::adadelta_(&p, &g, &s, &a, &step, 0.9, &o).unwrap());
-    }
+    close(&got, &want);
+    let got = stepped(Formula::Adadelta, &[0.0; 2], |_| vec![0.0, 0.1, 0.9, 1e-3, 0.1], false);
     let want = expect(2, |_, p, g, s| {
         s[0] = 0.9 * s[0] + 0.1 * g * g;
         let delta = ((s[1] + 1e-3).sqrt() / (s[0] + 1e-3).sqrt()) * g;
         s[1] = 0.9 * s[1] + 0.1 * delta * delta;
         p - 0.1 * delta
     });
-    close(&values(&p[0]), &want);
-    let (p, s, b, step) = (one(&P), one(&[0.0; 3]), one(&[0.0; 3]), vec![f32s(&[0.0], &[])]);
-    for _ in 0..2 {
-        assert!(optim::rmsprop_(&p, &g, &s, &[], &b, &step, (0.9, 0.5), &o).unwrap());
-    }
+    close(&got, &want);
+    let formula = Formula::RmsProp { momentum: true, centered: false };
+    let got = stepped(formula, &[0.0; 2], |_| vec![0.0, 0.1, 0.9, 1e-3, 0.1, 0.5], true);
     let want = expect(2, |_, p, g, s| {
         s[0] = 0.9 * s[0] + 0.1 * g * g;
-        s[1] = 0.5 * s[1] + g / (s[0].sqrt() + 1e-3);
+        s[1] = 0.5 * s[1] - g / (s[0].sqrt() + 1e-3);
         p - 0.1 * s[1]
     });
-    close(&values(&p[0]), &want);
+    close(&got, &want);
+}
+
+#[test]
+fn moments_averages_and_signs() {
+    let _g = alone(Mode::Default);
+    let got = stepped(Formula::Adamax, &[0.0; 2], |_| vec![0.01, 0.1, 0.1, 0.9, 1e-3], false);
+    let want = expect(2, |_, p, g, s| {
+        let g = g + 0.01 * p;
+        s[0] += (g - s[0]) * 0.1;
+        s[1] = (s[1] * 0.9).max(g.abs() + 1e-3);
+        p - 0.1 * s[0] / s[1]
+    });
+    close(&got, &want);
+    let got = stepped(Formula::Asgd { first: false }, &[0.0], |_| vec![0.0, 0.1, 0.99, 0.5], false);
+    close(&got, &expect(2, |_, p, g, _| p * 0.99 - 0.1 * g));
+    let got = stepped(Formula::Rprop, &[0.0, 0.1], |_| vec![0.0, 0.5, 1.2, 1e-6, 50.0], false);
+    close(&got, &expect(2, |t, p, g, _| p - g.signum() * if t == 1 { 0.1 } else { 0.12 }));
+    let got =
+        stepped(Formula::RAdam { adaptive: false }, &[0.0; 2], |_| vec![0.0, 0.1, 0.1, 0.9, 0.1, 1e-8, 1.0], false);
+    let want = expect(2, |_, p, g, s| {
+        s[0] += (g - s[0]) * 0.1;
+        p - 0.1 * s[0]
+    });
+    close(&got, &want);
+    let two = one(&P);
+    assert!(!optim::step_(Formula::Rprop, &two, &one(&G), &two, &two, &[0.0], false).unwrap());
 }
 
 #[test]

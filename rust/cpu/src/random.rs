@@ -1,7 +1,7 @@
 //! PyTorch's CPU random numbers: the generator (`mt19937.rs`), the transforms of its output over typed slices
-//! (`fill.rs`, Box-Muller in `box_muller.rs`), draws by rejection (`variates.rs`, their gradients in `implicit.rs`), and
-//! here the calls over a strided window of memory. Every draw is PyTorch's own, in its order, so that a seed gives the
-//! same weights. The GPU's Philox is a scalar op of programs.
+//! (`fill.rs`, Box-Muller in `box_muller.rs`), draws by rejection (`variates.rs`) and their gradients (`implicit.rs`),
+//! and here the calls over a strided window of memory. Every draw is PyTorch's own, in its order, so that a seed gives
+//! the same weights. The GPU's Philox is a scalar op of programs.
 
 mod box_muller;
 mod fill;

@@ -6,6 +6,7 @@
 #![recursion_limit = "256"]
 
 mod attrs;
+mod autocast;
 mod autograd;
 mod construct;
 mod convert;
@@ -45,6 +46,7 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     generator::install(m)?;
     numpy::install(m)?;
     dlpack::install(m)?;
+    autocast::install(m)?;
     autograd::install(m)?;
     nodes::install(m)?;
     transform::install(m)?;

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use rtorch_core::{Result, Tensor};
 
+use crate::autocast;
 use crate::error::{OrRaise, guarded};
 use crate::nodes;
 use crate::output::{Out, finish, write_out};
@@ -47,6 +48,8 @@ pub struct Op {
     module: &'static str,
     /// The name of its node in the graph, by overload, where the operators it is made of would name it otherwise.
     nodes: &'static [&'static str],
+    /// What mixed precision makes of its tensors.
+    autocast: [autocast::Policy; 2],
     /// The Python function and method, for `__torch_function__`.
     objects: Mutex<(Option<Py<PyAny>>, Option<Py<PyAny>>)>,
 }
@@ -76,6 +79,7 @@ impl Registry {
             method: true,
             module: "",
             nodes: nodes::of(name),
+            autocast: autocast::policies(name),
             objects: Mutex::default(),
         };
         self.ops.push(op);
@@ -231,6 +235,9 @@ fn invoke(py: Python<'_>, op: &'static Op, mut call: Call<'_>, method: bool) -> 
     let out = if op.out { call.take_keyword("out").filter(|o| !o.is_none()) } else { None };
     let mut args = Args::default();
     bind(&op.sigs, &call, &mut args)?;
+    if autocast::active() && out.is_none() {
+        autocast::apply(op.autocast, &mut args).or_raise()?;
+    }
     match out {
         None => finish(py, run(py, op, &args)?),
         Some(out) => write_out(py, op.name, &out, &args, op.fills, || {

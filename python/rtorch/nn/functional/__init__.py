@@ -6,6 +6,7 @@ What is on a hot path is the core's own function (`rtorch._nn._nn`); the rest ar
 from rtorch._C import _nn as _nn
 from rtorch._ops._register import as_nodes
 
+from ._scripting import *
 from .activation import *
 from .attention import multi_head_attention_forward, scaled_dot_product_attention
 from .classification import (
@@ -40,10 +41,13 @@ from .loss import *
 from .normalization import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from .padding import pad
 from .pooling import *
+from .products import ScalingType, SwizzleType, grouped_mm, scaled_grouped_mm, scaled_mm
 from .sparse import embedding, embedding_bag, one_hot
 from .vision import affine_grid, grid_sample, interpolate, upsample, upsample_bilinear, upsample_nearest
 
 __all__ = [
+    "ScalingType",
+    "SwizzleType",
     "affine_grid",
     "alpha_dropout",
     "batch_norm",
@@ -69,6 +73,7 @@ __all__ = [
     "fold",
     "grid_sample",
     "group_norm",
+    "grouped_mm",
     "instance_norm",
     "interpolate",
     "layer_norm",
@@ -90,6 +95,8 @@ __all__ = [
     "pixel_unshuffle",
     "rms_norm",
     "scaled_dot_product_attention",
+    "scaled_grouped_mm",
+    "scaled_mm",
     "unfold",
     "upsample",
     "upsample_bilinear",
@@ -97,3 +104,15 @@ __all__ = [
 ]
 
 as_nodes("nn.functional", globals())
+
+_OVERRIDES = frozenset(
+    "handle_torch_function has_torch_function has_torch_function_unary has_torch_function_variadic".split()
+)
+
+
+def __getattr__(name):
+    if name in _OVERRIDES:
+        from rtorch import overrides
+
+        return getattr(overrides, name)
+    raise AttributeError(f"module 'rtorch.nn.functional' has no attribute '{name}'")

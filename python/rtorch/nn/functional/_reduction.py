@@ -1,6 +1,9 @@
-"""What the losses share: the `reduction` argument in its new and old forms, and applying it."""
+"""What the losses share: the `reduction` argument in its new and old forms, applying it, float32 under autocast."""
 
+import functools
 import warnings
+
+from rtorch import _C
 
 
 def reduction_name(reduction, size_average=None, reduce=None):
@@ -11,7 +14,7 @@ def reduction_name(reduction, size_average=None, reduce=None):
         reduction = "none" if not keep else "mean" if average else "sum"
         warnings.warn(
             f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.",
-            stacklevel=3,
+            stacklevel=4,
         )
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
@@ -32,5 +35,18 @@ def warn_if_sizes_differ(input, target):
         warnings.warn(
             f"Using a target size ({target.size()}) that is different to the input size ({input.size()}). This will "
             "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
-            stacklevel=3,
+            stacklevel=4,
         )
+
+
+def full_precision(loss):
+    """Gives a loss its tensors in float32 where mixed precision is on."""
+
+    @functools.wraps(loss)
+    def called(*args, **kwargs):
+        if _C._autocast_active():
+            args = [_C._autocast_full(a) for a in args]
+            kwargs = {name: _C._autocast_full(a) for name, a in kwargs.items()}
+        return loss(*args, **kwargs)
+
+    return called

@@ -10,7 +10,58 @@ from .dropout import dropout
 from .linear import linear
 from .padding import pad
 
-scaled_dot_product_attention = _nn.scaled_dot_product_attention
+fused_attention = _nn.scaled_dot_product_attention
+_attention = None  # what `nn.attention.sdpa_kernel` chose
+
+
+def set_attention(function):
+    """Attention is computed by `function` (None: the fused kernel); answers what did it before."""
+    global _attention
+    before, _attention = _attention, function
+    return before
+
+
+def scaled_dot_product_attention(
+    query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
+):
+    """softmax(query key^T * scale + mask) value: query (..., L, E), key (..., S, E), value (..., S, V) to (..., L, V).
+
+    attn_mask: (..., L, S), bool (True: takes part) or added to the scores; is_causal: position i sees 0 ... i; scale:
+    1 / sqrt(E) if None; enable_gqa: fewer heads of keys and values than of queries, each for a group of them. The
+    scores are never held as a matrix (Dao et al. 2022); `nn.attention.sdpa_kernel` asks for other ways.
+
+    >>> import rtorch
+    >>> q = rtorch.ones(1, 2, 4)
+    >>> rtorch.nn.functional.scaled_dot_product_attention(q, q, q).shape
+    torch.Size([1, 2, 4])
+    """
+    run = fused_attention if _attention is None else _attention
+    return run(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+
+
+def composed_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa):
+    """The plain composition, scores and all."""
+    if enable_gqa:
+        key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
+        value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
+    scores = query @ key.transpose(-2, -1) * (query.size(-1) ** -0.5 if scale is None else scale)
+    if is_causal:
+        if attn_mask is not None:
+            raise RuntimeError("Explicit attn_mask should not be set when is_causal=True")
+        attn_mask = rtorch.ones(scores.shape[-2:], dtype=rtorch.bool, device=scores.device).tril()
+    if attn_mask is not None:
+        hidden = attn_mask.dtype == rtorch.bool
+        scores = scores.masked_fill(attn_mask.logical_not(), -math.inf) if hidden else scores + attn_mask
+    weights = scores.softmax(-1)
+    if attn_mask is not None and attn_mask.dtype == rtorch.bool:
+        # a position that sees nothing gets zeros
+        weights = weights.masked_fill(attn_mask.any(-1, keepdim=True).logical_not(), 0.0)
+    return dropout(weights, dropout_p) @ value
+
+
+def no_attention(*arguments, **named):
+    """What is left when every backend was ruled out."""
+    raise RuntimeError("No available kernel. Aborting execution.")
 
 
 def _shape_check(query, key, value, key_padding_mask, attn_mask, num_heads):

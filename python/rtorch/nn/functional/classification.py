@@ -1,11 +1,12 @@
 """Losses over classes: cross entropy and its relatives, margins, CTC. Losses between numbers are in loss.py."""
 
 import math
+import warnings
 
 import rtorch
 from rtorch._C import _nn
 
-from ._reduction import reduced, reduction_name
+from ._reduction import full_precision, reduced, reduction_name
 from .activation import logsigmoid
 from .linear import linear
 
@@ -47,13 +48,24 @@ def linear_cross_entropy(
 ):
     """`cross_entropy(linear(input, linear_weight, linear_bias), target)`.
 
-    linear_weight (C, *out, in): with further dimensions the logits are (N, C, *out). `options` is accepted and has
-    nothing to choose here.
+    linear_weight (C, *out, in): with further dimensions the logits are (N, C, *out). `options`
+    (`nn.LinearCrossEntropyOptions`): the batch goes through in pieces, whose gradients are made with the loss, so that
+    the logits of all are never held; for class indices of a flat batch, reduced to its mean or sum.
     """
     if linear_weight.dim() < 2:
         raise RuntimeError(f"expected linear_weight with dimensionality at least 2, got {linear_weight.dim()}")
     classes, *out, width = linear_weight.shape
     batched = input.dim() > 1
+    if options is not None:
+        whole = not out and input.dim() == 2 and not target.is_floating_point() and reduction in ("mean", "sum")
+        if whole:
+            from .chunked import chunked_cross_entropy
+
+            ignore = -100 if ignore_index is None else ignore_index
+            return chunked_cross_entropy(
+                input, linear_weight, linear_bias, target, weight, reduction, ignore, label_smoothing, options
+            )
+        warnings.warn("linear_cross_entropy: these arguments are computed without pieces", stacklevel=2)
     logits = linear(input, linear_weight.reshape(-1, width), None if linear_bias is None else linear_bias.reshape(-1))
     logits = logits.reshape(*input.shape[:-1], classes, *out)
     if not batched and not out:
@@ -100,6 +112,7 @@ _SCALAR_TYPES = {
 }
 
 
+@full_precision
 def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """sum over targets j and other classes i of max(0, 1 - (x_j - x_i)) / C; a target row ends at the first -1."""
     reduction = reduction_name(reduction, size_average, reduce)
@@ -117,6 +130,7 @@ def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduct
     return reduced(loss if input.dim() == 2 else loss.squeeze(0), reduction)
 
 
+@full_precision
 def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
     """sum over classes i != y of max(0, margin - x_y + x_i)^p / C, times weight[y]."""
     reduction = reduction_name(reduction, size_average, reduce)
@@ -193,6 +207,7 @@ def _ctc_forward(log_probs, labels, input_lengths, target_lengths, blank):
     return rtorch.where(until.squeeze(1) > 0, loss, rtorch.where(ends.squeeze(1) > 0, -zero[:, 0], 0 * zero[:, 0]))
 
 
+@full_precision
 def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
     """CTC: log_probs (T, N, C), targets (N, S) or concatenated, lengths (N). Also (T, C) without N.
 

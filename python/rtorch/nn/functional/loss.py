@@ -7,7 +7,7 @@ import math
 
 import rtorch
 
-from ._reduction import reduced, reduction_name, warn_if_sizes_differ
+from ._reduction import full_precision, reduced, reduction_name, warn_if_sizes_differ
 from .distance import pairwise_distance
 
 __all__ = [
@@ -35,6 +35,7 @@ def _weighted(loss, weight, reduction):
     return loss.sum() / weight.expand_as(loss).sum() if reduction == "mean" else reduced(loss, reduction)
 
 
+@full_precision
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """(input - target)^2."""
     reduction = reduction_name(reduction, size_average, reduce)
@@ -44,6 +45,7 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
     return reduced(loss, reduction) if weight is None else _weighted(loss, weight, reduction)
 
 
+@full_precision
 def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """|input - target|."""
     reduction = reduction_name(reduction, size_average, reduce)
@@ -53,6 +55,7 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
     return reduced(loss, reduction) if weight is None else _weighted(loss, weight, reduction)
 
 
+@full_precision
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
     """0.5 * d^2 / beta where |d| < beta, else |d| - 0.5 * beta (Girshick 2015)."""
     reduction = reduction_name(reduction, size_average, reduce)
@@ -66,6 +69,7 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
     return reduced(loss, reduction)
 
 
+@full_precision
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     """0.5 * d^2 where |d| <= delta, else delta * (|d| - 0.5 * delta) (Huber 1964)."""
     reduction = reduction_name(reduction)
@@ -77,6 +81,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     return reduced(loss, reduction) if weight is None else _weighted(loss, weight, reduction)
 
 
+@full_precision
 def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
     """target * (log target - input), pointwise; `input` are log-probabilities. "batchmean" divides by the batch."""
     batchmean = reduction == "batchmean"
@@ -98,6 +103,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     return reduced(loss, reduction)
 
 
+@full_precision
 def poisson_nll_loss(
     input, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean"
 ):
@@ -110,6 +116,7 @@ def poisson_nll_loss(
     return reduced(loss, reduction)
 
 
+@full_precision
 def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"):
     """0.5 * (log v + (x - t)^2 / v), v = max(var, eps); `full` adds 0.5 * log(2 pi) (Nix & Weigend 1994)."""
     if isinstance(var, float):
@@ -146,6 +153,7 @@ def _check_probabilities(input):
         raise RuntimeError("all elements of input should be between 0 and 1")
 
 
+@full_precision
 def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """-(t * log x + (1 - t) * log(1 - x)), the logarithms no lower than -100."""
     reduction = reduction_name(reduction, size_average, reduce)
@@ -159,6 +167,7 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@full_precision
 def binary_cross_entropy_with_logits(
     input, target, weight=None, size_average=None, reduce=None, reduction="mean", pos_weight=None
 ):
@@ -174,12 +183,14 @@ def binary_cross_entropy_with_logits(
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@full_precision
 def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """log(1 + exp(-t * x)), targets of 1 and -1."""
     reduction = reduction_name(reduction, size_average, reduce)
     return reduced((-target * input).exp().log1p(), reduction)
 
 
+@full_precision
 def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=None, reduction="mean"):
     """x where t = 1, max(0, margin - x) where t = -1."""
     reduction = reduction_name(reduction, size_average, reduce)
@@ -188,6 +199,7 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     return reduced(far + rtorch.where(target != -1, input, zeros), reduction)
 
 
+@full_precision
 def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """max(0, -t * (x1 - x2) + margin)."""
     reduction = reduction_name(reduction, size_average, reduce)
@@ -199,6 +211,7 @@ def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, red
     return reduced((-target * (input1 - input2) + margin).clamp(min=0), reduction)
 
 
+@full_precision
 def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """1 - cos(x1, x2) where t = 1, max(0, cos(x1, x2) - margin) where t = -1."""
     reduction = reduction_name(reduction, size_average, reduce)
@@ -221,6 +234,7 @@ def _triplet(positive, negative, swapped, margin, reduction):
     return reduced((margin + positive - negative).clamp(min=0), reduction)
 
 
+@full_precision
 def triplet_margin_loss(
     anchor,
     positive,
@@ -250,6 +264,7 @@ def triplet_margin_loss(
     return _triplet(distance(anchor, positive), distance(anchor, negative), swapped, margin, reduction)
 
 
+@full_precision
 def triplet_margin_with_distance_loss(
     anchor, positive, negative, *, distance_function=None, margin=1.0, swap=False, reduction="mean"
 ):

@@ -1,6 +1,7 @@
 """Containers of modules and of parameters: Sequential, ModuleList, ModuleDict, ParameterList, ParameterDict."""
 
 import operator
+import warnings
 from collections import OrderedDict
 from itertools import chain, islice
 
@@ -9,11 +10,26 @@ from rtorch.nn.parameter import Parameter
 
 from .module import Module, _addindent
 
-__all__ = ["Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"]
+__all__ = ["Container", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
 
 def _is_mapping(value):
     return hasattr(value, "keys") and hasattr(value, "__getitem__")
+
+
+class Container(Module):
+    """Modules by name; PyTorch's oldest container, which warns: `ModuleDict`, or a Module of one's own, is its heir."""
+
+    def __init__(self, **kwargs):
+        super().__init__()
+        warnings.warn(
+            "nn.Container is deprecated. All of it's functionality is now implemented in nn.Module. Subclass that "
+            "instead.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        for name, module in kwargs.items():
+            self.add_module(name, module)
 
 
 class _IndexedModules(Module):

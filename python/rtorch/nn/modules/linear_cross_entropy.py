@@ -1,5 +1,6 @@
 """LinearCrossEntropyLoss: the last linear layer of a classifier together with its loss."""
 
+import dataclasses
 import math
 
 from rtorch.nn import functional as F
@@ -7,7 +8,39 @@ from rtorch.nn import functional as F
 from .linear import Linear
 from .loss import _WeightedLoss
 
-__all__ = ["LinearCrossEntropyLoss"]
+__all__ = ["LinearCrossEntropyLoss", "LinearCrossEntropyOptions"]
+
+
+@dataclasses.dataclass
+class LinearCrossEntropyOptions:
+    """How `linear_cross_entropy` goes through the batch in pieces, so that the logits of all are never held at once.
+
+    batch_chunk_size: rows of a piece; None: as `chunking_method` says, "aspect_ratio:R" (a piece's logits have at most
+    R times the input's elements) or "auto" (R = 2). acc_dtype: in which gradients of the weight are summed; None: by
+    acc_policy, float32 ("accurate", "balanced", "auto") or the weight's own ("compact"). allow_retain_graph: asks that
+    `backward(retain_graph=True)` works, as it always does here.
+    """
+
+    allow_retain_graph: bool = False
+    batch_chunk_size: int | None = None
+    chunking_method: str | None = "auto"
+    acc_policy: str = "auto"
+    acc_dtype: object = None
+
+    def __post_init__(self):
+        if self.acc_policy not in ("accurate", "balanced", "compact", "auto"):
+            raise ValueError(f"acc_policy must be accurate, balanced, compact or auto, got {self.acc_policy!r}")
+        if self.batch_chunk_size is not None and self.batch_chunk_size <= 0:
+            raise ValueError(f"batch_chunk_size must be positive, got {self.batch_chunk_size}")
+
+    def rows(self, batch, classes, width):
+        """Rows of a piece of `batch` inputs of `width`."""
+        if self.batch_chunk_size is not None:
+            return min(self.batch_chunk_size, batch)
+        kind, _, ratio = (self.chunking_method or "auto").partition(":")
+        if kind not in ("auto", "aspect_ratio"):
+            raise ValueError(f"chunking_method must be auto or aspect_ratio:R, got {self.chunking_method!r}")
+        return max(1, min(batch, int(float(ratio or 2) * batch * width) // classes))
 
 
 class LinearCrossEntropyLoss(_WeightedLoss):

@@ -1,4 +1,11 @@
-"""Padding layers: constant, zero, reflection, replication, circular; amounts are (left, right, top, bottom, ...)."""
+"""Padding layers: constant, zero, reflection, replication, circular; amounts are (left, right, top, bottom, ...).
+
+>>> import rtorch
+>>> rtorch.nn.ZeroPad1d(1)(rtorch.ones(1, 2))
+tensor([[0., 1., 1., 0.]])
+>>> rtorch.nn.ReflectionPad1d(1)(rtorch.arange(3.0).reshape(1, 3))
+tensor([[1., 0., 1., 2., 1.]])
+"""
 
 from rtorch.nn import functional as F
 
@@ -85,101 +92,23 @@ class _CircularPadNd(_PadNd):
         return F.pad(input, self.padding, "circular")
 
 
-class ConstantPad1d(_ConstantPadNd):
-    """Pads the last dimension with a constant value."""
-
-    _n = 1
-
-
-class ConstantPad2d(_ConstantPadNd):
-    """Pads the last 2 dimensions with a constant value."""
-
-    _n = 2
+def _of_each_dimension(name, base, pads):
+    """The classes NAME1d, NAME2d and NAME3d; `pads` says what they do to the padded dimensions."""
+    made = []
+    for n, dimensions in enumerate(("dimension", "2 dimensions", "3 dimensions"), 1):
+        doc = f"Pads the last {dimensions} with {pads}.\n\n    Input and output: (N, C, ...) or (C, ...)."
+        made.append(type(f"{name}{n}d", (base,), {"_n": n, "__doc__": doc, "__module__": __name__}))
+    return made
 
 
-class ConstantPad3d(_ConstantPadNd):
-    """Pads the last 3 dimensions with a constant value."""
-
-    _n = 3
-
-
-class ZeroPad1d(_ZeroPadNd):
-    """Pads the last dimension with zeros.
-
-    >>> import rtorch
-    >>> rtorch.nn.ZeroPad1d(1)(rtorch.ones(1, 2))
-    tensor([[0., 1., 1., 0.]])
-    """
-
-    _n = 1
-
-
-class ZeroPad2d(_ZeroPadNd):
-    """Pads the last 2 dimensions with zeros."""
-
-    _n = 2
-
-
-class ZeroPad3d(_ZeroPadNd):
-    """Pads the last 3 dimensions with zeros."""
-
-    _n = 3
-
-
-class ReflectionPad1d(_ReflectionPadNd):
-    """Pads the last dimension with the mirrored inside, the edge itself not repeated.
-
-    >>> import rtorch
-    >>> rtorch.nn.ReflectionPad1d(1)(rtorch.arange(3.0).reshape(1, 3))
-    tensor([[1., 0., 1., 2., 1.]])
-    """
-
-    _n = 1
-
-
-class ReflectionPad2d(_ReflectionPadNd):
-    """Pads the last 2 dimensions with the mirrored inside, the edge itself not repeated."""
-
-    _n = 2
-
-
-class ReflectionPad3d(_ReflectionPadNd):
-    """Pads the last 3 dimensions with the mirrored inside, the edge itself not repeated."""
-
-    _n = 3
-
-
-class ReplicationPad1d(_ReplicationPadNd):
-    """Pads the last dimension with the edge value."""
-
-    _n = 1
-
-
-class ReplicationPad2d(_ReplicationPadNd):
-    """Pads the last 2 dimensions with the edge value."""
-
-    _n = 2
-
-
-class ReplicationPad3d(_ReplicationPadNd):
-    """Pads the last 3 dimensions with the edge value."""
-
-    _n = 3
-
-
-class CircularPad1d(_CircularPadNd):
-    """Pads the last dimension with the values of the opposite edge."""
-
-    _n = 1
-
-
-class CircularPad2d(_CircularPadNd):
-    """Pads the last 2 dimensions with the values of the opposite edge."""
-
-    _n = 2
-
-
-class CircularPad3d(_CircularPadNd):
-    """Pads the last 3 dimensions with the values of the opposite edge."""
-
-    _n = 3
+ConstantPad1d, ConstantPad2d, ConstantPad3d = _of_each_dimension("ConstantPad", _ConstantPadNd, "a constant value")
+ZeroPad1d, ZeroPad2d, ZeroPad3d = _of_each_dimension("ZeroPad", _ZeroPadNd, "zeros")
+ReflectionPad1d, ReflectionPad2d, ReflectionPad3d = _of_each_dimension(
+    "ReflectionPad", _ReflectionPadNd, "the mirrored inside, the edge itself not repeated"
+)
+ReplicationPad1d, ReplicationPad2d, ReplicationPad3d = _of_each_dimension(
+    "ReplicationPad", _ReplicationPadNd, "the edge value"
+)
+CircularPad1d, CircularPad2d, CircularPad3d = _of_each_dimension(
+    "CircularPad", _CircularPadNd, "the values of the opposite edge"
+)

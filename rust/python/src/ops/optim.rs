@@ -4,7 +4,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use rtorch_core::Tensor;
-use rtorch_core::optim::{self, Adam, Common, Sgd};
+use rtorch_core::optim::{self, Adam, Formula, Sgd};
 
 use crate::error::OrRaise;
 use crate::output::Out;
@@ -33,29 +33,9 @@ pub fn register(r: &mut Registry) {
         Ok(optim::adam_(a.ts(0), a.ts(1), a.ts(2), a.ts(3), a.ts(4), a.ts(5), &o)?.into())
     })
     .function_only();
-    let sig = "_fused_adadelta_(Tensor[] params, Tensor[] grads, Tensor[] square_avgs, Tensor[] acc_deltas, \
-               Tensor[] state_steps, float lr, float rho, float eps, float weight_decay, bool maximize)";
-    r.op("_fused_adadelta_", &[sig], |a| {
-        let o = Common { lr: a.f(5), weight_decay: a.f(8), eps: a.f(7), maximize: a.b(9) };
-        Ok(optim::adadelta_(a.ts(0), a.ts(1), a.ts(2), a.ts(3), a.ts(4), a.f(6), &o)?.into())
-    })
-    .function_only();
-    let sig = "_fused_adagrad_(Tensor[] params, Tensor[] grads, Tensor[] state_sums, Tensor[] state_steps, float lr, \
-               float lr_decay, float weight_decay, float eps, bool maximize)";
-    r.op("_fused_adagrad_", &[sig], |a| {
-        let o = Common { lr: a.f(4), weight_decay: a.f(6), eps: a.f(7), maximize: a.b(8) };
-        Ok(optim::adagrad_(a.ts(0), a.ts(1), a.ts(2), a.ts(3), a.f(5), &o)?.into())
-    })
-    .function_only();
-    let sig = "_fused_rmsprop_(Tensor[] params, Tensor[] grads, Tensor[] square_avgs, Tensor[] grad_avgs, \
-               Tensor[] momentum_buffers, Tensor[] state_steps, float lr, float alpha, float eps, float weight_decay, \
-               float momentum, bool centered, bool maximize)";
-    r.op("_fused_rmsprop_", &[sig], |a| {
-        let o = Common { lr: a.f(6), weight_decay: a.f(9), eps: a.f(8), maximize: a.b(12) };
-        let means = if a.b(11) { a.ts(3) } else { &[] };
-        Ok(optim::rmsprop_(a.ts(0), a.ts(1), a.ts(2), means, a.ts(4), a.ts(5), (a.f(7), a.f(10)), &o)?.into())
-    })
-    .function_only();
+    let sig = "_fused_step_(str formula, Tensor[] params, Tensor[] grads, Tensor[] states, Tensor[] state_steps, \
+               object numbers, bool maximize)";
+    r.py("_fused_step_", &[sig], table_step).function_only();
     r.py("_zero_grads", &["_zero_grads(object params, bool set_to_none)"], zero_grads).function_only();
     r.op("_foreach_norm", &["_foreach_norm(Tensor[] tensors, float ord=2.0)"], |a| {
         Ok(Out::List(optim::foreach_norm(a.ts(0), a.f(1))?))
@@ -92,6 +72,18 @@ fn sgd(py: Python<'_>, a: &Args) -> PyResult<Py<PyAny>> {
             }
         }
     }
+    crate::convert::scalar_to_py(py, rtorch_core::Scalar::Bool(done))
+}
+
+/// A step of the core's table of formulas, chosen by its name.
+fn table_step(py: Python<'_>, a: &Args) -> PyResult<Py<PyAny>> {
+    let Some(formula) = Formula::ALL.into_iter().find(|f| f.name() == a.str(0)) else {
+        return Err(PyTypeError::new_err(format!("_fused_step_(): there is no formula {:?}", a.str(0))));
+    };
+    let none = py.None();
+    let numbers: Vec<f64> = a.opt_obj(5).unwrap_or(&none).bind(py).extract()?;
+    let run = || optim::step_(formula, a.ts(1), a.ts(2), a.ts(3), a.ts(4), &numbers, a.b(6));
+    let done = if a.numel() < tensor::DETACH_NUMEL { run() } else { py.detach(run) }.or_raise()?;
     crate::convert::scalar_to_py(py, rtorch_core::Scalar::Bool(done))
 }
 

@@ -7,4 +7,4 @@ pub mod value;
 
 pub use bind::{Call, bind};
 pub use signature::{Kind, Signature};
-pub use value::Args;
+pub use value::{Args, Val};
