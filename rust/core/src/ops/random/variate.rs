@@ -11,7 +11,7 @@ use crate::backend::cpu_arg;
 use crate::device::Device;
 use crate::dispatch;
 use crate::ops::convert::{copy_to_if, to_dtype};
-use crate::ops::pointwise::Arg;
+use crate::ops::pointwise::{Arg, not_implemented};
 use crate::ops::{self, shape};
 use crate::tensor::Tensor;
 
@@ -35,13 +35,18 @@ fn draw(kind: Variate, params: &[&Tensor], dtype: DType, generator: Option<&Gene
     copy_to_if(&out, device)
 }
 
-/// Smallest positive normal number of a dtype: what draws that round to zero become.
-fn smallest(dtype: DType) -> f64 {
-    match dtype {
-        DType::F16 => 2f64.powi(-14),
-        DType::BF16 | DType::F32 => f32::MIN_POSITIVE as f64,
-        _ => f64::MIN_POSITIVE,
-    }
+/// Smallest positive normal number of a floating dtype, which draws that round to zero become, and its largest number
+/// below 1.
+fn inside(dtype: DType) -> Result<(f64, f64)> {
+    Ok(match dtype {
+        DType::F16 => (2f64.powi(-14), 1.0 - 2f64.powi(-11)),
+        DType::BF16 => (f32::MIN_POSITIVE as f64, 1.0 - 2f64.powi(-8)),
+        DType::F32 => (f32::MIN_POSITIVE as f64, 1.0 - 2f64.powi(-24)),
+        DType::F64 => (f64::MIN_POSITIVE, 1.0 - 2f64.powi(-53)),
+        DType::Bool | DType::U8 | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::C64 | DType::C128 => {
+            return Err(not_implemented("gamma_cpu", dtype));
+        }
+    })
 }
 
 fn number(v: f64) -> Arg<'static> {
@@ -52,7 +57,7 @@ fn number(v: f64) -> Arg<'static> {
 pub fn standard_gamma(concentration: &Tensor, generator: Option<&Generator>) -> Result<Tensor> {
     let dtype = concentration.dtype();
     let drawn = draw(Variate::Gamma, &[concentration], dtype, generator)?;
-    ops::binary(ScalarOp::Maximum, Arg::T(&drawn), number(smallest(dtype)))
+    ops::binary(ScalarOp::Maximum, Arg::T(&drawn), number(inside(dtype)?.0))
 }
 
 /// `torch._sample_dirichlet`: gamma variates divided by their sum over the last dimension.
@@ -62,14 +67,9 @@ pub fn dirichlet(concentration: &Tensor, generator: Option<&Generator>) -> Resul
     let drawn = draw(Variate::WideGamma, &[&wide], DType::F64, generator)?;
     let sum = ops::reduce::sum(&drawn, &[-1], true, None)?;
     let share = to_dtype(&ops::div(&drawn, &sum)?, dtype)?;
-    let below_one = match dtype {
-        DType::F16 => 1.0 - 2f64.powi(-11),
-        DType::BF16 => 1.0 - 2f64.powi(-8),
-        DType::F32 => 1.0 - 2f64.powi(-24),
-        _ => 1.0 - 2f64.powi(-53),
-    };
-    let share = ops::binary(ScalarOp::Maximum, Arg::T(&share), number(smallest(dtype)))?;
-    ops::binary(ScalarOp::Minimum, Arg::T(&share), number(below_one))
+    let (least, most) = inside(dtype)?;
+    let share = ops::binary(ScalarOp::Maximum, Arg::T(&share), number(least))?;
+    ops::binary(ScalarOp::Minimum, Arg::T(&share), number(most))
 }
 
 /// `torch.poisson`: counts at the given rates, as floats.
