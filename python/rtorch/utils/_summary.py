@@ -120,14 +120,14 @@ def summary(model, input_size=None, *, input_data=None, dtypes=rtorch.float32, d
 
     >>> import rtorch
     >>> model = rtorch.nn.Sequential(rtorch.nn.Linear(4, 8), rtorch.nn.ReLU(), rtorch.nn.Linear(8, 2))
-    >>> print(summary(model, (3, 4)))  # doctest: +NORMALIZE_WHITESPACE
-    Layer (type)        Input     Output    Params  Trainable
-    -----------------------------------------------------------
-    model (Sequential)  [3, 4]    [3, 2]         -          -
-      0 (Linear)        [3, 4]    [3, 8]        40         40
-      1 (ReLU)          [3, 8]    [3, 8]         -          -
-      2 (Linear)        [3, 8]    [3, 2]        18         18
-    -----------------------------------------------------------
+    >>> print(summary(model, (3, 4)))
+    Layer (type)        Input   Output  Params  Trainable
+    -----------------------------------------------------
+    model (Sequential)  [3, 4]  [3, 2]       -          -
+      0 (Linear)        [3, 4]  [3, 8]      40         40
+      1 (ReLU)          [3, 8]  [3, 8]       -          -
+      2 (Linear)        [3, 8]  [3, 2]      18         18
+    -----------------------------------------------------
     Parameters: 58 (58 trainable, 0 frozen)
     Memory: input 48 B, parameters and buffers 232 B, layers' outputs 216 B
     """

@@ -1,5 +1,5 @@
-//! The table of fused optimizer steps: for each the states it keeps, the numbers it takes and its formula. SGD and Adam,
-//! whose switches make many programs of one, are in `../optim.rs`, which also runs the steps.
+//! The table of fused optimizer steps: for each the states it keeps, the numbers it takes and its formula. SGD and
+//! Adam, whose switches make many programs of one, are in `../optim.rs`, which also runs the steps.
 
 use rtorch_ir::program::{Ex, ex};
 use smallvec::SmallVec;
