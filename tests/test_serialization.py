@@ -391,3 +391,64 @@ def test_old_names_of_python_2_and_the_tar_format():
     assert load(data, weights_only=False).tolist() == [[0.5, 1.5, 2.5], [3.5, 4.5, 5.5]]
     with pytest.raises(RuntimeError, match="legacy .tar format"):
         load(data)
+
+
+def test_the_other_names():
+    class Versioned:
+        __version__ = "1.10.2"
+        __name__ = "versioned"
+
+    check = serialization.check_module_version_greater_or_equal
+    assert check(Versioned, (1, 9)) and not check(Versioned, (1, 11))
+    Versioned.__version__ = "x"
+    with pytest.raises(RuntimeError, match="malformed"):
+        check(Versioned, (1, 9))
+    storage = rtorch.ones(2, dtype=rtorch.float64).storage()
+    assert serialization.storage_to_tensor_type(storage) is rtorch.DoubleTensor
+    assert serialization.location_tag(storage.untyped()) == "cpu"
+    assert serialization.default_restore_location(storage, "cpu") is storage
+    assert serialization.StorageType("HalfStorage").dtype == rtorch.float16
+    assert issubclass(serialization.SourceChangeWarning, Warning)
+    with pytest.raises(RuntimeError, match="wgpu"):
+        serialization.validate_cuda_device("cuda:0")
+    assert serialization.get_default_load_endianness() is None and serialization.get_default_mmap_options() == 2
+    serialization.set_default_load_endianness(serialization.LoadEndianness.BIG)
+    try:
+        data = archive(dump(tensor()), [("data/0", FLOATS)]).replace(b"archive/byteorder", b"archive/bytefolge")
+        assert load(data)[0, 0] != 0.5
+    finally:
+        serialization.set_default_load_endianness(None)
+    folder = serialization.mkdtemp()
+    os.rmdir(folder)
+
+
+def test_storages():
+    s = rtorch.UntypedStorage([1, 2, 3])
+    assert s.tolist() == [1, 2, 3] and s[1] == 2 and s[1:].tolist() == [2, 3] and len(rtorch.UntypedStorage(5)) == 5
+    s[0] = 9
+    assert s.clone().fill_(7).tolist() == [7, 7, 7] and s.tolist() == [9, 2, 3]
+    with pytest.raises(RuntimeError, match="size does not match"):
+        s.copy_(rtorch.UntypedStorage(5))
+    f = rtorch.tensor([1.0, 2.0]).storage()
+    assert f.dtype == rtorch.float32 and f.tolist() == [1, 2] and f.nbytes() == 8 and isinstance(f, rtorch.TypedStorage)
+    f.untyped().byteswap(rtorch.float32)
+    assert f[0] == struct.unpack(">f", struct.pack("<f", 1.0))[0]
+    assert again(f).tolist() == f.tolist() and again(s).tolist() == s.tolist()
+    with pytest.raises(RuntimeError):
+        rtorch.UntypedStorage(-1)
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        s._tensor(rtorch.float32, 0, (1,), (1,))
+    for size, stride in (((1 << 62, 8), (1, 1)), ((2, 2), (1 << 62, 1)), ((2,), (1 << 63,))):
+        with pytest.raises((RuntimeError, OverflowError)):
+            s._tensor(rtorch.uint8, 0, size, stride)
+
+
+def test_a_mapped_storage(tmp_path):
+    path = tmp_path / "bytes"
+    path.write_bytes(b"abc")
+    private, shared = rtorch.UntypedStorage.from_file(str(path)), rtorch.UntypedStorage.from_file(str(path), True, 4)
+    private[0] = 0
+    shared[1] = 65
+    assert path.read_bytes() == b"aAc\0" and private.tolist()[:1] == [0]
+    with pytest.raises(RuntimeError, match="unable to mmap"):
+        rtorch.UntypedStorage.from_file(str(path), False, 100)

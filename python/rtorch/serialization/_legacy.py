@@ -175,8 +175,6 @@ def save(obj, f, pickle_module, protocol):
 
     def tell(storage):
         found = described(storage)
-        if found is None:
-            return None
         kind = ByteStorage if found[1] is UntypedStorage else found[1]  # the format is older than untyped storages
         return ("storage", kind, *found[2:], None)
 

@@ -82,6 +82,11 @@ _WRITTEN = {
 }
 
 
+_STORAGES = (TypedStorage, UntypedStorage)
+# What needs no look: most of a pickle.
+_PLAIN = frozenset({str, int, float, bool, type(None), tuple, list, dict, OrderedDict, bytes})
+
+
 class Storages:
     """The storages that a pickle mentions, numbered in order; `tell` describes one as a persistent id."""
 
@@ -89,9 +94,7 @@ class Storages:
         self.keys, self.found, self.dtypes = {}, {}, {}
 
     def tell(self, obj):
-        """("storage", class, key, location, number of elements), or None for anything else."""
-        if not isinstance(obj, (TypedStorage, UntypedStorage)):
-            return None
+        """("storage", class, key, location, number of elements)."""
         untyped = obj.untyped()
         dtype = obj.dtype if isinstance(obj, TypedStorage) else rtorch.uint8
         kind = OF_DTYPE[dtype] if isinstance(obj, TypedStorage) else UntypedStorage
@@ -114,11 +117,14 @@ class Pickler(pickle._Pickler):
 
     def persistent_id(self, obj):
         """Storages are written beside the pickle."""
-        return self.storages.tell(obj)
+        return self.storages.tell(obj) if type(obj) in _STORAGES else None
 
     def reducer_override(self, obj):
         """What rtorch's objects are made of, under the names that PyTorch calls."""
-        reducer = _REDUCERS.get(type(obj))
+        kind = type(obj)
+        if kind in _PLAIN:
+            return NotImplemented
+        reducer = _REDUCERS.get(kind)
         if reducer is not None:
             return reducer(obj)
         if isinstance(obj, rtorch.Tensor) and not _own_reduce(type(obj)):
@@ -154,7 +160,7 @@ def pickler(pickle_module, file, protocol, storages):
 
     class Other(pickle_module.Pickler):
         def persistent_id(self, obj):
-            return storages.tell(obj)
+            return storages.tell(obj) if type(obj) in _STORAGES else None
 
     return Other(file, protocol=protocol)
 

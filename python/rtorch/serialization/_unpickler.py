@@ -168,11 +168,23 @@ class Unpickler:
     def number(self, form):
         return struct.unpack(form, self.bytes(struct.calcsize(form)))[0]
 
-    def get(self, form):
-        self.stack.append(self.memo[self.number(form)])
+    def byte(self):
+        data = self.file.read(1)
+        if not data:
+            raise EOFError("the pickle of the checkpoint ends early")
+        return data[0]
 
-    def put(self, form):
-        self.memo[self.number(form)] = self.stack[-1]
+    def get(self):
+        self.stack.append(self.memo[self.byte()])
+
+    def put(self):
+        self.memo[self.byte()] = self.stack[-1]
+
+    def long_get(self):
+        self.stack.append(self.memo[self.number("<I")])
+
+    def long_put(self):
+        self.memo[self.number("<I")] = self.stack[-1]
 
     def proto(self):
         protocol = self.number("<B")
@@ -219,16 +231,16 @@ _OPCODES = {
     b"}": _push(dict),
     b"\x8f": _push(set),
     b"J": _number("<i"),
-    b"K": _number("<B"),
+    b"K": lambda self: self.stack.append(self.byte()),
     b"M": _number("<H"),
     b"G": _number(">d"),
     b"X": Unpickler.unicode,
     b"U": Unpickler.string,
     b"\x8a": Unpickler.long1,
-    b"h": lambda self: self.get("<B"),
-    b"j": lambda self: self.get("<I"),
-    b"q": lambda self: self.put("<B"),
-    b"r": lambda self: self.put("<I"),
+    b"h": Unpickler.get,
+    b"j": Unpickler.long_get,
+    b"q": Unpickler.put,
+    b"r": Unpickler.long_put,
     b"\x80": Unpickler.proto,
 }
 
