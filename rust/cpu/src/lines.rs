@@ -20,7 +20,7 @@ const GROUP: usize = 16;
 /// Elements that are worth a thread.
 const GRAIN: usize = 1 << 14;
 /// Accumulators of a sum: the same on every instruction set, so that sums are too.
-const LANES: usize = 32;
+const LANES: usize = 64;
 /// Elements added up in the type itself before their sum enters the double total.
 const BLOCK: usize = 4096;
 
@@ -381,7 +381,8 @@ pub(crate) fn put<T: Float>(values: &[T], out: Arg) -> Result<()> {
 // ---- sums over a line
 
 /// Adds up `f` of every element: lanes within a block, blocks in double. The order is a function of the length.
-/// (A part's values are computed before they are added: LLVM then sees whole vectors.)
+/// (A part's values are computed before they are added: LLVM then sees whole vectors. Loops, because the closure of
+/// `array::from_fn` would be compiled without the caller's instruction set.)
 #[inline(always)]
 pub(crate) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T) -> f64 {
     let mut total = 0.0;
@@ -389,7 +390,10 @@ pub(crate) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T) -> f64 {
         let mut lanes = [T::ZERO; LANES];
         let (parts, rest) = block.as_chunks::<LANES>();
         for part in parts {
-            let values: [T; LANES] = std::array::from_fn(|l| f(part[l]));
+            let mut values = [T::ZERO; LANES];
+            for l in 0..LANES {
+                values[l] = f(part[l]);
+            }
             for l in 0..LANES {
                 lanes[l] += values[l];
             }
@@ -410,7 +414,10 @@ pub(crate) fn sum_of_two<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f
         let mut lanes = [T::ZERO; LANES];
         let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
         for (x, y) in xs.iter().zip(ys) {
-            let values: [T; LANES] = std::array::from_fn(|l| f(x[l], y[l]));
+            let mut values = [T::ZERO; LANES];
+            for l in 0..LANES {
+                values[l] = f(x[l], y[l]);
+            }
             for l in 0..LANES {
                 lanes[l] += values[l];
             }
@@ -441,7 +448,9 @@ pub(crate) fn max_of<T: Float>(x: &[T]) -> T {
     let mut lanes = [T::LOWEST; LANES];
     let (parts, rest) = x.as_chunks::<LANES>();
     for part in parts {
-        lanes = std::array::from_fn(|l| if part[l] > lanes[l] { part[l] } else { lanes[l] });
+        for l in 0..LANES {
+            lanes[l] = if part[l] > lanes[l] { part[l] } else { lanes[l] };
+        }
     }
     for (lane, &v) in lanes.iter_mut().zip(rest) {
         *lane = if v > *lane { v } else { *lane };

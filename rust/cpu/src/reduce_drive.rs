@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::reader::{Cursor, Reader};
 use crate::reduce_fold::{Columns, Rows};
-use crate::threads::{check_interrupt, num_threads, parallel_for};
+use crate::threads::{Poll, check_interrupt, num_threads, parallel_for};
 
 /// Elements of a piece of a row: 32 KB of f32, so that a second pass (variance, positions) finds it in L1.
 const PIECE: usize = 1 << 13;
@@ -151,10 +151,10 @@ pub fn along<R: Rows>(reader: &Reader, g: &Geometry, r: &R, sink: &(dyn Fn(usize
     }
     if g.outputs >= 4 * num_threads() || pieces == 1 {
         parallel_for(g.outputs, (grain / g.count).max(1), &|range| {
-            let mut cursor = reader.cursor();
+            let (mut cursor, mut poll) = (reader.cursor(), Poll::new());
             failure.note((|| {
                 for o in range {
-                    check_interrupt()?;
+                    poll.round(g.count)?;
                     let base = offset(&g.kept, o);
                     let mut c = Cascade::new();
                     for p in 0..pieces {
@@ -172,10 +172,10 @@ pub fn along<R: Rows>(reader: &Reader, g: &Geometry, r: &R, sink: &(dyn Fn(usize
     // few outputs of many pieces: all pieces in parallel, then the same tree
     let states: Vec<Mutex<Option<R::State>>> = (0..g.outputs * pieces).map(|_| Mutex::new(None)).collect();
     parallel_for(states.len(), (grain / m.min(PIECE)).max(1), &|range| {
-        let mut cursor = reader.cursor();
+        let (mut cursor, mut poll) = (reader.cursor(), Poll::new());
         failure.note((|| {
             for i in range {
-                check_interrupt()?;
+                poll.round(m.min(PIECE))?;
                 let s = piece(&mut cursor, offset(&g.kept, i / pieces), i % pieces)?;
                 *states[i].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(s);
             }

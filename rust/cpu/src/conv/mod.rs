@@ -4,6 +4,7 @@
 //! stride exceeds 1 once for each phase of input positions. Depthwise convolution multiplies registers directly.
 
 mod depthwise;
+mod padded;
 mod patches;
 mod shifted;
 mod sweep;

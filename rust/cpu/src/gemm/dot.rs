@@ -154,8 +154,12 @@ unsafe fn axpy_rows<V: Lanes, const R: usize>(
 ) {
     // SAFETY: as `axpys`.
     unsafe {
-        let av: [V; R] = std::array::from_fn(|r| V::splat(*a.wrapping_offset(d.acs * r as isize)));
-        let rows: [*const V::T; R] = std::array::from_fn(|r| b.wrapping_offset(d.ldb * r as isize));
+        // (not by `array::from_fn`: its closure would be compiled without the instruction set of `V`)
+        let (mut av, mut rows) = ([V::zero(); R], [b; R]);
+        for r in 0..R {
+            av[r] = V::splat(*a.wrapping_offset(d.acs * r as isize));
+            rows[r] = b.wrapping_offset(d.ldb * r as isize);
+        }
         let mut j = 0;
         while j + V::N <= d.n {
             let mut acc = if add { V::load(c.add(j)) } else { V::zero() };

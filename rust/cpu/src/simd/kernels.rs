@@ -66,6 +66,50 @@ macro_rules! kernel {
             }
         }
     };
+    // as `@patched`, for divisions: quotients too large for one step
+    (@divided [$($attr:meta),*] $name:ident $fast:ident $exact:ident) => {
+        $(#[$attr])*
+        #[allow(non_snake_case)]
+        unsafe fn $name<T: Num>(dst: *mut u8, pa: *const u8, pb: *const u8, _: *const u8, n: usize) {
+            #[inline(always)]
+            fn each<T: Num>(dst: &mut [T::Mem], a: &[T::Mem], b: &[T::Mem]) -> bool {
+                let mut any = false;
+                for i in 0..dst.len() {
+                    // SAFETY: all slices have the same length.
+                    unsafe {
+                        let (x, y) = (T::get(*a.get_unchecked(i)), T::get(*b.get_unchecked(i)));
+                        any |= x.is_far(y);
+                        *dst.get_unchecked_mut(i) = x.$fast(y).put();
+                    }
+                }
+                any
+            }
+            // SAFETY: as in `@gen`.
+            let (d, a, b) = unsafe {
+                (from_raw_parts_mut(dst.cast(), n), from_raw_parts(pa.cast(), n), from_raw_parts(pb.cast(), n))
+            };
+            if each::<T>(d, a, b) {
+                for ((r, &x), &y) in d.iter_mut().zip(a).zip(b) {
+                    let (x, y) = (T::get(x), T::get(y));
+                    if x.is_far(y) {
+                        *r = x.$exact(y).put();
+                    }
+                }
+            }
+        }
+    };
+    ([$($attr:meta),*] Num FloorDiv $args:tt $body:expr) => {
+        kernel!(@divided [$($attr),*] FloorDiv floor_div floor_div_exact);
+    };
+    ([$($attr:meta),*] Num TruncDiv $args:tt $body:expr) => {
+        kernel!(@divided [$($attr),*] TruncDiv trunc_div trunc_div_exact);
+    };
+    ([$($attr:meta),*] Num Remainder $args:tt $body:expr) => {
+        kernel!(@divided [$($attr),*] Remainder remainder remainder_exact);
+    };
+    ([$($attr:meta),*] Num Fmod $args:tt $body:expr) => {
+        kernel!(@divided [$($attr),*] Fmod fmod fmod_exact);
+    };
     ([$($attr:meta),*] Float Sin $args:tt $body:expr) => { kernel!(@patched [$($attr),*] Sin sin sin_big); };
     ([$($attr:meta),*] Float Cos $args:tt $body:expr) => { kernel!(@patched [$($attr),*] Cos cos cos_big); };
     ([$($attr:meta),*] Float Tan $args:tt $body:expr) => { kernel!(@patched [$($attr),*] Tan tan tan_big); };

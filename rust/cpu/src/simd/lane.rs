@@ -9,6 +9,8 @@ use std::marker::PhantomData;
 pub trait Isa: Copy + 'static {
     const FMA: bool;
     const ROUND: bool;
+    /// Vector products of 64-bit integers, and their conversions from and to f64?
+    const LONG: bool;
 }
 
 #[derive(Clone, Copy)]
@@ -21,14 +23,17 @@ pub struct Avx512;
 impl Isa for Baseline {
     const FMA: bool = cfg!(target_arch = "aarch64");
     const ROUND: bool = cfg!(target_arch = "aarch64");
+    const LONG: bool = false;
 }
 impl Isa for Avx2 {
     const FMA: bool = true;
     const ROUND: bool = true;
+    const LONG: bool = false;
 }
 impl Isa for Avx512 {
     const FMA: bool = true;
     const ROUND: bool = true;
+    const LONG: bool = true;
 }
 
 /// A value in a lane and how it lies in memory.
@@ -80,10 +85,17 @@ pub trait Num: Lane {
     fn add(self, b: Self) -> Self;
     fn sub(self, b: Self) -> Self;
     fn mul(self, b: Self) -> Self;
+    /// This and the next three are right unless `is_far`: for those lanes the kernels patch in the exact forms.
     fn floor_div(self, b: Self) -> Self;
     fn trunc_div(self, b: Self) -> Self;
     fn remainder(self, b: Self) -> Self;
     fn fmod(self, b: Self) -> Self;
+    /// Is the quotient too large for one vector division, or none at all?
+    fn is_far(self, b: Self) -> bool;
+    fn floor_div_exact(self, b: Self) -> Self;
+    fn trunc_div_exact(self, b: Self) -> Self;
+    fn remainder_exact(self, b: Self) -> Self;
+    fn fmod_exact(self, b: Self) -> Self;
     fn neg(self) -> Self;
     fn abs(self) -> Self;
     fn sign(self) -> Self;
@@ -162,8 +174,81 @@ pub trait IntLane: Num {
     fn gcd(self, b: Self) -> Self;
 }
 
+/// Quotient rounded to zero and rest; 0 and 0 of a division by zero, which is refused before a program runs.
+macro_rules! plain_division {
+    ($name:ident, $t:ty) => {
+        #[inline(always)]
+        fn $name(a: $t, b: $t) -> ($t, $t) {
+            if b == 0 { (0, 0) } else { (a.wrapping_div(b), a.wrapping_rem(b)) }
+        }
+    };
+}
+plain_division!(divide_i32, i32);
+plain_division!(divide_i64, i64);
+
+/// As `divide_i32` by a division of doubles, which comes in vectors: a quotient of such integers is never so near to a
+/// whole number that it would be rounded to it.
+#[inline(always)]
+fn divide_i32_fast<I: Isa>(a: i32, b: i32) -> (i32, i32) {
+    let d = if b == 0 || b == -1 { 1 } else { b };
+    // SAFETY: at most |a|; the one quotient that does not fit, that of -1, is not computed so.
+    let q: i32 = unsafe { (a as f64 / d as f64).to_int_unchecked() };
+    let r = a.wrapping_sub(q.wrapping_mul(d));
+    let (q, r) = if b == -1 { (a.wrapping_neg(), 0) } else { (q, r) };
+    if b == 0 { (0, 0) } else { (q, r) }
+}
+
+/// As `divide_i64` where neither number is `is_long`. The quotient of doubles may be rounded up to the next whole
+/// number: then the rest's sign is wrong.
+#[inline(always)]
+fn divide_i64_fast<I: Isa>(a: i64, b: i64) -> (i64, i64) {
+    if !I::LONG {
+        return divide_i64(a, b);
+    }
+    let long = is_long(a, b);
+    let (a, b) = (if long { 0 } else { a }, if long { 1 } else { b });
+    // SAFETY: at most |a|, which is below 2^52.
+    let q: i64 = unsafe { (a as f64 / b as f64).to_int_unchecked() };
+    let r = a.wrapping_sub(q.wrapping_mul(b));
+    let over = r != 0 && (r ^ a) < 0;
+    let away = (b ^ a) < 0;
+    let step = if away { -1 } else { 1 };
+    let back = if away { -b } else { b };
+    if over { (q - step, r + back) } else { (q, r) }
+}
+
+/// Is a number beyond what doubles hold, or the division one by zero?
+#[inline(always)]
+fn is_long(a: i64, b: i64) -> bool {
+    (a.unsigned_abs() | b.unsigned_abs()) >> 52 != 0 || b == 0
+}
+
+/// The four divisions from quotient and rest.
+macro_rules! divisions {
+    ($divide:expr; $floor_div:ident $trunc_div:ident $remainder:ident $fmod:ident) => {
+        #[inline(always)]
+        fn $floor_div(self, b: Self) -> Self {
+            let (q, r) = $divide(self.0, b.0);
+            Self::get(if r != 0 && ((r ^ b.0) < 0) { q - 1 } else { q })
+        }
+        #[inline(always)]
+        fn $trunc_div(self, b: Self) -> Self {
+            Self::get($divide(self.0, b.0).0)
+        }
+        #[inline(always)]
+        fn $remainder(self, b: Self) -> Self {
+            let r = $divide(self.0, b.0).1;
+            Self::get(if r != 0 && ((r ^ b.0) < 0) { r + b.0 } else { r })
+        }
+        #[inline(always)]
+        fn $fmod(self, b: Self) -> Self {
+            Self::get($divide(self.0, b.0).1)
+        }
+    };
+}
+
 macro_rules! int_lane {
-    ($name:ident, $t:ty, $bits:literal) => {
+    ($name:ident, $t:ty, $bits:literal, $plain:ident, $fast:ident, $far:expr) => {
         impl<I: Isa> Num for $name<I> {
             #[inline(always)]
             fn add(self, b: Self) -> Self {
@@ -177,30 +262,11 @@ macro_rules! int_lane {
             fn mul(self, b: Self) -> Self {
                 Self::get(self.0.wrapping_mul(b.0))
             }
-            // division by zero is refused before a program runs; here it answers 0
+            divisions!($fast::<I>; floor_div trunc_div remainder fmod);
+            divisions!($plain; floor_div_exact trunc_div_exact remainder_exact fmod_exact);
             #[inline(always)]
-            fn floor_div(self, b: Self) -> Self {
-                if b.0 == 0 {
-                    return Self::get(0);
-                }
-                let (q, r) = (self.0.wrapping_div(b.0), self.0.wrapping_rem(b.0));
-                Self::get(if r != 0 && ((r < 0) != (b.0 < 0)) { q - 1 } else { q })
-            }
-            #[inline(always)]
-            fn trunc_div(self, b: Self) -> Self {
-                Self::get(if b.0 == 0 { 0 } else { self.0.wrapping_div(b.0) })
-            }
-            #[inline(always)]
-            fn remainder(self, b: Self) -> Self {
-                if b.0 == 0 {
-                    return Self::get(0);
-                }
-                let r = self.0.wrapping_rem(b.0);
-                Self::get(if r != 0 && ((r < 0) != (b.0 < 0)) { r + b.0 } else { r })
-            }
-            #[inline(always)]
-            fn fmod(self, b: Self) -> Self {
-                Self::get(if b.0 == 0 { 0 } else { self.0.wrapping_rem(b.0) })
+            fn is_far(self, b: Self) -> bool {
+                $far(self.0, b.0)
             }
             #[inline(always)]
             fn neg(self) -> Self {
@@ -304,8 +370,8 @@ macro_rules! int_lane {
         }
     };
 }
-int_lane!(I32, i32, 32);
-int_lane!(I64, i64, 64);
+int_lane!(I32, i32, 32, divide_i32, divide_i32_fast, |_, _| false);
+int_lane!(I64, i64, 64, divide_i64, divide_i64_fast, |a, b| I::LONG && is_long(a, b));
 
 macro_rules! forward {
     ($bound:ident, 1: $($one:ident)*, 2: $($two:ident)*) => {

@@ -93,6 +93,15 @@ pub fn exp<I: Isa>(x: f64) -> f64 {
     (1.0 + p) * a * b
 }
 
+#[inline(always)]
+pub fn exp2<I: Isa>(x: f64) -> f64 {
+    let x = clamp(x, -1080.0, 1030.0);
+    let t = x + MAGIC;
+    let r = (x - (t - MAGIC)) * std::f64::consts::LN_2;
+    let (a, b) = pow2_halves(t);
+    (1.0 + fma::<I>(r * r, poly::<I, 12>(r, &EXP_Q), r)) * a * b
+}
+
 /// exp to f32's precision, 0 and infinity where f32 has them.
 #[inline(always)]
 pub fn exp_single<I: Isa>(x: f64) -> f64 {
@@ -144,26 +153,75 @@ pub fn log_single<I: Isa>(x: f64) -> f64 {
     log_with::<I, 6>(x, &LOG_P_SINGLE)
 }
 
+/// x = 2^e (1 + f) for x > 0, sqrt(1/2) <= 1 + f < sqrt(2): (e, f).
 #[inline(always)]
-fn log_with<I: Isa, const N: usize>(x: f64, p: &[f64; N]) -> f64 {
+fn log_parts(x: f64) -> (f64, f64) {
     const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
     let tiny = x < f64::MIN_POSITIVE;
     let scaled = if tiny { x * 18014398509481984.0 } else { x };
     let ix = scaled.to_bits().wrapping_sub(SQRT_HALF);
     // the exponent with a bias that keeps it positive, as a float without a 64-bit conversion
     let e = f64::from_bits((ix.wrapping_add(1024 << 52) >> 52) | 0x4330_0000_0000_0000) - (4503599627370496.0 + 1024.0);
-    let e = if tiny { e - 54.0 } else { e };
     let f = f64::from_bits((ix & 0x000f_ffff_ffff_ffff).wrapping_add(SQRT_HALF)) - 1.0;
+    (if tiny { e - 54.0 } else { e }, f)
+}
+
+/// log(1 + f) = f - f^2/2 + rest: (f^2/2, rest).
+#[inline(always)]
+fn log_rest<I: Isa, const N: usize>(f: f64, p: &[f64; N]) -> (f64, f64) {
     let s = f / (2.0 + f);
     let z = s * s;
-    let r = z * poly::<I, N>(z, p);
-    let hfsq = 0.5 * f * f;
-    let y = e * LN2_HI - ((hfsq - fma::<I>(s, hfsq + r, e * LN2_LO)) - f);
-    // bits are compared: of comparisons with special floats LLVM makes class tests
+    let half = 0.5 * f * f;
+    (half, s * (half + z * poly::<I, N>(z, p)))
+}
+
+/// What every logarithm says of 0, infinity, negative numbers and NaN. Bits are compared: of comparisons with special
+/// floats LLVM makes class tests.
+#[inline(always)]
+fn log_edges(x: f64, y: f64) -> f64 {
     let bits = x.to_bits();
     let edge = if (bits as i64) < 0 { f64::NAN } else { x };
     let edge = if bits << 1 == 0 { f64::NEG_INFINITY } else { edge };
     if bits.wrapping_sub(1) >= 0x7fef_ffff_ffff_ffff { edge } else { y }
+}
+
+#[inline(always)]
+fn log_with<I: Isa, const N: usize>(x: f64, p: &[f64; N]) -> f64 {
+    let (e, f) = log_parts(x);
+    let (half, rest) = log_rest::<I, N>(f, p);
+    log_edges(x, e * LN2_HI - ((half - (rest + e * LN2_LO)) - f))
+}
+
+/// log(x) to another base: `scale` is 1 / log(base), `two` log(2) to the base, each as a sum whose first part is short
+/// enough that its product with a short number is exact.
+#[inline(always)]
+fn log_to<I: Isa>(x: f64, scale: [f64; 2], two: [f64; 2]) -> f64 {
+    let (e, f) = log_parts(x);
+    let (half, rest) = log_rest::<I, 8>(f, &LOG_P);
+    let hi = f64::from_bits((f - half).to_bits() & 0xffff_ffff_0000_0000);
+    let lo = ((f - hi) - half) + rest;
+    let y = e * two[0];
+    let top = hi * scale[0];
+    let sum = y + top;
+    let low = fma::<I>(lo + hi, scale[1], lo * scale[0]) + e * two[1];
+    log_edges(x, sum + (((y - sum) + top) + low))
+}
+
+const LOG2_E_HI: f64 = 1.4426946640014648;
+const LOG2_E_LO: f64 = 3.768874985636099e-07;
+const LOG10_E_HI: f64 = 0.4342944622039795;
+const LOG10_E_LO: f64 = 1.9699272335463627e-08;
+const LOG10_2_HI: f64 = 0.30102992057800293;
+const LOG10_2_LO: f64 = 7.508597826552624e-08;
+
+#[inline(always)]
+pub fn log2<I: Isa>(x: f64) -> f64 {
+    log_to::<I>(x, [LOG2_E_HI, LOG2_E_LO], [1.0, 0.0])
+}
+
+#[inline(always)]
+pub fn log10<I: Isa>(x: f64) -> f64 {
+    log_to::<I>(x, [LOG10_E_HI, LOG10_E_LO], [LOG10_2_HI, LOG10_2_LO])
 }
 
 #[inline(always)]
@@ -206,6 +264,143 @@ pub fn cosh<I: Isa>(x: f64) -> f64 {
     let w = exp::<I>(0.5 * a);
     let y = if a > 22.0 { (0.5 * w) * w } else { fma::<I>(0.5, e, 0.5 / e) };
     if x.is_nan() { x } else { y }
+}
+
+// ---- error functions
+
+/// erf(x)/x - 1 in z = x^2, |x| <= 0.9, 2^-56 of erf.
+const ERF_P: [f64; 12] = [
+    0.1283791670955126,
+    -0.3761263890318373,
+    0.11283791670953794,
+    -0.02686617064482373,
+    0.0052239776217703725,
+    -0.0008548326764466543,
+    0.00012055321382481122,
+    -1.492530753550859e-05,
+    1.6455328747938096e-06,
+    -1.6276526722586205e-07,
+    1.4051482766989913e-08,
+    -8.493998797080943e-10,
+];
+
+/// erfc(x) exp(x^2) (1 + 2x) in (x - 4) / (x + 4), 0 <= x <= 27.3, 2^-53.7.
+const ERFC_P: [f64; 23] = [
+    1.2329951186255526,
+    -0.13962111684056286,
+    0.015379652102621091,
+    0.0680970542547336,
+    -0.10103906603637362,
+    0.09373283499690535,
+    -0.0663303658110103,
+    0.03716751556105671,
+    -0.016197734065502876,
+    0.005031969765051122,
+    -0.0007577732963739462,
+    -0.00019925553476007838,
+    0.0001506220523230599,
+    -2.4403160497192634e-05,
+    -1.1224293594679385e-05,
+    5.718067004785881e-06,
+    3.006053020270926e-07,
+    -8.356886054802244e-07,
+    6.326381936013846e-08,
+    1.1597564919712835e-07,
+    -7.796210935750394e-09,
+    -1.3952812123042384e-08,
+    -1.907388627007971e-09,
+];
+
+/// exp(-a^2) for 0 <= a <= 27.3. The square is taken of the upper half of a, exactly; the rest is a small factor.
+#[inline(always)]
+fn exp_square<I: Isa>(a: f64) -> f64 {
+    let upper = f64::from_bits(a.to_bits() & 0xffff_ffff_f800_0000);
+    let d = (a - upper) * (a + upper);
+    let factor = 1.0 - d * (1.0 - d * (0.5 - d * (1.0 / 6.0)));
+    exp::<I>(-upper * upper) * factor
+}
+
+/// erfc(a) for a >= 0.
+#[inline(always)]
+fn erf_tail<I: Isa>(a: f64) -> f64 {
+    // 0 from 27.23 on
+    let a = if a > 27.3 { 27.3 } else { a };
+    let p = poly::<I, 23>((a - 4.0) / (a + 4.0), &ERFC_P);
+    p / (1.0 + 2.0 * a) * exp_square::<I>(a)
+}
+
+/// erf(a) for 0 <= a <= 0.9.
+#[inline(always)]
+fn erf_small<I: Isa>(a: f64) -> f64 {
+    fma::<I>(a, poly::<I, 12>(a * a, &ERF_P), a)
+}
+
+#[inline(always)]
+pub fn erf<I: Isa>(x: f64) -> f64 {
+    let a = x.abs();
+    (if a > 0.9 { 1.0 - erf_tail::<I>(a) } else { erf_small::<I>(a) }).copysign(x)
+}
+
+#[inline(always)]
+pub fn erfc<I: Isa>(x: f64) -> f64 {
+    let y = erf_tail::<I>(x.abs());
+    let near = 1.0 - erf_small::<I>(x);
+    let y = if x < 0.0 { 2.0 - y } else { y };
+    if x.abs() < 0.7 { near } else { y }
+}
+
+/// erfinv(y)/y in w = -log(1 - y^2): for w <= 6.25, 2^-27.
+const ERFINV_P: [f64; 12] = [
+    0.8862269321334385,
+    0.23201335866451225,
+    0.011551690841981101,
+    -0.002342115187818864,
+    -0.000117254054779661,
+    3.688937516146023e-05,
+    7.483479678450654e-06,
+    -2.961524084575842e-06,
+    3.877813748628871e-07,
+    -2.4261502157134663e-08,
+    5.866375716851732e-10,
+    2.357528333465035e-12,
+];
+/// Beyond, in sqrt(w) up to 6.1, 2^-23.
+const ERFINV_FAR: [f64; 12] = [
+    3.799792912647361,
+    -6.487210734998234,
+    6.152279894735784,
+    -2.809077313058008,
+    0.727869062003893,
+    -0.07882458090309802,
+    -0.012313433288125356,
+    0.006228077583717867,
+    -0.0011158341895600307,
+    0.00011027476003407411,
+    -5.961881287518573e-06,
+    1.3855039397112172e-07,
+];
+
+/// The inverse of erf to 2^-23, by the variable of M. Giles, "Approximating the erfinv function" (2012).
+#[inline(always)]
+pub fn erfinv_start<I: Isa>(y: f64) -> f64 {
+    let a = y.abs();
+    let w = -log_single::<I>((1.0 - a) * (1.0 + a));
+    let near = poly::<I, 12>(w, &ERFINV_P);
+    let far = poly::<I, 12>(w.sqrt(), &ERFINV_FAR);
+    let x = y * if w > 6.25 { far } else { near };
+    if a == 1.0 { f64::INFINITY.copysign(y) } else { x }
+}
+
+/// One step of Halley's method from there, on erf or, towards 1, on erfc.
+#[inline(always)]
+pub fn erfinv<I: Isa>(y: f64) -> f64 {
+    let x = erfinv_start::<I>(y);
+    let (a, target) = (x.abs(), y.abs());
+    let e = if a > 0.9 { (1.0 - target) - erf_tail::<I>(a) } else { erf_small::<I>(a) - target };
+    let slope = std::f64::consts::FRAC_2_SQRT_PI * exp::<I>(-a * a);
+    let u = e / slope;
+    let better = (a - u / fma::<I>(a, u, 1.0)).copysign(y);
+    if target < 1.0 { better } else { x }
 }
 
 // ---- trigonometry

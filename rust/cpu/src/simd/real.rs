@@ -5,8 +5,54 @@ use super::lane::{B, F32, F64, Isa, Lane, Num, Real};
 use super::{math_f32, math_f64};
 use rtorch_ir::oracle::special;
 
+/// The divisions of floats from their rest, whose sign is the dividend's.
+macro_rules! float_divisions {
+    ($t:ty, $rest:expr; $floor_div:ident $remainder:ident $fmod:ident) => {
+        /// Rounded to minus infinity as c10's div_floor does.
+        #[inline(always)]
+        fn $floor_div(self, b: Self) -> Self {
+            let (a, b) = (self.0, b.0);
+            let m: $t = $rest(a, b);
+            let d = (a - m) / b;
+            let d = if m != 0.0 && ((b < 0.0) != (m < 0.0)) { d - 1.0 } else { d };
+            let f = Self::get(d).floor().0;
+            let f = if d - f > 0.5 { f + 1.0 } else { f };
+            let f = if d == 0.0 { (0.0 as $t).copysign(a / b) } else { f };
+            Self::get(if b == 0.0 { a / b } else { f })
+        }
+        #[inline(always)]
+        fn $remainder(self, b: Self) -> Self {
+            let m: $t = $rest(self.0, b.0);
+            Self::get(if m != 0.0 && ((b.0 < 0.0) != (m < 0.0)) { m + b.0 } else { m })
+        }
+        #[inline(always)]
+        fn $fmod(self, b: Self) -> Self {
+            Self::get($rest(self.0, b.0))
+        }
+    };
+}
+
 macro_rules! num_float {
-    ($name:ident, $t:ty, $pow:expr) => {
+    ($name:ident, $t:ty, $far:literal, $pow:expr) => {
+        impl<I: Isa> $name<I> {
+            #[inline(always)]
+            fn exact_rest(a: $t, b: $t) -> $t {
+                a % b
+            }
+            /// a - n b for n = a / b rounded to zero, where that is not far. A rest of b has no more digits than b, so
+            /// that the fused product and sum is exact; the quotient may have been rounded up to the next whole number.
+            #[inline(always)]
+            fn near_rest(a: $t, b: $t) -> $t {
+                if !I::FMA {
+                    return a % b;
+                }
+                let (x, y) = (a.abs(), b.abs());
+                let q = (x / y).trunc();
+                let r = (-q).mul_add(y, x);
+                let r = if r < 0.0 { r + y } else { r };
+                if x < y { a } else { r.copysign(a) }
+            }
+        }
         impl<I: Isa> Num for $name<I> {
             #[inline(always)]
             fn add(self, b: Self) -> Self {
@@ -20,30 +66,20 @@ macro_rules! num_float {
             fn mul(self, b: Self) -> Self {
                 Self::get(self.0 * b.0)
             }
-            /// Rounded to minus infinity as c10's div_floor does.
-            #[inline(always)]
-            fn floor_div(self, b: Self) -> Self {
-                let (a, b) = (self.0, b.0);
-                let m = a % b;
-                let d = (a - m) / b;
-                let d = if m != 0.0 && ((b < 0.0) != (m < 0.0)) { d - 1.0 } else { d };
-                let f = Self::get(d).floor().0;
-                let f = if d - f > 0.5 { f + 1.0 } else { f };
-                let f = if d == 0.0 { (0.0 as $t).copysign(a / b) } else { f };
-                Self::get(if b == 0.0 { a / b } else { f })
-            }
+            float_divisions!($t, Self::near_rest; floor_div remainder fmod);
+            float_divisions!($t, Self::exact_rest; floor_div_exact remainder_exact fmod_exact);
             #[inline(always)]
             fn trunc_div(self, b: Self) -> Self {
                 Self::get(self.0 / b.0).trunc()
             }
             #[inline(always)]
-            fn remainder(self, b: Self) -> Self {
-                let m = self.0 % b.0;
-                Self::get(if m != 0.0 && ((b.0 < 0.0) != (m < 0.0)) { m + b.0 } else { m })
+            fn trunc_div_exact(self, b: Self) -> Self {
+                self.trunc_div(b)
             }
             #[inline(always)]
-            fn fmod(self, b: Self) -> Self {
-                Self::get(self.0 % b.0)
+            fn is_far(self, b: Self) -> bool {
+                // NaN and division by zero are far, too
+                I::FMA && !((self.0 / b.0).abs() < $far)
             }
             #[inline(always)]
             fn neg(self) -> Self {
@@ -101,8 +137,8 @@ macro_rules! num_float {
         }
     };
 }
-num_float!(F32, f32, math_f32::pow::<I>);
-num_float!(F64, f64, libm::pow);
+num_float!(F32, f32, 4194304.0, math_f32::pow::<I>);
+num_float!(F64, f64, 2251799813685248.0, libm::pow);
 
 /// Rounding without rounding instructions: beyond `$whole` every float is an integer.
 macro_rules! rounding {
@@ -262,7 +298,7 @@ impl<I: Isa> Real for F32<I> {
         sigmoid math_f32::sigmoid::<I>;
         erf math_f32::erf::<I>;
         erfc math_f32::erfc::<I>;
-        erfinv |x| through(special::erfinv, x);
+        erfinv |x| through(math_f64::erfinv_start::<I>, x);
         lgamma |x| through(lgamma, x);
         digamma |x| through(special::digamma, x);
         trigamma |x| through(special::trigamma, x);
@@ -297,11 +333,11 @@ impl<I: Isa> Real for F64<I> {
     rounding!(4503599627370496.0);
     calls! {
         exp math_f64::exp::<I>;
-        exp2 libm::exp2;
+        exp2 math_f64::exp2::<I>;
         expm1 math_f64::expm1::<I>;
         log math_f64::log::<I>;
-        log2 libm::log2;
-        log10 libm::log10;
+        log2 math_f64::log2::<I>;
+        log10 math_f64::log10::<I>;
         log1p math_f64::log1p::<I>;
         sin |x| math_f64::sin_cos::<I>(x).0;
         cos |x| math_f64::sin_cos::<I>(x).1;
@@ -316,9 +352,9 @@ impl<I: Isa> Real for F64<I> {
         acosh |x| if x < 1.0 { f64::NAN } else { libm::acosh(x) };
         atanh math_f64::atanh::<I>;
         sigmoid math_f64::sigmoid::<I>;
-        erf libm::erf;
-        erfc libm::erfc;
-        erfinv special::erfinv;
+        erf math_f64::erf::<I>;
+        erfc math_f64::erfc::<I>;
+        erfinv math_f64::erfinv::<I>;
         lgamma lgamma;
         digamma special::digamma;
         trigamma special::trigamma;

