@@ -1,110 +1,131 @@
-"""Times single operators and chains on the CPU or a GPU, beside PyTorch if an interpreter that has it is given.
+"""Times every recorded operator, forward and backward, float32 and float64, beside PyTorch if an interpreter is given.
 
-usage: operators.py [--device cpu|wgpu] [--threads 2] [--rounds 3] [--torch-python PATH] [CASE ...]
+usage: operators.py [--torch-python PATH] [--threads 2] [--all] [OPERATOR ...]
+
+Operators and arguments come from the recorded calls, enlarged (`enlarged.py`). Prints what is slower than PyTorch, the
+worst first (--all: everything), and how many are below half of its speed. Times are microseconds, the fastest of a few
+calls; backward is the gradient alone.
 """
 
-import runner
+import argparse
+import importlib
+import json
+import math
+import subprocess
+import sys
+import time
 
-MILLION = 1 << 20
+import enlarged
+from runner import force
 
-
-def unary(name, *shape):
-    """A pointwise method on a normal tensor."""
-
-    def make(torch, device):
-        a = torch.randn(*shape).to(device)
-        return lambda: getattr(a, name)()
-
-    return make
-
-
-def on(function, *shapes):
-    """`function(torch, *tensors)` on normal tensors of the given shapes."""
-
-    def make(torch, device):
-        tensors = [torch.randn(*shape).to(device) for shape in shapes]
-        return lambda: function(torch, *tensors)
-
-    return make
+CALLS = 5
+CALL_SECONDS = 0.1
+WAYS = ("every", "first")
 
 
-def layer(build, *shape, backward=False):
-    """A module's forward, or forward and backward, on a normal input."""
-
-    def make(torch, device):
-        module, x = build(torch.nn).to(device), torch.randn(*shape).to(device)
-        parameters = list(module.parameters())
-
-        def forward():
-            with torch.no_grad():
-                return module(x)
-
-        def both():
-            for parameter in parameters:
-                parameter.grad = None
-            module(x).sum().backward()
-            return [parameter.grad for parameter in parameters]
-
-        return both if backward else forward
-
-    return make
+def fastest(function):
+    """Microseconds of the fastest of a few calls."""
+    best, spent = math.inf, 0.0
+    for _ in range(CALLS):
+        start = time.perf_counter()
+        force(function())
+        seconds = time.perf_counter() - start
+        best, spent = min(best, seconds), spent + seconds
+        if spent > CALL_SECONDS:
+            break
+    return best * 1e6
 
 
-def indexed(torch, device):
-    a, index = torch.randn(10000, 256).to(device), torch.randint(0, 10000, (4096,)).to(device)
-    return lambda: a[index]
+def differentiable(result):
+    results = result if isinstance(result, (tuple, list)) else [result]
+    return [r for r in results if getattr(r, "requires_grad", False)]
 
 
-def cross_entropy(torch, device):
-    a, target = torch.randn(1024, 1000).to(device), torch.randint(0, 1000, (1024,)).to(device)
-    return lambda: torch.nn.functional.cross_entropy(a, target)
+def times(library, case, way, dtype):
+    """{"forward": microseconds, "backward": ...} of one enlarged call."""
+    arguments = enlarged.Arguments(library, case, way, dtype)
+    function = arguments.lookup(case["call"])
+
+    def forward():
+        return function(*arguments.args, **arguments.kwargs)
+
+    def without_graph():
+        with library.no_grad():
+            return forward()
+
+    result = forward()
+    if not hasattr(result, "data_ptr") and not isinstance(result, (tuple, list)):
+        raise ValueError("no tensor")
+    measured = {"forward": fastest(without_graph)}
+    outs = differentiable(result)
+    if arguments.leaves and outs:
+        cotangents = [library.ones_like(out) for out in outs]
+        fast = fastest(
+            lambda: library.autograd.grad(outs, arguments.leaves, cotangents, retain_graph=True, allow_unused=True)
+        )
+        measured["backward"] = fast
+    return measured
 
 
-def swish_like(torch, a):
-    return a * torch.sigmoid(a) + a.tanh() * 0.5 - a.abs().sqrt()
+def work(options):
+    """Prints a line of JSON for every operator, way and dtype that this library can do."""
+    library = importlib.import_module(options.library)
+    library.set_num_threads(options.threads)
+    for name, cases in enlarged.calls().items():
+        if options.only and not any(part in name for part in options.only):
+            continue
+        for number, case in enumerate(cases[:4]):
+            for way in WAYS:
+                for dtype in ("float32", "float64"):
+                    library.manual_seed(0)
+                    try:
+                        found = times(library, case, way, dtype)
+                    except Exception:  # this call does not take such sizes
+                        continue
+                    for what, fast in found.items():
+                        print(json.dumps([name, number, way, dtype, what, fast]), flush=True)
 
 
-def attention(torch, q, k, v):
-    return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+def collect(python, library, options):
+    """{(operator, call, way, dtype, direction): microseconds} under one library."""
+    command = [python, sys.argv[0], "--library", library, "--threads", str(options.threads), *options.only]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        print(f"{library} stopped with status {done.returncode}")
+    return {tuple(key): fast for *key, fast in map(json.loads, done.stdout.splitlines())}
 
 
-CASES = {
-    "tiny_add": on(lambda t, a, b: a + b, (4,), (4,)),
-    "tiny_views": on(lambda t, a: a.t().reshape(-1)[2:8].unsqueeze(0), (4, 6)),
-    "tiny_mlp": layer(lambda nn: nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8)), 1, 8),
-    "add": on(lambda t, a, b: a + b, (MILLION,), (MILLION,)),
-    "add_transposed": on(lambda t, a, b: a + b.t(), (1024, 1024), (1024, 1024)),
-    "exp": unary("exp", MILLION),
-    "tanh": unary("tanh", MILLION),
-    "erf": unary("erf", MILLION),
-    "chain": on(swish_like, (MILLION,)),
-    "sum_all": unary("sum", MILLION),
-    "sum_dim0": on(lambda t, a: a.sum(0), (1024, 1024)),
-    "sum_dim1": on(lambda t, a: a.sum(1), (1024, 1024)),
-    "max_dim1": on(lambda t, a: a.max(1), (1024, 1024)),
-    "softmax": on(lambda t, a: a.softmax(-1), (1024, 1024)),
-    "layer_norm": on(lambda t, a: t.nn.functional.layer_norm(a, (1024,)), (1024, 1024)),
-    "cross_entropy": cross_entropy,
-    "cumsum": on(lambda t, a: a.cumsum(1), (1024, 1024)),
-    "sort": unary("sort", MILLION),
-    "topk": on(lambda t, a: a.topk(10), (256, 10000)),
-    "index_rows": indexed,
-    "cat": on(lambda t, a, b: t.cat([a, b], 1), (1024, 512), (1024, 512)),
-    "transpose_copy": on(lambda t, a: a.t().contiguous(), (1024, 1024)),
-    "randn": lambda torch, device: lambda: torch.randn(MILLION, device=device),
-    "matmul_64": on(lambda t, a, b: a @ b, (64, 64), (64, 64)),
-    "matmul_256": on(lambda t, a, b: a @ b, (256, 256), (256, 256)),
-    "matmul_1024": on(lambda t, a, b: a @ b, (1024, 1024), (1024, 1024)),
-    "matmul_skinny": on(lambda t, a, b: a @ b.t(), (8, 1024), (4096, 1024)),
-    "matvec": on(lambda t, a, b: a @ b, (4096, 4096), (4096,)),
-    "bmm": on(lambda t, a, b: a @ b, (64, 128, 64), (64, 64, 128)),
-    "conv_3x3": layer(lambda nn: nn.Conv2d(64, 64, 3, padding=1), 8, 64, 56, 56),
-    "conv_3x3_train": layer(lambda nn: nn.Conv2d(64, 64, 3, padding=1), 8, 64, 56, 56, backward=True),
-    "conv_1x1": layer(lambda nn: nn.Conv2d(256, 64, 1), 8, 256, 28, 28),
-    "conv_depthwise": layer(lambda nn: nn.Conv2d(128, 128, 3, padding=1, groups=128), 8, 128, 28, 28),
-    "max_pool": on(lambda t, a: t.nn.functional.max_pool2d(a, 2), (8, 64, 56, 56)),
-    "attention": on(attention, *[(4, 8, 256, 64)] * 3),
-}
+def report(options):
+    here = collect(sys.executable, "rtorch", options)
+    there = collect(options.torch_python, "torch", options) if options.torch_python else {}
+    # the first call and way that both can do stands for the operator
+    rows = {}
+    for key in here:
+        if not there or key in there:
+            rows.setdefault((key[0], *key[3:]), key)
+    lines = sorted((there.get(key, math.nan) / here[key], row, key) for row, key in rows.items())
+    for ratio, (name, dtype, what), key in lines:
+        if options.all or not there or ratio < 1:
+            beside = f"   torch {there[key]:10.1f}   {ratio:6.2f}x" if there else ""
+            print(f"{name:44} {dtype:8} {what:8} rtorch {here[key]:10.1f}{beside}")
+    operators = {row[0] for row in rows}
+    print(f"{len(lines)} rows of {len(operators)} operators, threads {options.threads}")
+    if there:
+        below = {row[0] for ratio, row, _ in lines if ratio < 0.5}
+        mean = math.exp(sum(math.log(ratio) for ratio, *_ in lines) / max(len(lines), 1))
+        print(f"geometric mean {mean:.2f}x; below half of PyTorch's speed: {', '.join(sorted(below)) or 'none'}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("only", nargs="*", help="parts of the names of the operators to run")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--all", action="store_true", help="also what is not slower than PyTorch")
+    parser.add_argument("--torch-python", default="", help="an interpreter that has PyTorch, to run beside")
+    parser.add_argument("--library", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    (work if options.library else report)(options)
+
 
 if __name__ == "__main__":
-    runner.main(__doc__.splitlines()[0], CASES)
+    main()
