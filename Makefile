@@ -50,7 +50,8 @@ test-all: need-cargo note-vulkan $(VENV)/.tests lint ## every test in every mode
 
 bench: need-cargo $(VENV)/.examples ## operators, training and GPU figures of this machine
 	$(BIN)/python benches/imports.py
-	$(BIN)/python benches/operators.py
+	$(BIN)/python benches/kernels.py
+	$(BIN)/python benches/operators.py --all
 	$(BIN)/python benches/train.py
 	RTORCH_ALLOW_SOFTWARE=1 $(BIN)/python benches/gpu.py
 

@@ -1,4 +1,4 @@
-"""The recorded operator calls (tests/data/ops_float32.npz) at sizes worth timing: the list of operators of `operators.py`.
+"""The recorded operator calls (tests/data/ops_float32.npz) at sizes worth timing: what `operators.py` times.
 
 An operator's first recorded call whose arguments can be enlarged stands for it. There are two ways, tried in order:
 every size is multiplied (3x4 by 4x5 becomes 384x512 by 512x640), or only the first one of the largest tensor and its
@@ -44,7 +44,7 @@ def tensors(value):
 
 
 def repeats(case, way):
-    """How often each dimension of each tensor is repeated, by the tensor's number; None if there is nothing to enlarge."""
+    """How often each dimension of each tensor is repeated, by the tensor's number; None: nothing to enlarge."""
     shapes = {t["t"]: archive()[f"a{t['t']}"].shape for t in tensors([case["args"], case["kwargs"]])}
     largest = max(shapes.values(), key=math.prod, default=())
     if not largest or not math.prod(largest):

@@ -96,6 +96,18 @@ fn chosen_cases() {
     }
 }
 
+/// Planes larger than the tile that a depthwise walk pads at a time, in each dimension.
+#[test]
+fn depthwise_tiles() {
+    let mut rng = Rng(3);
+    let one = [1, 1, 1];
+    Case::new(&[2, 2, 70, 150], &[4, 1, 3, 5], &[1, 1], &[1, 2], &[1, 1], 2).check(DType::F32, &mut rng);
+    Case::new(&[1, 2, 41, 450], &[2, 1, 5, 3], &[1, 2], &[2, 1], &[2, 1], 2).check(DType::F64, &mut rng);
+    Case::new(&[1, 3, 2500], &[3, 1, 7], &[1], &[9], &[3], 3).check(DType::F32, &mut rng);
+    Case::new(&[1, 2, 2500], &[2, 1, 4], &[3], &[1], &[2], 2).check(DType::F32, &mut rng);
+    Case::new(&[1, 2, 9, 31, 40], &[2, 1, 3, 3, 3], &one, &one, &one, 2).check(DType::F32, &mut rng);
+}
+
 #[test]
 fn one_and_three_dimensions() {
     let mut rng = Rng(2);

@@ -126,6 +126,52 @@ fn sweep(step: u32) {
     println!("{}", report.join("\n"));
 }
 
+/// f64 functions of our own against libm, whose error (about 1 ulp) is in these bounds.
+#[test]
+fn doubles() {
+    use rtorch_ir::oracle::special;
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let cases: [(ScalarOp, fn(f64) -> f64, f64, f64, f64); 10] = [
+        (ScalarOp::Exp2, libm::exp2, -1000.0, 1020.0, 2.0),
+        (ScalarOp::Log2, libm::log2, 0.0, 4.0, 2.0),
+        (ScalarOp::Log2, libm::log2, 0.99, 1.01, 2.0),
+        (ScalarOp::Log10, libm::log10, 0.0, 1e3, 2.0),
+        (ScalarOp::Log10, libm::log10, 0.9, 1.1, 2.0),
+        (ScalarOp::Erf, libm::erf, -6.0, 6.0, 3.0),
+        (ScalarOp::Erfc, libm::erfc, -1.0, 1.0, 8.0),
+        (ScalarOp::Erfc, libm::erfc, -6.0, 26.0, 8.0),
+        (ScalarOp::Erfinv, special::erfinv, -1.0, 1.0, 4.0),
+        (ScalarOp::Erfinv, special::erfinv, 0.999_999, 1.0, 4.0),
+    ];
+    let mut s = 1u64;
+    for c in Capability::ALL.into_iter().filter(|c| c.available()) {
+        assert!(set_capability(c));
+        for (op, exact, from, to, allowed) in cases {
+            let n = 50_000;
+            let x: Vec<f64> = (0..n)
+                .map(|_| {
+                    s = s.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    from + (to - from) * ((s >> 11) as f64 / 9007199254740992.0)
+                })
+                .collect();
+            let mut y = vec![0f64; n];
+            let mut p = Program::new();
+            let leaf = p.load(DType::F64);
+            let value = p.op(op, &[leaf]);
+            p.outputs.push(value);
+            let l = Layout::contiguous(&[n]);
+            let arg = |v: &[f64]| Arg { ptr: v.as_ptr().cast_mut().cast(), dtype: DType::F64, layout: &l };
+            let out = Arg { ptr: y.as_mut_ptr().cast(), dtype: DType::F64, layout: &l };
+            map(&p, &[n], &[arg(&x)], &[out]).unwrap();
+            for (&x, &y) in x.iter().zip(&y) {
+                let want = exact(x);
+                let ulp = want.abs().max(f64::MIN_POSITIVE) * f64::EPSILON * 0.5;
+                assert!((y - want).abs() <= 2.0 * allowed * ulp, "{op:?} {c:?} of {x:e}: {y:e}, not {want:e}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_sample_of_all_floats() {
     sweep(20_011);
