@@ -363,12 +363,7 @@ class _PerParameter(Optimizer):
         return loss
 
     def _step_group(self, group):
-        params, grads = [], []
-        for p in group["params"]:
-            grad = p.grad
-            if grad is not None:
-                params.append(p)
-                grads.append(grad)
+        params, grads = _C._with_grads(group["params"])
         if not params:
             return
         states = self._states(params, group)

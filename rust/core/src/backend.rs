@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use rtorch_cpu::alloc::Buffer;
+use rtorch_cpu::Memory;
 use rtorch_ir::{DType, Error, Layout, Prim, Program, Result};
 use smallvec::SmallVec;
 
 use crate::device::Device;
-use crate::stats::{COUNTERS, count};
+use crate::kernel::Kernel;
+use crate::stats::count_kernel;
 use crate::storage::Buf;
 
 /// A window of a buffer: what a kernel reads or writes.
@@ -42,7 +43,7 @@ pub struct Input {
 
 pub fn alloc(device: Device, bytes: usize) -> Result<Buf> {
     match device {
-        Device::Cpu => Ok(Buf::Cpu(Arc::new(Buffer::uninit(bytes)?))),
+        Device::Cpu => Ok(Buf::Cpu(Memory::uninit(bytes)?)),
         Device::Wgpu(i) => gpu::alloc(i, bytes),
     }
 }
@@ -51,17 +52,17 @@ pub fn alloc(device: Device, bytes: usize) -> Result<Buf> {
 pub fn upload(device: Device, bytes: &[u8]) -> Result<Buf> {
     match device {
         Device::Cpu => {
-            let buf = Buffer::uninit(bytes.len())?;
+            let buf = Memory::uninit(bytes.len())?;
             // SAFETY: the buffer is fresh, at least as long, and nobody else holds it.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buf.as_ptr(), bytes.len()) };
-            Ok(Buf::Cpu(Arc::new(buf)))
+            Ok(Buf::Cpu(buf))
         }
         Device::Wgpu(i) => gpu::upload(i, bytes),
     }
 }
 
 /// The bytes as host memory: the buffer itself on the CPU, a copy of it elsewhere.
-pub fn download(buf: &Buf) -> Result<Arc<Buffer>> {
+pub fn download(buf: &Buf) -> Result<Memory> {
     match buf {
         Buf::Cpu(b) => Ok(b.clone()),
         #[cfg(feature = "gpu")]
@@ -82,18 +83,40 @@ pub fn map(device: Device, program: &Program, shape: &[usize], leaves: &[Window]
     }
 }
 
-/// Runs a program over row-major host memory of `n` elements.
-pub fn map_cpu(
-    program: &Program,
-    shape: &[usize],
-    ins: &[rtorch_cpu::Arg],
-    outs: &[rtorch_cpu::Arg],
-    n: usize,
-) -> Result<()> {
-    count(&COUNTERS.kernels, 1);
-    count(&COUNTERS.bytes_read, ins.iter().map(|a| (n * a.dtype.size()) as u64).sum());
-    count(&COUNTERS.bytes_written, outs.iter().map(|a| (n * a.dtype.size()) as u64).sum());
-    rtorch_cpu::map(program, shape, ins, outs)
+/// Runs a kernel over row-major host memory of `n` elements; `out` is nobody's operand.
+#[inline]
+pub fn map_small(kernel: &Kernel, layout: &Layout, n: usize, ins: &[rtorch_cpu::Arg], out: &Memory) -> Result<()> {
+    let dtype = kernel.dtype();
+    count_kernel(ins.iter().map(|a| (n * a.dtype.size()) as u64).sum(), (n * dtype.size()) as u64);
+    map_uncounted(kernel, layout, n, ins, out)
+}
+
+/// The same for windows of any strides over the result's shape.
+pub fn map_windows(kernel: &Kernel, layout: &Layout, leaves: &[Window], out: &Buf) -> Result<()> {
+    let (device, dtype) = (out.device(), kernel.dtype());
+    let outs = [Window { buf: out.clone(), dtype, layout: layout.clone() }];
+    match out {
+        Buf::Cpu(memory) if layout.is_contiguous() => {
+            account(leaves.iter(), &outs);
+            let ins: SmallVec<[rtorch_cpu::Arg; 4]> = leaves.iter().map(cpu_arg).collect::<Result<_>>()?;
+            map_uncounted(kernel, layout, layout.numel(), &ins, memory)
+        }
+        Buf::Cpu(_) => map(device, &kernel.program, &layout.shape, leaves, &outs),
+        #[cfg(feature = "gpu")]
+        Buf::Gpu(..) => map(device, &kernel.program, &layout.shape, leaves, &outs),
+    }
+}
+
+#[inline]
+fn map_uncounted(kernel: &Kernel, layout: &Layout, n: usize, ins: &[rtorch_cpu::Arg], out: &Memory) -> Result<()> {
+    if let Some(small) = kernel.small() {
+        // SAFETY: the operands are windows of `n` elements; the result's memory is fresh and holds as many.
+        if unsafe { small.run(n, ins, out.as_ptr()) } {
+            return Ok(());
+        }
+    }
+    let outs = [rtorch_cpu::Arg { ptr: out.as_ptr(), dtype: kernel.dtype(), layout }];
+    rtorch_cpu::map(&kernel.program, &layout.shape, ins, &outs)
 }
 
 /// Runs a primitive; with an epilogue (CPU only), its first result goes through a program whose leaf 0 it is and whose
@@ -111,6 +134,23 @@ pub fn run(
         Device::Cpu => run_cpu(prim, inputs, epilogue, outs),
         Device::Wgpu(i) => gpu::run(i, prim, inputs, outs),
     }
+}
+
+/// Runs a primitive of the CPU on operands that need no program.
+pub fn run_plain(prim: &Prim, inputs: &[Window], outs: &[Window]) -> Result<()> {
+    account(inputs.iter(), outs);
+    let args: SmallVec<[rtorch_cpu::Arg; 4]> = inputs.iter().map(cpu_arg).collect::<Result<_>>()?;
+    let sources: SmallVec<[rtorch_cpu::Source; 4]> = inputs
+        .iter()
+        .zip(&args)
+        .map(|(w, a)| rtorch_cpu::Source {
+            program: &crate::kernel::cast(w.dtype, w.dtype).program,
+            leaves: std::slice::from_ref(a),
+            shape: &w.layout.shape,
+        })
+        .collect();
+    let outs: SmallVec<[rtorch_cpu::Arg; 3]> = outs.iter().map(cpu_arg).collect::<Result<_>>()?;
+    rtorch_cpu::run(prim, &sources, None, &outs)
 }
 
 fn run_cpu(prim: &Prim, inputs: &[Input], epilogue: Option<(&Program, &[Window])>, outs: &[Window]) -> Result<()> {
@@ -133,9 +173,7 @@ pub fn nonzero_count(w: &Window) -> Result<usize> {
 }
 
 fn account<'a>(ins: impl Iterator<Item = &'a Window>, outs: &[Window]) {
-    count(&COUNTERS.kernels, 1);
-    count(&COUNTERS.bytes_read, ins.map(Window::bytes).sum());
-    count(&COUNTERS.bytes_written, outs.iter().map(Window::bytes).sum());
+    count_kernel(ins.map(Window::bytes).sum(), outs.iter().map(Window::bytes).sum());
 }
 
 /// Host memory as the CPU's kernels take it.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rtorch_cpu::alloc::Buffer;
+use rtorch_cpu::Memory;
 use rtorch_gpu::{GpuArg, GpuSource, Support};
 use rtorch_ir::{DType, Error, Prim, Program, Result};
 use smallvec::SmallVec;
@@ -28,14 +28,14 @@ pub fn upload(index: u32, bytes: &[u8]) -> Result<Buf> {
     Ok(Buf::Gpu(index, b))
 }
 
-pub fn download(index: u32, buf: &rtorch_gpu::Buffer) -> Result<Arc<Buffer>> {
-    let host = Buffer::uninit(buf.len())?;
+pub fn download(index: u32, buf: &rtorch_gpu::Buffer) -> Result<Memory> {
+    let host = Memory::uninit(buf.len())?;
     if !buf.is_empty() {
         // SAFETY: the buffer is fresh, of this length, and nobody else holds it.
         let bytes = unsafe { std::slice::from_raw_parts_mut(host.as_ptr(), buf.len()) };
         device(index)?.download(buf, 0, bytes)?;
     }
-    Ok(Arc::new(host))
+    Ok(host)
 }
 
 fn arg(w: &Window) -> Result<GpuArg<'_>> {

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use crate::backend::{self, Input, Window};
 use crate::device::Device;
 use crate::kernel::Kernel;
-use crate::stats::{COUNTERS, Mode, count, mode};
+use crate::stats::{Event, Mode, PENDING, PENDING_BYTES, count, mode};
 use crate::storage::{Buf, Cell, State, Value};
 
 /// CPU tensors with fewer elements run at once: fusion saves memory traffic, which they do not have.
@@ -72,8 +72,8 @@ pub struct Node {
 impl Node {
     fn new(work: Work, inputs: SmallVec<[Operand; 3]>, layout: Layout, dtype: DType, device: Device) -> Arc<Node> {
         let n = Node { work, inputs, shape: layout.shape.clone(), layout, dtype, device };
-        COUNTERS.pending.fetch_add(1, Ordering::Relaxed);
-        COUNTERS.pending_bytes.fetch_add(n.bytes(), Ordering::Relaxed);
+        PENDING.fetch_add(1, Ordering::Relaxed);
+        PENDING_BYTES.fetch_add(n.bytes(), Ordering::Relaxed);
         Arc::new(n)
     }
     fn bytes(&self) -> usize {
@@ -92,8 +92,8 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        COUNTERS.pending.fetch_sub(1, Ordering::Relaxed);
-        COUNTERS.pending_bytes.fetch_sub(self.bytes(), Ordering::Relaxed);
+        PENDING.fetch_sub(1, Ordering::Relaxed);
+        PENDING_BYTES.fetch_sub(self.bytes(), Ordering::Relaxed);
     }
 }
 
@@ -134,13 +134,13 @@ pub fn defers(device: Device, numel: usize) -> bool {
 
 /// The value of a pointwise op over `layout.shape`: recorded, or run at once.
 pub fn map(kernel: &Arc<Kernel>, inputs: SmallVec<[Operand; 3]>, layout: Layout, device: Device) -> Result<Value> {
-    if !defers(device, layout.numel()) || kernel.leaves() > MAX_LEAVES {
+    if runs_now(kernel, &layout, device) {
         return Ok(Value::ready(run_now(kernel, &inputs, &layout, device)?));
     }
     let node = Node::new(Work::Map(kernel.clone()), inputs, layout, kernel.dtype(), device);
     let run_first = prepare(&node)?;
     let value = pend(node);
-    if run_first || COUNTERS.pending_bytes.load(Ordering::Relaxed) > MAX_PENDING_BYTES {
+    if run_first || PENDING_BYTES.load(Ordering::Relaxed) > MAX_PENDING_BYTES {
         value.force()?;
     }
     Ok(value)
@@ -183,14 +183,27 @@ pub fn prim(prim: &Prim, operands: &[Operand], layout: &Layout, dtype: DType, de
     Ok(Some(pend(node)))
 }
 
+/// Is a pointwise op with this result not recorded?
+pub fn runs_now(kernel: &Kernel, layout: &Layout, device: Device) -> bool {
+    !defers(device, layout.numel()) || kernel.leaves() > MAX_LEAVES
+}
+
 /// Runs a kernel on its operands into a fresh buffer.
-pub fn run_now(kernel: &Kernel, inputs: &[Operand], layout: &Layout, device: Device) -> Result<Buf> {
-    let dtype = kernel.dtype();
-    let buf = backend::alloc(device, layout.numel() * dtype.size())?;
+fn run_now(kernel: &Kernel, inputs: &[Operand], layout: &Layout, device: Device) -> Result<Buf> {
+    let ready = |o: &Operand| Ok(Window { buf: o.value.force()?, dtype: o.dtype, layout: o.layout.clone() });
+    run_windows(kernel, inputs.iter().map(ready).collect::<Result<_>>()?, layout, device)
+}
+
+/// The same on windows, which are broadcast to the result's shape.
+pub fn run_windows(kernel: &Kernel, mut ins: SmallVec<[Window; 4]>, layout: &Layout, device: Device) -> Result<Buf> {
+    let buf = backend::alloc(device, layout.numel() * kernel.dtype().size())?;
     if layout.numel() > 0 {
-        let ins: SmallVec<[Window; 4]> = inputs.iter().map(|o| o.window(&layout.shape)).collect::<Result<_>>()?;
-        let out = [Window { buf: buf.clone(), dtype, layout: layout.clone() }];
-        backend::map(device, &kernel.program, &layout.shape, &ins, &out)?;
+        for w in &mut ins {
+            if w.layout.shape != layout.shape {
+                w.layout = w.layout.broadcast_to(&layout.shape)?;
+            }
+        }
+        backend::map_windows(kernel, layout, &ins, &buf)?;
     }
     Ok(buf)
 }
@@ -369,7 +382,7 @@ impl Linear {
 /// Two handles, the cell's and the window's, and memory that is our own.
 fn sole_owner(buf: &Buf) -> bool {
     match buf {
-        Buf::Cpu(b) => Arc::strong_count(b) == 2 && !b.is_foreign(),
+        Buf::Cpu(b) => b.handles() == 2 && !b.is_foreign(),
         // an element may be read by another invocation of the same dispatch after it was written: not donated
         #[cfg(feature = "gpu")]
         Buf::Gpu(..) => false,
@@ -415,7 +428,7 @@ pub fn run(cell: &Arc<Cell>) -> Result<Buf> {
     }
     l.program.outputs = wanted.iter().map(|&i| l.nodes[i].2).collect();
     if l.nodes.len() > 1 {
-        count(&COUNTERS.fused, 1);
+        count(Event::Fused, 1);
     }
     let shape = l.root().1.shape.clone();
     backend::map(device, &l.program, &shape, &l.leaves, &outs)?;
@@ -480,7 +493,7 @@ fn run_epilogue(l: &mut Linear) -> Result<Option<Buf>> {
     let mut others: SmallVec<[Window; 8]> = l.leaves.clone();
     others.swap(0, leaf as usize);
     others.remove(0);
-    count(&COUNTERS.fused, 1);
+    count(Event::Fused, 1);
     run_prim(prim, &node, Some((&program, &others, root))).map(Some)
 }
 
@@ -495,7 +508,7 @@ pub fn input(o: &Operand, prologue_cost: u32) -> Result<Input> {
     Ok(Input {
         program: crate::kernel::cast(o.dtype, o.dtype).program.clone(),
         leaves: SmallVec::from_iter([leaf]),
-        shape: o.layout.shape.clone(),
+        shape: rtorch_ir::layout::copied(&o.layout.shape),
     })
 }
 
@@ -518,12 +531,12 @@ fn prologue(o: &Operand, max_cost: u32) -> Result<Option<Input>> {
         return Ok(None);
     }
     l.program.outputs = SmallVec::from_iter([l.root().2]);
-    count(&COUNTERS.fused, 1);
+    count(Event::Fused, 1);
     let leaves = std::mem::take(&mut l.leaves);
     Ok(Some(Input {
         program: Arc::new(std::mem::take(&mut l.program)),
         leaves: leaves.into_iter().collect(),
-        shape: o.layout.shape.clone(),
+        shape: rtorch_ir::layout::copied(&o.layout.shape),
     }))
 }
 

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use rtorch_cpu::alloc::Buffer;
+use rtorch_cpu::Memory;
 use rtorch_ir::layout::Layout;
+use rtorch_ir::prim::Meta;
 use rtorch_ir::shape::{broadcast, result_strides};
 use rtorch_ir::{Error, Prim, Result, Shape};
 use smallvec::SmallVec;
@@ -15,8 +16,8 @@ use crate::batch;
 use crate::defer::{self, Operand};
 use crate::device::Device;
 use crate::kernel::Kernel;
-use crate::stats::{COUNTERS, count, fallback_is_error};
-use crate::storage::{Buf, Value};
+use crate::stats::{Event, count, fallback_is_error};
+use crate::storage::Buf;
 use crate::tensor::{Parts, Tensor};
 use crate::view::ViewOp;
 
@@ -45,22 +46,21 @@ pub fn same_device(inputs: &[&Tensor]) -> Result<Device> {
 }
 
 /// Shape and strides of a pointwise result.
-pub fn map_layout(operands: &[Operand]) -> Result<Layout> {
+pub fn map_layout(operands: &[&Layout]) -> Result<Layout> {
     if let [a, b] = operands
-        && a.layout.shape == b.layout.shape
-        && a.layout.is_contiguous()
-        && b.layout.is_contiguous()
+        && a.shape == b.shape
+        && a.is_contiguous()
+        && b.is_contiguous()
     {
-        return Ok(Layout { offset: 0, ..Layout::contiguous(&a.layout.shape) });
+        return Ok(Layout::contiguous(&a.shape));
     }
-    let mut shape = operands.first().map_or_else(Shape::new, |o| o.layout.shape.clone());
-    for o in operands.iter().skip(1) {
-        if o.layout.shape != shape {
-            shape = broadcast(&shape, &o.layout.shape)?;
+    let mut shape = operands.first().map_or_else(Shape::new, |l| l.shape.clone());
+    for l in operands.iter().skip(1) {
+        if l.shape != shape {
+            shape = broadcast(&shape, &l.shape)?;
         }
     }
-    let layouts: SmallVec<[&Layout; 4]> = operands.iter().map(|o| &o.layout).collect();
-    let strides = result_strides(&shape, &layouts);
+    let strides = result_strides(&shape, operands);
     Ok(Layout { shape, strides, offset: 0 })
 }
 
@@ -69,49 +69,89 @@ pub fn map(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor]) -> Resu
     if batch::any(inputs) {
         return batch::map(name, kernel, inputs);
     }
-    if let Some(out) = map_small(kernel, inputs)? {
-        record::record_map(name, kernel, inputs, &out)?;
-        return Ok(out);
-    }
-    let device = same_device(inputs)?;
-    let operands: SmallVec<[Operand; 3]> = inputs.iter().map(|t| t.operand()).collect();
-    let layout = map_layout(&operands)?;
-    let value = defer::map(kernel, operands, layout.clone(), device)?;
-    let out = Tensor::from_value(value, layout, kernel.dtype(), device);
+    let out = match map_small(kernel, inputs) {
+        Some(out) => out?,
+        None => map_any(kernel, inputs, None)?,
+    };
     record::record_map(name, kernel, inputs, &out)?;
     Ok(out)
 }
 
-/// The same for one or two row-major CPU tensors of one shape that run at once: what a tiny model spends its time on.
-/// Same kernel, same result; only the bookkeeping of the general path is left out.
-fn map_small(kernel: &Kernel, inputs: &[&Tensor]) -> Result<Option<Tensor>> {
-    let (first, second) = match inputs {
-        [a] => (*a, *a),
-        [a, b] => (*a, *b),
-        _ => return Ok(None),
-    };
-    first.with(|p| {
-        second.with(|q| {
-            let n = p.layout.numel();
-            let plain = p.layout.shape == q.layout.shape && p.layout.is_contiguous() && q.layout.is_contiguous();
-            if !plain || n == 0 || defer::defers(Device::Cpu, n) {
-                return Ok(None);
+/// One or two row-major CPU tensors of one shape whose op runs at once: what a tiny model spends its time on. Same
+/// kernel, same result as `map_any`; only the bookkeeping is left out. None where that is not the case.
+#[inline]
+fn map_small(kernel: &Kernel, inputs: &[&Tensor]) -> Option<Result<Tensor>> {
+    let n = inputs.first()?.numel();
+    if n == 0 || defer::defers(Device::Cpu, n) {
+        return None;
+    }
+    match inputs {
+        [a] => a.with(|p| {
+            if !p.layout.is_contiguous() {
+                return None;
             }
-            let (Some(Buf::Cpu(a)), Some(Buf::Cpu(b))) = (p.storage.ready(), q.storage.ready()) else {
-                return Ok(None);
-            };
-            let layout = Layout::contiguous(&p.layout.shape);
-            let out = Arc::new(Buffer::uninit(n * kernel.dtype().size())?);
-            let ins = [
-                rtorch_cpu::Arg { ptr: a.as_ptr(), dtype: p.dtype, layout: &p.layout },
-                rtorch_cpu::Arg { ptr: b.as_ptr(), dtype: q.dtype, layout: &q.layout },
-            ];
-            let outs = [rtorch_cpu::Arg { ptr: out.as_ptr(), dtype: kernel.dtype(), layout: &layout }];
-            backend::map_cpu(&kernel.program, &layout.shape, &ins[..inputs.len()], &outs, n)?;
-            let value = Value::ready(Buf::Cpu(out));
-            Ok(Some(Tensor::from_value(value, layout, kernel.dtype(), Device::Cpu)))
-        })
-    })
+            p.storage.try_host(|x| run_small(kernel, &p.layout.shape, n, &[arg(p, x)]))
+        }),
+        [a, b] => a.with(|p| {
+            b.with(|q| {
+                let plain = p.layout.shape == q.layout.shape && p.layout.is_contiguous() && q.layout.is_contiguous();
+                if !plain {
+                    return None;
+                }
+                let run = |x, y| run_small(kernel, &p.layout.shape, n, &[arg(p, x), arg(q, y)]);
+                let same = p.storage.same(&q.storage);
+                p.storage.try_host(|x| if same { Some(run(x, x)) } else { q.storage.try_host(|y| run(x, y)) })?
+            })
+        }),
+        _ => None,
+    }
+}
+
+#[inline]
+fn arg(p: &Parts, ptr: *mut u8) -> rtorch_cpu::Arg<'_> {
+    rtorch_cpu::Arg { ptr, dtype: p.dtype, layout: &p.layout }
+}
+
+fn run_small(kernel: &Kernel, shape: &[usize], n: usize, ins: &[rtorch_cpu::Arg]) -> Result<Tensor> {
+    let (layout, dtype) = (Layout::contiguous(shape), kernel.dtype());
+    let out = Memory::uninit(n * dtype.size())?;
+    backend::map_small(kernel, &layout, n, ins, &out)?;
+    Ok(Tensor::from_buf(Buf::Cpu(out), layout, dtype, Device::Cpu))
+}
+
+/// Any operands; with a layout, the result has that.
+fn map_any(kernel: &Arc<Kernel>, inputs: &[&Tensor], layout: Option<Layout>) -> Result<Tensor> {
+    let device = same_device(inputs)?;
+    let most = inputs.iter().map(|t| t.numel()).max().unwrap_or(0);
+    if !defer::defers(device, most)
+        && let Some(windows) = ready_windows(inputs)
+    {
+        let layout = match &layout {
+            Some(l) => l.clone(),
+            None => map_layout(&windows.iter().map(|w| &w.layout).collect::<SmallVec<[&Layout; 4]>>())?,
+        };
+        if defer::runs_now(kernel, &layout, device) {
+            let dtype = kernel.dtype();
+            let buf = defer::run_windows(kernel, windows, &layout, device)?;
+            return Ok(Tensor::from_buf(buf, layout, dtype, device));
+        }
+    }
+    let operands: SmallVec<[Operand; 3]> = inputs.iter().map(|t| t.operand()).collect();
+    let layout = match layout {
+        Some(l) => l,
+        None => map_layout(&operands.iter().map(|o| &o.layout).collect::<SmallVec<[&Layout; 4]>>())?,
+    };
+    let value = defer::map(kernel, operands, layout.clone(), device)?;
+    Ok(Tensor::from_value(value, layout, kernel.dtype(), device))
+}
+
+/// Windows of tensors whose bytes exist: no capture is made, whose cell would outlive the op.
+pub fn ready_windows(inputs: &[&Tensor]) -> Option<SmallVec<[Window; 4]>> {
+    inputs.iter().map(|t| ready_window(t)).collect()
+}
+
+fn ready_window(t: &Tensor) -> Option<Window> {
+    t.with(|p| Some(Window { buf: p.storage.ready()?, dtype: p.dtype, layout: p.layout.clone() }))
 }
 
 /// A pointwise op of one operand whose result has a given layout: copies in a memory order.
@@ -119,9 +159,7 @@ pub fn map_with_layout(name: &'static str, kernel: &Arc<Kernel>, x: &Tensor, lay
     if batch::is_batched(x) {
         return batch::map_with_layout(name, kernel, x, layout);
     }
-    let device = x.device();
-    let value = defer::map(kernel, SmallVec::from_iter([x.operand()]), layout.clone(), device)?;
-    let out = Tensor::from_value(value, layout, kernel.dtype(), device);
+    let out = map_any(kernel, &[x], Some(layout))?;
     record::record_map(name, kernel, &[x], &out)?;
     Ok(out)
 }
@@ -161,8 +199,7 @@ pub fn prim(name: &'static str, prim: Prim, inputs: &[&Tensor]) -> Result<SmallV
         return batch::prim(name, &prim, inputs);
     }
     let device = same_device(inputs)?;
-    let metas: SmallVec<[rtorch_ir::prim::Meta; 4]> =
-        inputs.iter().map(|t| t.with(|p| rtorch_ir::prim::Meta::new(&p.layout.shape, p.dtype))).collect();
+    let metas: SmallVec<[Meta; 4]> = inputs.iter().map(|t| t.with(|p| Meta::new(&p.layout.shape, p.dtype))).collect();
     let results = prim.infer(&metas);
     if prim.takes_epilogue()
         && let Some(out) = waiting(&prim, inputs, &results[0], device)?
@@ -171,22 +208,82 @@ pub fn prim(name: &'static str, prim: Prim, inputs: &[&Tensor]) -> Result<SmallV
         record::record_prim(name, &prim, inputs, &outs)?;
         return Ok(outs);
     }
-    let mut outs: SmallVec<[Tensor; 3]> = SmallVec::new();
-    for m in results {
-        outs.push(Tensor::empty(&m.shape, m.dtype, device)?);
-    }
-    run_prim(&prim, inputs, &outs, device)?;
+    let outs = match device {
+        Device::Cpu => prim_cpu(&prim, inputs, results)?,
+        Device::Wgpu(_) => {
+            let mut outs: SmallVec<[Tensor; 3]> = SmallVec::new();
+            for m in results {
+                outs.push(Tensor::empty(&m.shape, m.dtype, device)?);
+            }
+            run_prim(&prim, inputs, &outs, device)?;
+            outs
+        }
+    };
     record::record_prim(name, &prim, inputs, &outs)?;
     Ok(outs)
 }
 
+/// On the CPU the results become tensors when their bytes exist.
+fn prim_cpu(prim: &Prim, inputs: &[&Tensor], results: SmallVec<[Meta; 3]>) -> Result<SmallVec<[Tensor; 3]>> {
+    let mut windows: SmallVec<[Window; 3]> = SmallVec::new();
+    for m in results {
+        let layout = Layout::contiguous(&m.shape);
+        let buf = backend::alloc(Device::Cpu, crate::tensor::checked_bytes(&layout.shape, m.dtype)?)?;
+        windows.push(Window { buf, dtype: m.dtype, layout });
+    }
+    run_into(prim, inputs, &windows, Device::Cpu)?;
+    let tensor = |w: Window| Tensor::from_buf(w.buf, w.layout, w.dtype, Device::Cpu);
+    Ok(windows.into_iter().map(tensor).collect())
+}
+
+/// Runs a primitive into memory of its own device.
+fn run_into(prim: &Prim, inputs: &[&Tensor], outs: &[Window], device: Device) -> Result<()> {
+    let bias = broadcast_operand(prim, outs);
+    if device.is_cpu()
+        && let Some(mut windows) = ready_windows(inputs)
+    {
+        if let Some((i, shape)) = bias {
+            windows[i].layout = windows[i].layout.broadcast_to(shape)?;
+        }
+        return backend::run_plain(prim, &windows, outs);
+    }
+    let cost = prologue_cost(prim);
+    let mut ins: SmallVec<[Input; 4]> = SmallVec::new();
+    for (i, t) in inputs.iter().enumerate() {
+        let mut o = t.operand();
+        if let Some((k, shape)) = bias
+            && k == i
+            && o.layout.shape.as_slice() != shape
+        {
+            o.value.force()?;
+            o.layout = o.layout.broadcast_to(shape)?;
+        }
+        ins.push(defer::input(&o, if prim.takes_prologue(i) { cost } else { 0 })?);
+    }
+    backend::run(device, prim, &ins, None, outs)
+}
+
+/// An operand that the kernel reads in the result's shape, whatever shape broadcasts to it: the bias of a product.
+fn broadcast_operand<'a>(prim: &Prim, outs: &'a [Window]) -> Option<(usize, &'a [usize])> {
+    match (prim, outs) {
+        (Prim::MatMul { bias: true, .. }, [out, ..]) => Some((2, &out.layout.shape)),
+        _ => None,
+    }
+}
+
 /// A product or convolution whose result may wait for a following program.
-fn waiting(prim: &Prim, inputs: &[&Tensor], m: &rtorch_ir::prim::Meta, device: Device) -> Result<Option<Tensor>> {
+fn waiting(prim: &Prim, inputs: &[&Tensor], m: &Meta, device: Device) -> Result<Option<Tensor>> {
     if !defer::defers(device, m.shape.iter().product()) {
         return Ok(None);
     }
-    let operands: SmallVec<[Operand; 4]> = inputs.iter().map(|t| t.operand()).collect();
     let layout = Layout::contiguous(&m.shape);
+    let mut operands: SmallVec<[Operand; 4]> = inputs.iter().map(|t| t.operand()).collect();
+    if let Prim::MatMul { bias: true, .. } = prim
+        && operands[2].layout.shape != m.shape
+    {
+        operands[2].value.force()?;
+        operands[2].layout = operands[2].layout.broadcast_to(&m.shape)?;
+    }
     let value = defer::prim(prim, &operands, &layout, m.dtype, device)?;
     Ok(value.map(|v| Tensor::from_value(v, layout, m.dtype, device)))
 }
@@ -198,31 +295,30 @@ pub fn prim1(name: &'static str, p: Prim, inputs: &[&Tensor]) -> Result<Tensor> 
 
 /// Runs a primitive into given outputs, on the host where the device has no kernel for it.
 pub fn run_prim(prim: &Prim, inputs: &[&Tensor], outs: &[Tensor], device: Device) -> Result<()> {
-    let cost = prologue_cost(prim);
-    let operands: SmallVec<[Operand; 4]> = inputs.iter().map(|t| t.operand()).collect();
-    if let Device::Wgpu(i) = device
-        && !backend::gpu::supports(i, prim, &operands)
-    {
-        return on_host(prim, inputs, outs);
-    }
-    let mut ins: SmallVec<[Input; 4]> = SmallVec::new();
-    for (i, o) in operands.iter().enumerate() {
-        ins.push(defer::input(o, if prim.takes_prologue(i) { cost } else { 0 })?);
+    if let Device::Wgpu(i) = device {
+        let operands: SmallVec<[Operand; 4]> = inputs.iter().map(|t| t.operand()).collect();
+        if !backend::gpu::supports(i, prim, &operands) {
+            return on_host(prim, inputs, outs);
+        }
     }
     let windows: SmallVec<[Window; 3]> = outs.iter().map(window).collect::<Result<_>>()?;
-    backend::run(device, prim, &ins, None, &windows)
+    run_into(prim, inputs, &windows, device)
 }
 
 /// The window of a tensor whose memory exists.
 pub fn window(t: &Tensor) -> Result<Window> {
     batch::refuse(t, "an operator without a batching rule")?;
+    if let Some(w) = ready_window(t) {
+        return Ok(w);
+    }
+    // nothing is locked while pending work runs
     let p = t.parts();
     Ok(Window { buf: p.storage.force()?, dtype: p.dtype, layout: p.layout })
 }
 
 /// A counted copy through the host, with one warning that names the primitive.
 fn on_host(prim: &Prim, inputs: &[&Tensor], outs: &[Tensor]) -> Result<()> {
-    count(&COUNTERS.host_fallbacks, 1);
+    count(Event::HostFallbacks, 1);
     if fallback_is_error() {
         return Err(Error::runtime(format!("{}: no GPU kernel, and RTORCH_FALLBACK=error is set", prim.name())));
     }
@@ -238,7 +334,7 @@ fn on_host(prim: &Prim, inputs: &[&Tensor], outs: &[Tensor]) -> Result<()> {
     for (o, r) in outs.iter().zip(&results) {
         let buf = backend::upload(o.device(), &r.to_bytes()?)?;
         let storage = o.storage();
-        storage.set_value(Value::ready(buf), storage.len());
+        storage.set_buf(buf);
     }
     Ok(())
 }

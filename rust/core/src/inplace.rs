@@ -10,7 +10,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::autograd::graph::{GradNode, GradOp, TensorMeta};
 use crate::autograd::meta::Edge;
 use crate::autograd::record;
-use crate::autograd::saved::SavedTensor;
+use crate::autograd::saved::{SavedTensor, Saves};
 use crate::autograd::{forward, mode};
 use crate::backend::{self, Window};
 use crate::batch;
@@ -18,8 +18,8 @@ use crate::defer::{self, Operand};
 use crate::device::Device;
 use crate::dispatch;
 use crate::kernel::{self, From, Kernel};
-use crate::stats::{COUNTERS, count};
-use crate::storage::{Buf, State, Storage, Value};
+use crate::stats::{Event, count};
+use crate::storage::{Buf, State, Storage};
 use crate::tensor::Tensor;
 
 /// `target = kernel(inputs)`, recorded under `name`. The kernel answers the target's dtype.
@@ -44,14 +44,11 @@ pub fn map(name: &'static str, target: &Tensor, kernel: &Arc<Kernel>, inputs: &[
         return map_with_tangents(name, target, kernel, inputs);
     }
     let history = History::before(target, inputs)?;
-    let saved = if history.is_some() { save_inputs(kernel, inputs)? } else { SmallVec::new() };
-    let operands: SmallVec<[Operand; 3]> = if batch::any(&[target]) || batch::any(inputs) {
-        batch::operands_for(target, inputs)?
-    } else {
-        inputs.iter().map(|t| t.operand()).collect()
-    };
-    store(target, kernel, operands, device)?;
-    target.version().bump();
+    let saved = if history.is_some() { save_inputs(kernel, inputs)? } else { Saves::default() };
+    let batched = batch::any(&[target]) || batch::any(inputs);
+    let operands = if batched { Some(batch::operands_for(target, inputs)?) } else { None };
+    store(target, kernel, inputs, operands, device)?;
+    target.bump_version();
     if let Some(h) = history {
         h.after_map(name, target, kernel, inputs, saved)?;
     }
@@ -75,7 +72,7 @@ pub fn prim(name: &'static str, target: &Tensor, prim: Prim, inputs: &[&Tensor])
     if history.is_some() || !target.is_contiguous() || target.numel() == 0 || batch::any(inputs) || forward::active() {
         // through the functional form: its gradient is the primitive's
         let made = dispatch::prim1(name, prim, inputs)?;
-        return map(name, target, &kernel::cast(made.dtype(), target.dtype()), &[&made]);
+        return map(name, target, kernel::cast(made.dtype(), target.dtype()), &[&made]);
     }
     let device = dispatch::same_device(inputs)?;
     let others: SmallVec<[Tensor; 4]> = inputs[1..]
@@ -86,7 +83,7 @@ pub fn prim(name: &'static str, target: &Tensor, prim: Prim, inputs: &[&Tensor])
     let mut ins: SmallVec<[&Tensor; 4]> = smallvec![target];
     ins.extend(others.iter());
     dispatch::run_prim(&prim, &ins, std::slice::from_ref(target), device)?;
-    target.version().bump();
+    target.bump_version();
     Ok(())
 }
 
@@ -108,7 +105,7 @@ pub fn copy_(target: &Tensor, src: &Tensor) -> Result<()> {
         src.shape_text(),
         target.shape_text()
     );
-    map("CopyBackwards", target, &kernel::cast(src.dtype(), target.dtype()), &[src])
+    map("CopyBackwards", target, kernel::cast(src.dtype(), target.dtype()), &[src])
 }
 
 /// Writes a result of the target's shape and dtype into it, whose history becomes that of the result: an in-place form
@@ -211,18 +208,18 @@ impl History {
         target: &Tensor,
         kernel: &Arc<Kernel>,
         inputs: &[&Tensor],
-        mut saved: SmallVec<[Option<SavedTensor>; 3]>,
+        mut saved: Saves,
     ) -> Result<()> {
         let wants_output = (0..inputs.len())
             .filter(|&i| self.edges[i].is_some())
             .filter_map(|i| kernel.grad(i))
             .any(|g| g.leaves.contains(&From::Output));
         if wants_output {
-            saved[inputs.len()] = Some(SavedTensor::output(target, 0)?);
+            saved.push(inputs.len(), SavedTensor::output(target, 0)?);
         }
         let metas = inputs.iter().map(|t| TensorMeta::of(t)).collect();
         let node = GradNode::new(
-            name.into(),
+            name,
             GradOp::Map { kernel: kernel.clone() },
             self.edges.clone(),
             metas,
@@ -252,22 +249,22 @@ impl History {
         }
         let meta = TensorMeta::of(&base);
         let op = GradOp::CopySlices { chain, base: meta.clone(), inner: node, target: self.target };
-        let outer = GradNode::new("CopySlices".into(), op, next, metas, smallvec![meta], SmallVec::new());
+        let outer = GradNode::new("CopySlices", op, next, metas, smallvec![meta], Saves::default());
         record::connect(&base, &outer, 0);
     }
 }
 
-fn save_inputs(kernel: &Kernel, inputs: &[&Tensor]) -> Result<SmallVec<[Option<SavedTensor>; 3]>> {
-    let mut saved: SmallVec<[Option<SavedTensor>; 3]> = smallvec![None; inputs.len() + 1];
+fn save_inputs(kernel: &Kernel, inputs: &[&Tensor]) -> Result<Saves> {
+    let mut saved = Saves::default();
     for (i, t) in inputs.iter().enumerate() {
         if t.requires_grad()
             && let Some(g) = kernel.grad(i)
         {
             for from in &g.leaves {
                 if let From::Input(k) = *from
-                    && saved[k].is_none()
+                    && !saved.has(k)
                 {
-                    saved[k] = Some(SavedTensor::input(inputs[k])?);
+                    saved.push(k, SavedTensor::input(inputs[k])?);
                 }
             }
         }
@@ -281,7 +278,14 @@ fn covers_storage(layout: &Layout, dtype: DType, storage: &Storage) -> bool {
     layout.offset == 0 && layout.numel() * dtype.size() == storage.len() && layout.is_dense()
 }
 
-fn store(target: &Tensor, kernel: &Arc<Kernel>, operands: SmallVec<[Operand; 3]>, device: Device) -> Result<()> {
+/// `operands`: what the inputs are as they stand behind batched tensors.
+fn store(
+    target: &Tensor,
+    kernel: &Arc<Kernel>,
+    inputs: &[&Tensor],
+    operands: Option<SmallVec<[Operand; 3]>>,
+    device: Device,
+) -> Result<()> {
     let mut p = target.parts();
     p.layout = batch::whole(&p);
     if p.layout.numel() == 0 {
@@ -291,16 +295,22 @@ fn store(target: &Tensor, kernel: &Arc<Kernel>, operands: SmallVec<[Operand; 3]>
     let whole = covers_storage(&p.layout, p.dtype, &p.storage);
     if whole && !fixed && defer::defers(device, p.layout.numel()) {
         // the new contents are a function of the old: the old buffer becomes the new one when nobody else wants it
+        let operands = operands.unwrap_or_else(|| inputs.iter().map(|t| t.operand()).collect());
         let value = defer::map(kernel, operands, p.layout.clone(), device)?;
         p.storage.set_value(value, p.storage.len());
         return Ok(());
     }
     let mut windows: SmallVec<[Window; 4]> = SmallVec::new();
-    for o in &operands {
-        let layout = o.layout.broadcast_to(&p.layout.shape)?;
-        windows.push(Window { buf: o.value.force()?, dtype: o.dtype, layout });
+    for (i, t) in inputs.iter().enumerate() {
+        let mut w = match operands.as_ref().map(|o| &o[i]) {
+            None => dispatch::window(t)?,
+            Some(o) => Window { buf: o.value.force()?, dtype: o.dtype, layout: o.layout.clone() },
+        };
+        if w.layout.shape != p.layout.shape {
+            w.layout = w.layout.broadcast_to(&p.layout.shape)?;
+        }
+        windows.push(w);
     }
-    drop(operands);
     let overwritten = whole && !windows.iter().any(|w| shares(w, &p.storage));
     // PyTorch's graph does not notice a write through `.data`: what backward saved changes with it
     let out =
@@ -318,7 +328,7 @@ fn store(target: &Tensor, kernel: &Arc<Kernel>, operands: SmallVec<[Operand; 3]>
 }
 
 fn shares(w: &Window, storage: &Storage) -> bool {
-    storage.value().cell().ready().is_some_and(|b| b.same(&w.buf))
+    storage.with_ready(|b| b.same(&w.buf)).unwrap_or(false)
 }
 
 fn ranges_meet(a: &Window, b: &Window) -> bool {
@@ -343,33 +353,35 @@ fn snapshot(device: Device, w: &Window) -> Result<Window> {
 /// `overwritten`: the write covers everything and reads nothing, so that a copy need not be filled. `windows`: handles
 /// on operands the caller holds.
 fn writable(storage: &Storage, overwritten: bool, windows: usize) -> Result<Buf> {
+    if let Some(buf) = storage.own() {
+        // never captured; a window of the caller, or another storage (`exported`), may still hold the bytes
+        if storage.is_exported() || handles(&buf) <= 2 + windows {
+            return Ok(buf);
+        }
+    }
     let value = storage.value();
     let buf = value.force()?;
     defer::run_readers(value.cell())?;
     // the storage's handle and ours; more are saves for backward, or other storages over the same contents
     let captured = Arc::strong_count(value.cell()) > 2;
-    let borrowed = match &buf {
-        Buf::Cpu(b) => Arc::strong_count(b) > 2 + windows,
-        #[cfg(feature = "gpu")]
-        Buf::Gpu(..) => false,
-    };
+    let borrowed = handles(&buf) > 2 + windows;
     if storage.is_exported() || (!captured && !borrowed) {
         return Ok(buf);
     }
     let device = storage.device();
     let fresh = backend::alloc(device, storage.len())?;
     if !overwritten || storage.is_addressed() {
-        count(&COUNTERS.cow_copies, 1);
+        count(Event::CowCopies, 1);
         copy_bytes(device, &buf, &fresh)?;
     }
     if storage.is_addressed() {
         // the bytes stay at their address: the captures move
         let old = std::mem::replace(&mut *value.cell().state.lock(), State::Ready(fresh));
         drop(old);
-        storage.set_value(Value::ready(buf.clone()), storage.len());
+        storage.set_buf(buf.clone());
         return Ok(buf);
     }
-    storage.set_value(Value::ready(fresh.clone()), storage.len());
+    storage.set_buf(fresh.clone());
     Ok(fresh)
 }
 
@@ -381,6 +393,15 @@ fn unnoticed(storage: &Storage) -> Result<Buf> {
     Ok(buf)
 }
 
+/// Handles on host memory; those on a GPU's are not counted here.
+fn handles(buf: &Buf) -> usize {
+    match buf {
+        Buf::Cpu(b) => b.handles(),
+        #[cfg(feature = "gpu")]
+        Buf::Gpu(..) => 0,
+    }
+}
+
 fn copy_bytes(device: Device, from: &Buf, to: &Buf) -> Result<()> {
     let n = from.len().min(to.len());
     let (dtype, n) = if n.is_multiple_of(4) { (DType::I32, n / 4) } else { (DType::U8, n) };
@@ -389,15 +410,16 @@ fn copy_bytes(device: Device, from: &Buf, to: &Buf) -> Result<()> {
     backend::map(device, &kernel::cast(dtype, dtype).program, &[n], &[w(from)], &[w(to)])
 }
 
-/// Makes a tensor's memory its own, so that a primitive may write into it.
-pub fn exclusive(t: &Tensor) -> Result<()> {
+/// Makes a tensor's memory its own, so that a primitive may write into it, and answers it.
+pub fn exclusive(t: &Tensor) -> Result<Window> {
     batch::refuse(t, "an operator that writes to memory")?;
-    writable(&t.storage(), false, 0).map(|_| ())
+    let p = t.parts();
+    Ok(Window { buf: writable(&p.storage, false, 0)?, dtype: p.dtype, layout: p.layout })
 }
 
 /// Hands a tensor's memory to another library: pending readers run, captures keep a copy, and until the exporter dies
 /// writes go to that very memory.
-pub fn export(t: &Tensor) -> Result<(crate::storage::Export, Arc<rtorch_cpu::alloc::Buffer>)> {
+pub fn export(t: &Tensor) -> Result<(crate::storage::Export, rtorch_cpu::Memory)> {
     batch::refuse(t, ".numpy()")?;
     let storage = t.storage();
     let buf = match writable_for_export(&storage)? {

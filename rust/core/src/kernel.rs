@@ -10,6 +10,8 @@ use smallvec::SmallVec;
 
 pub struct Kernel {
     pub program: Arc<Program>,
+    /// Ready for small CPU tensors, if the program can be.
+    small: OnceLock<Option<rtorch_cpu::Small>>,
     /// One per leaf of the program: its cotangent as a kernel of its own.
     grads: OnceLock<Vec<Option<Arc<Grad>>>>,
     /// The operator's arguments that were numbers.
@@ -37,7 +39,7 @@ impl Kernel {
         Kernel::with_numbers(program, SmallVec::new())
     }
     pub fn with_numbers(program: Program, numbers: SmallVec<[Scalar; 2]>) -> Arc<Kernel> {
-        Arc::new(Kernel { program: Arc::new(program), grads: OnceLock::new(), numbers })
+        Arc::new(Kernel { program: Arc::new(program), small: OnceLock::new(), grads: OnceLock::new(), numbers })
     }
     pub fn numbers(&self) -> &[Scalar] {
         &self.numbers
@@ -53,6 +55,12 @@ impl Kernel {
     pub fn dtype(&self) -> DType {
         self.program.dtype(self.program.outputs[0])
     }
+    /// The program made ready for small CPU tensors.
+    #[inline]
+    pub fn small(&self) -> Option<&rtorch_cpu::Small> {
+        self.small.get_or_init(|| rtorch_cpu::Small::new(&self.program, self.dtype())).as_ref()
+    }
+    #[inline]
     pub fn leaves(&self) -> usize {
         self.program.leaves.len()
     }
@@ -79,12 +87,10 @@ impl Kernel {
 }
 
 /// The shared kernel of one row whose number operands all have `dtype`; the result is rounded to the op's dtype.
-pub fn single(op: ScalarOp, dtype: DType) -> Arc<Kernel> {
+pub fn single(op: ScalarOp, dtype: DType) -> &'static Arc<Kernel> {
     static CACHE: OnceLock<Vec<OnceLock<Arc<Kernel>>>> = OnceLock::new();
     let cache = CACHE.get_or_init(|| (0..ROWS.len() * DType::ALL.len()).map(|_| OnceLock::new()).collect());
-    cache[op as usize * DType::ALL.len() + dtype as usize]
-        .get_or_init(|| Kernel::new(single_program(op, dtype)))
-        .clone()
+    cache[op as usize * DType::ALL.len() + dtype as usize].get_or_init(|| Kernel::new(single_program(op, dtype)))
 }
 
 fn single_program(op: ScalarOp, dtype: DType) -> Program {
@@ -108,9 +114,9 @@ fn single_program(op: ScalarOp, dtype: DType) -> Program {
 }
 
 /// The shared kernel that converts a dtype to another (or copies).
-pub fn cast(from: DType, to: DType) -> Arc<Kernel> {
+pub fn cast(from: DType, to: DType) -> &'static Arc<Kernel> {
     static CACHE: OnceLock<Vec<OnceLock<Arc<Kernel>>>> = OnceLock::new();
     let n = DType::ALL.len();
     let cache = CACHE.get_or_init(|| (0..n * n).map(|_| OnceLock::new()).collect());
-    cache[from as usize * n + to as usize].get_or_init(|| Kernel::new(Program::copy(from, to))).clone()
+    cache[from as usize * n + to as usize].get_or_init(|| Kernel::new(Program::copy(from, to)))
 }

@@ -7,7 +7,6 @@
 mod formulas;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use rtorch_ir::program::{Ex, build, ex};
 use rtorch_ir::{DType, Program, Result, Scalar, ScalarOp};
@@ -47,7 +46,20 @@ struct Key {
 }
 
 thread_local! {
-    static PROGRAMS: RefCell<HashMap<Key, Program>> = RefCell::new(HashMap::new());
+    /// A handful: one per formula and dtype that this thread uses.
+    static PROGRAMS: RefCell<Vec<(Key, Box<Program>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` with the rule's program, whose constants it may change.
+fn with_program<R>(key: &Key, numbers: usize, f: impl FnOnce(&mut Program) -> R) -> R {
+    let take = |p: &RefCell<Vec<(Key, Box<Program>)>>| {
+        let mut p = p.borrow_mut();
+        p.iter().position(|e| e.0 == *key).map(|i| p.swap_remove(i).1)
+    };
+    let mut program = PROGRAMS.with(take).unwrap_or_else(|| Box::new(program(key, numbers)));
+    let r = f(&mut program);
+    PROGRAMS.with(|p| p.borrow_mut().push((*key, program)));
+    r
 }
 
 /// Tensors of one parameter: itself, its gradient, its states (all written but the gradient).
@@ -61,16 +73,13 @@ impl Group<'_> {
     /// Same shape, dtype and device, floats, each over memory of its own?
     fn fits(&self) -> bool {
         let (shape, dtype, device) = (self.param.shape(), self.param.dtype(), self.param.device());
-        let written = std::iter::once(&self.param).chain(&self.states);
+        let alike = |t: &Tensor| t.dtype() == dtype && t.device() == device;
+        let mut written = std::iter::once(&self.param).chain(&self.states);
         dtype.is_float()
-            && self.grad.with(|p| p.layout.shape == shape && p.dtype == dtype && p.storage.device() == device)
-            && written.clone().all(|t| {
-                t.with(|p| {
-                    p.layout.shape == shape
-                        && p.dtype == dtype
-                        && p.storage.device() == device
-                        && !p.layout.overlaps_itself()
-                }) && !t.is_inference()
+            && alike(self.grad)
+            && self.grad.with(|p| p.layout.shape == shape)
+            && written.all(|t| {
+                alike(t) && t.with(|p| p.layout.shape == shape && !p.layout.overlaps_itself()) && !t.is_inference()
             })
     }
     /// Runs a program whose leaves are parameter, gradient, states and whose outputs are parameter, states.
@@ -87,21 +96,19 @@ impl Group<'_> {
         let mut leaves: SmallVec<[Window; 6]> = SmallVec::new();
         let mut outs: SmallVec<[Window; 5]> = SmallVec::new();
         for t in std::iter::once(&self.param).chain(&self.states) {
-            inplace::exclusive(t)?;
-            outs.push(dispatch::window(t)?);
+            outs.push(inplace::exclusive(t)?);
         }
         leaves.push(outs[0].clone());
         leaves.push(dispatch::window(&grad)?);
         leaves.extend(outs[1..].iter().cloned());
-        let mut program = PROGRAMS.with(|p| p.borrow_mut().remove(key)).unwrap_or_else(|| program(key, numbers.len()));
-        for (c, &v) in program.consts.iter_mut().zip(numbers) {
-            c.scalar = Scalar::Float(v);
-        }
-        let done = backend::map(self.param.device(), &program, &self.param.shape(), &leaves, &outs);
-        PROGRAMS.with(|p| p.borrow_mut().insert(*key, program));
-        done?;
+        with_program(key, numbers.len(), |program| {
+            for (c, &v) in program.consts.iter_mut().zip(numbers) {
+                c.scalar = Scalar::Float(v);
+            }
+            backend::map(self.param.device(), program, &outs[0].layout.shape, &leaves, &outs)
+        })?;
         for t in std::iter::once(&self.param).chain(&self.states) {
-            t.version().bump();
+            t.bump_version();
         }
         Ok(())
     }
@@ -180,13 +187,12 @@ fn groups<'a>(params: &'a [Tensor], grads: &'a [Tensor], states: &[&'a [Tensor]]
 /// Adds 1 to a step counter, and answers it.
 fn advance(step: &Tensor) -> Result<f64> {
     if step.dtype() == DType::F32 && step.numel() == 1 && !step.is_tracked() && step.device().is_cpu() {
-        inplace::exclusive(step)?;
-        let w = dispatch::window(step)?;
+        let w = inplace::exclusive(step)?;
         // SAFETY: element 0 of a one-element float32 window, whose memory `exclusive` made ours to write.
         let at = unsafe { &mut *backend::cpu_arg(&w)?.base().cast::<f32>() };
         *at += 1.0;
         let now = *at as f64;
-        step.version().bump();
+        step.bump_version();
         return Ok(now);
     }
     binary_into(ScalarOp::Add, Arg::T(step), Arg::S(Scalar::Float(1.0)), Some(step))?;

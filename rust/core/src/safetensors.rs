@@ -4,9 +4,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
-use rtorch_cpu::alloc::Buffer;
+use rtorch_cpu::Memory;
 use rtorch_ir::{DType, Error, Result};
 use safetensors::tensor::{Metadata, View};
 use safetensors::{Dtype, SafeTensorError};
@@ -73,7 +72,7 @@ fn to_safetensors(d: DType) -> Option<Dtype> {
 struct Written {
     dtype: Dtype,
     shape: Vec<usize>,
-    host: Arc<Buffer>,
+    host: Memory,
     start: usize,
     len: usize,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use rtorch_cpu::Memory;
 use rtorch_cpu::alloc::Buffer;
 use rtorch_ir::Result;
 use smallvec::SmallVec;
@@ -17,7 +18,7 @@ use crate::device::Device;
 /// Bytes on a device, shared.
 #[derive(Clone)]
 pub enum Buf {
-    Cpu(Arc<Buffer>),
+    Cpu(Memory),
     #[cfg(feature = "gpu")]
     Gpu(u32, rtorch_gpu::Buffer),
 }
@@ -25,11 +26,11 @@ pub enum Buf {
 impl Buf {
     /// No bytes at all.
     pub fn empty() -> Buf {
-        static NONE: std::sync::OnceLock<Arc<Buffer>> = std::sync::OnceLock::new();
+        static NONE: std::sync::OnceLock<Memory> = std::sync::OnceLock::new();
         let make = || {
             let nowhere = std::ptr::NonNull::<u64>::dangling().as_ptr().cast();
             // SAFETY: no byte is ever read through a buffer of length 0.
-            Arc::new(unsafe { Buffer::from_raw(nowhere, 0, Box::new(())) })
+            Memory::from(unsafe { Buffer::from_raw(nowhere, 0, Box::new(())) })
         };
         Buf::Cpu(NONE.get_or_init(make).clone())
     }
@@ -50,10 +51,19 @@ impl Buf {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// The address of host memory.
+    #[inline]
+    pub fn host(&self) -> Option<*mut u8> {
+        match self {
+            Buf::Cpu(b) => Some(b.as_ptr()),
+            #[cfg(feature = "gpu")]
+            Buf::Gpu(..) => None,
+        }
+    }
     /// Do two handles mean the same memory?
     pub fn same(&self, other: &Buf) -> bool {
         match (self, other) {
-            (Buf::Cpu(a), Buf::Cpu(b)) => Arc::ptr_eq(a, b),
+            (Buf::Cpu(a), Buf::Cpu(b)) => a.same(b),
             #[cfg(feature = "gpu")]
             (Buf::Gpu(_, a), Buf::Gpu(_, b)) => a.same(b),
             #[cfg(feature = "gpu")]
@@ -63,7 +73,7 @@ impl Buf {
     /// Is this the only handle?
     pub fn is_unique(&self) -> bool {
         match self {
-            Buf::Cpu(b) => Arc::strong_count(b) == 1,
+            Buf::Cpu(b) => b.handles() == 1,
             #[cfg(feature = "gpu")]
             Buf::Gpu(_, b) => b.is_unique(),
         }
@@ -156,8 +166,15 @@ impl Drop for Value {
     }
 }
 
+/// The contents of a storage.
+enum Contents {
+    /// Bytes that nobody captured: no cell is needed to tell who else wants them. Most small tensors die so.
+    Own(Buf),
+    Shared(Value),
+}
+
 struct StorageImpl {
-    value: Mutex<Value>,
+    contents: Mutex<Contents>,
     device: Device,
     bytes: AtomicUsize,
     /// `data_ptr()` was read: the bytes stay where they are.
@@ -173,8 +190,15 @@ pub struct Storage(Arc<StorageImpl>);
 
 impl Storage {
     pub fn new(value: Value, device: Device, bytes: usize) -> Storage {
+        Storage::make(Contents::Shared(value), device, bytes)
+    }
+    /// Over bytes that exist.
+    pub fn of(buf: Buf, device: Device, bytes: usize) -> Storage {
+        Storage::make(Contents::Own(buf), device, bytes)
+    }
+    fn make(contents: Contents, device: Device, bytes: usize) -> Storage {
         Storage(Arc::new(StorageImpl {
-            value: Mutex::new(value),
+            contents: Mutex::new(contents),
             device,
             bytes: AtomicUsize::new(bytes),
             addressed: AtomicBool::new(false),
@@ -207,28 +231,67 @@ impl Storage {
     pub fn id(&self) -> usize {
         Arc::as_ptr(&self.0) as usize
     }
+    /// Captures the contents.
     pub fn value(&self) -> Value {
-        self.0.value.lock().clone()
+        let mut c = self.0.contents.lock();
+        let v = match &*c {
+            Contents::Shared(v) => return v.clone(),
+            Contents::Own(buf) => Value::ready(buf.clone()),
+        };
+        *c = Contents::Shared(v.clone());
+        v
     }
     /// Looks at the bytes if they exist, without a handle on them.
+    #[inline]
     pub fn with_ready<R>(&self, f: impl FnOnce(&Buf) -> R) -> Option<R> {
-        match &*self.0.value.lock().cell().state.lock() {
-            State::Ready(b) => Some(f(b)),
-            State::Pending(_) => None,
+        match &*self.0.contents.lock() {
+            Contents::Own(b) => Some(f(b)),
+            Contents::Shared(v) => match &*v.cell().state.lock() {
+                State::Ready(b) => Some(f(b)),
+                State::Pending(_) => None,
+            },
+        }
+    }
+    /// Looks at host memory if it exists and nobody is at it now; it stays as it is meanwhile. Not for long kernels:
+    /// whoever wants the bytes waits, perhaps with the GIL.
+    #[inline]
+    pub fn try_host<R>(&self, f: impl FnOnce(*mut u8) -> R) -> Option<R> {
+        match &*self.0.contents.try_lock()? {
+            Contents::Own(b) => Some(f(b.host()?)),
+            Contents::Shared(v) => match &*v.cell().state.try_lock()? {
+                State::Ready(b) => Some(f(b.host()?)),
+                State::Pending(_) => None,
+            },
         }
     }
     /// The bytes if they exist.
     pub fn ready(&self) -> Option<Buf> {
-        self.0.value.lock().cell().ready()
+        self.with_ready(Buf::clone)
+    }
+    /// The bytes if nobody captured them.
+    pub fn own(&self) -> Option<Buf> {
+        match &*self.0.contents.lock() {
+            Contents::Own(b) => Some(b.clone()),
+            Contents::Shared(_) => None,
+        }
     }
     /// Replaces the contents; the old value is dropped outside of the lock.
     pub fn set_value(&self, value: Value, bytes: usize) {
         self.0.bytes.store(bytes, Ordering::Relaxed);
-        let old = std::mem::replace(&mut *self.0.value.lock(), value);
+        let old = std::mem::replace(&mut *self.0.contents.lock(), Contents::Shared(value));
+        drop(old);
+    }
+    /// Replaces the contents by bytes.
+    pub fn set_buf(&self, buf: Buf) {
+        self.0.bytes.store(buf.len(), Ordering::Relaxed);
+        let old = std::mem::replace(&mut *self.0.contents.lock(), Contents::Own(buf));
         drop(old);
     }
     pub fn force(&self) -> Result<Buf> {
-        self.value().force()
+        match self.ready() {
+            Some(b) => Ok(b),
+            None => self.value().force(),
+        }
     }
     pub fn set_addressed(&self) {
         self.0.addressed.store(true, Ordering::Relaxed);

@@ -3,9 +3,10 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use rtorch_cpu::Memory;
 use rtorch_cpu::alloc::Buffer;
 use rtorch_ir::{DType, Error, Layout, Result, Shape, ensure, layout::checked_numel};
 
@@ -14,39 +15,32 @@ use crate::backend;
 use crate::batch::{self, Batch};
 use crate::defer::Operand;
 use crate::device::Device;
-use crate::storage::{Storage, Value};
+use crate::storage::{Buf, Storage, Value};
 
 /// How often a tensor's contents were written in place; shared by views and `detach()`.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub enum Version {
     /// The storage's own counter: costs nothing to make.
-    OfStorage(Storage),
-    /// A fresh one (`.data`).
+    #[default]
+    OfStorage,
+    /// One of its own (`.data`): the graph does not see its writes.
     Own(Arc<AtomicU64>),
+    /// One that went on when the tensor was given other memory (`t.data = x`).
+    Kept(Arc<AtomicU64>),
 }
 
 impl Version {
-    fn counter(&self) -> &AtomicU64 {
-        match self {
-            Version::OfStorage(s) => s.version(),
-            Version::Own(c) => c,
-        }
+    /// A fresh one.
+    pub fn fresh() -> Version {
+        Version::Own(Arc::default())
     }
-    pub fn get(&self) -> u64 {
-        self.counter().load(Ordering::Relaxed)
+    /// One that goes on from a number.
+    pub fn kept(from: u64) -> Version {
+        Version::Kept(Arc::new(from.into()))
     }
-    /// Made by `.data`: the graph does not see its writes.
+    /// Made by `.data`?
     pub fn is_own(&self) -> bool {
         matches!(self, Version::Own(_))
-    }
-    pub fn bump(&self) {
-        self.counter().fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Default for Version {
-    fn default() -> Version {
-        Version::Own(Arc::default())
     }
 }
 
@@ -61,10 +55,59 @@ pub struct Parts {
     pub batch: Batch,
 }
 
+impl Parts {
+    fn counter(&self) -> &AtomicU64 {
+        match &self.version {
+            Version::OfStorage => self.storage.version(),
+            Version::Own(c) | Version::Kept(c) => c,
+        }
+    }
+    /// How often the contents were written.
+    pub fn version(&self) -> u64 {
+        self.counter().load(Ordering::Relaxed)
+    }
+}
+
+/// What operators ask first, of the parts, without a lock.
+struct Facts {
+    dtype: AtomicU8,
+    ndim: AtomicU8,
+    /// 0: the CPU, else the number of the GPU and one.
+    device: AtomicU32,
+    numel: AtomicUsize,
+}
+
+impl Facts {
+    fn of(p: &Parts) -> Facts {
+        let f = Facts {
+            dtype: AtomicU8::new(0),
+            ndim: AtomicU8::new(0),
+            device: AtomicU32::new(0),
+            numel: AtomicUsize::new(0),
+        };
+        f.set(p);
+        f
+    }
+    #[inline]
+    fn set(&self, p: &Parts) {
+        self.dtype.store(p.dtype as u8, Ordering::Relaxed);
+        self.ndim.store(p.layout.ndim().min(u8::MAX as usize) as u8, Ordering::Relaxed);
+        let device = match p.storage.device() {
+            Device::Cpu => 0,
+            Device::Wgpu(i) => i + 1,
+        };
+        self.device.store(device, Ordering::Relaxed);
+        self.numel.store(p.layout.numel(), Ordering::Relaxed);
+    }
+}
+
 pub struct Impl {
     parts: RwLock<Parts>,
+    facts: Facts,
     /// Has autograd metadata worth a lock: requires grad, has a graph node, hooks or view history.
     tracked: AtomicBool,
+    /// Says the metadata that the tensor requires grad or has a graph node? What every op asks.
+    wants_grad: AtomicBool,
     /// Created in inference mode: no version, never part of a graph.
     inference: AtomicBool,
     meta: Mutex<Option<Box<AutogradMeta>>>,
@@ -87,8 +130,10 @@ impl Tensor {
     }
     fn make(parts: Parts, view: Option<Box<ViewOf>>) -> Tensor {
         Tensor(Arc::new(Impl {
+            facts: Facts::of(&parts),
             parts: RwLock::new(parts),
             tracked: AtomicBool::new(false),
+            wants_grad: AtomicBool::new(false),
             inference: AtomicBool::new(false),
             meta: Mutex::new(None),
             view,
@@ -98,9 +143,16 @@ impl Tensor {
     /// A tensor over a fresh storage whose bytes are `value`'s.
     pub fn from_value(value: Value, layout: Layout, dtype: DType, device: Device) -> Tensor {
         let bytes = layout.extent().map_or(0, |e| e.1) * dtype.size();
-        let storage = Storage::new(value, device, bytes);
-        let version = Version::OfStorage(storage.clone());
-        let t = Tensor::from_parts(Parts { dtype, layout, storage, version, batch: None });
+        Tensor::over(Storage::new(value, device, bytes), layout, dtype)
+    }
+    /// The same over bytes that exist.
+    #[inline]
+    pub fn from_buf(buf: Buf, layout: Layout, dtype: DType, device: Device) -> Tensor {
+        let bytes = layout.extent().map_or(0, |e| e.1) * dtype.size();
+        Tensor::over(Storage::of(buf, device, bytes), layout, dtype)
+    }
+    fn over(storage: Storage, layout: Layout, dtype: DType) -> Tensor {
+        let t = Tensor::from_parts(Parts { dtype, layout, storage, version: Version::OfStorage, batch: None });
         if crate::autograd::mode::is_inference() {
             t.0.inference.store(true, Ordering::Relaxed);
         }
@@ -112,12 +164,8 @@ impl Tensor {
     }
     /// Uninitialised memory for a dense layout.
     pub fn empty_with(layout: Layout, dtype: DType, device: Device) -> Result<Tensor> {
-        let n = checked_numel(&layout.shape)?;
-        let bytes = n.checked_mul(dtype.size()).filter(|&b| b <= isize::MAX as usize).ok_or_else(|| {
-            Error::runtime(format!("Storage size calculation overflowed with sizes={:?}", layout.shape.as_slice()))
-        })?;
-        let buf = backend::alloc(device, bytes)?;
-        Ok(Tensor::from_value(Value::ready(buf), layout, dtype, device))
+        let buf = backend::alloc(device, checked_bytes(&layout.shape, dtype)?)?;
+        Ok(Tensor::from_buf(buf, layout, dtype, device))
     }
     /// A row-major tensor with these bytes (native endianness), copied to the device.
     pub fn from_bytes(bytes: &[u8], shape: &[usize], dtype: DType, device: Device) -> Result<Tensor> {
@@ -131,7 +179,7 @@ impl Tensor {
             check_device_dtype(device, dtype)?;
         }
         let buf = backend::upload(device, bytes)?;
-        Ok(Tensor::from_value(Value::ready(buf), Layout::contiguous(shape), dtype, device))
+        Ok(Tensor::from_buf(buf, Layout::contiguous(shape), dtype, device))
     }
     /// Memory of somebody else, shared for good: writes on either side are seen on the other (`from_numpy`).
     ///
@@ -146,11 +194,9 @@ impl Tensor {
     ) -> Tensor {
         // SAFETY: the caller's promise is the one `from_raw` asks for.
         let buf = unsafe { Buffer::from_raw(ptr, len, owner) };
-        let value = Value::ready(crate::storage::Buf::Cpu(Arc::new(buf)));
-        let storage = Storage::new(value, Device::Cpu, len);
+        let storage = Storage::of(Buf::Cpu(Memory::from(buf)), Device::Cpu, len);
         storage.export_forever();
-        let version = Version::OfStorage(storage.clone());
-        Tensor::from_parts(Parts { dtype, layout, storage, version, batch: None })
+        Tensor::from_parts(Parts { dtype, layout, storage, version: Version::OfStorage, batch: None })
     }
 
     // ---- what it is
@@ -159,40 +205,59 @@ impl Tensor {
         self.0.parts.read().clone()
     }
     /// Reads the parts without copying them.
+    #[inline]
     pub fn with<R>(&self, f: impl FnOnce(&Parts) -> R) -> R {
         // an op may get the same tensor twice: a second read must not queue behind a writer
         f(&self.0.parts.read_recursive())
     }
     pub fn set_parts(&self, parts: Parts) {
-        let old = std::mem::replace(&mut *self.0.parts.write(), parts);
+        let mut p = self.0.parts.write();
+        self.0.facts.set(&parts);
+        let old = std::mem::replace(&mut *p, parts);
+        drop(p);
         drop(old);
     }
+    #[inline]
     pub fn dtype(&self) -> DType {
-        self.0.parts.read().dtype
+        DType::ALL[self.0.facts.dtype.load(Ordering::Relaxed) as usize]
     }
     pub fn layout(&self) -> Layout {
         self.0.parts.read().layout.clone()
     }
     pub fn shape(&self) -> Shape {
-        self.0.parts.read().layout.shape.clone()
+        rtorch_ir::layout::copied(&self.0.parts.read().layout.shape)
     }
+    #[inline]
     pub fn ndim(&self) -> usize {
-        self.0.parts.read().layout.ndim()
+        match self.0.facts.ndim.load(Ordering::Relaxed) {
+            u8::MAX => self.0.parts.read().layout.ndim(),
+            n => n as usize,
+        }
     }
     pub fn size(&self, dim: usize) -> usize {
         self.0.parts.read().layout.shape[dim]
     }
+    #[inline]
     pub fn numel(&self) -> usize {
-        self.0.parts.read().layout.numel()
+        self.0.facts.numel.load(Ordering::Relaxed)
     }
+    #[inline]
     pub fn device(&self) -> Device {
-        self.0.parts.read().storage.device()
+        match self.0.facts.device.load(Ordering::Relaxed) {
+            0 => Device::Cpu,
+            n => Device::Wgpu(n - 1),
+        }
     }
     pub fn storage(&self) -> Storage {
         self.0.parts.read().storage.clone()
     }
-    pub fn version(&self) -> Version {
-        self.0.parts.read().version.clone()
+    /// How often the contents were written.
+    pub fn version(&self) -> u64 {
+        self.with(Parts::version)
+    }
+    /// The contents were written.
+    pub fn bump_version(&self) {
+        self.with(|p| p.counter().fetch_add(1, Ordering::Relaxed));
     }
     pub fn is_contiguous(&self) -> bool {
         self.0.parts.read().layout.is_contiguous()
@@ -262,9 +327,9 @@ impl Tensor {
     pub fn ready_ptr(&self) -> Option<usize> {
         self.with(|p| {
             let base = p.storage.with_ready(|buf| match buf {
-                crate::storage::Buf::Cpu(b) => b.as_ptr() as usize,
+                Buf::Cpu(b) => b.as_ptr() as usize,
                 #[cfg(feature = "gpu")]
-                crate::storage::Buf::Gpu(_, b) => b.id(),
+                Buf::Gpu(_, b) => b.id(),
             })?;
             p.storage.set_addressed();
             Some(if p.layout.numel() == 0 { 0 } else { base + p.layout.offset * p.dtype.size() })
@@ -273,9 +338,16 @@ impl Tensor {
 
     // ---- autograd metadata (see autograd/)
 
+    #[inline]
     pub fn is_tracked(&self) -> bool {
         self.0.tracked.load(Ordering::Relaxed)
     }
+    /// Requires grad or has a graph node, the base of a view left aside.
+    #[inline]
+    pub fn wants_grad(&self) -> bool {
+        self.0.wants_grad.load(Ordering::Relaxed)
+    }
+    #[inline]
     pub fn view_of(&self) -> Option<&ViewOf> {
         self.0.view.as_deref()
     }
@@ -283,11 +355,18 @@ impl Tensor {
     pub fn with_meta<R>(&self, f: impl FnOnce(&mut AutogradMeta) -> R) -> R {
         let mut m = self.0.meta.lock();
         self.0.tracked.store(true, Ordering::Relaxed);
-        f(m.get_or_insert_with(Default::default))
+        let m = m.get_or_insert_with(Default::default);
+        let r = f(m);
+        self.0.wants_grad.store(m.requires_grad || m.grad_fn.is_some(), Ordering::Relaxed);
+        r
     }
     /// Runs `f` on the metadata if there is any and nobody else is at it: a garbage collector must not wait.
     pub fn try_meta<R>(&self, f: impl FnOnce(&mut AutogradMeta) -> R) -> Option<R> {
-        self.0.meta.try_lock()?.as_deref_mut().map(f)
+        let mut m = self.0.meta.try_lock()?;
+        let m = m.as_deref_mut()?;
+        let r = f(m);
+        self.0.wants_grad.store(m.requires_grad || m.grad_fn.is_some(), Ordering::Relaxed);
+        Some(r)
     }
     /// Runs `f` on the metadata if there is any.
     pub fn meta<R>(&self, f: impl FnOnce(&AutogradMeta) -> R) -> Option<R> {
@@ -302,6 +381,12 @@ impl Tensor {
         t.set_inference(self.is_inference());
         t
     }
+}
+
+/// Bytes of a dense tensor, or an error where they are more than there can be.
+pub fn checked_bytes(shape: &[usize], dtype: DType) -> Result<usize> {
+    let bytes = checked_numel(shape)?.checked_mul(dtype.size()).filter(|&b| b <= isize::MAX as usize);
+    bytes.ok_or_else(|| Error::runtime(format!("Storage size calculation overflowed with sizes={shape:?}")))
 }
 
 /// float64 and complex are not for the GPU; the message says what to do instead.

@@ -4,7 +4,7 @@
 //! Not here: who shares a buffer and when it may be written (`rtorch-core`).
 
 use std::any::Any;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -29,6 +29,9 @@ const PAGE: usize = 64 << 10;
 /// From here on huge pages are asked for: first touch of a 64 MB result took 4 ms instead of 16 (Zen 5, 1 core).
 const HUGE_FROM: usize = 4 << 20;
 const HUGE_PAGE: usize = 2 << 20;
+/// A thread's own sums join the process's when they are this far off: small tensors come and go without a locked
+/// instruction, and the peak is right to this much per thread.
+const PUBLISH: isize = 16 << 10;
 /// Cached memory may lift the footprint this far above the peak of use.
 const SLACK: usize = 4 << 20;
 /// A cached big block serves requests down to this fraction (in eighths) of its size.
@@ -45,7 +48,18 @@ static CACHED: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes of live buffers (as rounded up by the allocator; memory of others does not count).
 pub fn bytes_in_use() -> usize {
-    IN_USE.load(Ordering::Relaxed)
+    sum(&IN_USE, own(|l| l.in_use.get()))
+}
+
+/// A process-wide sum with what this thread adds to it. What one thread took and another gave back may make it negative
+/// for a while.
+fn sum(of: &AtomicUsize, own: isize) -> usize {
+    (of.load(Ordering::Relaxed) as isize).wrapping_add(own).max(0) as usize
+}
+
+/// What this thread has not published yet.
+fn own(f: impl FnOnce(&Local) -> isize) -> isize {
+    LOCAL.try_with(f).unwrap_or(0)
 }
 
 /// The most that `bytes_in_use` was since the start or `reset_peak`.
@@ -59,7 +73,7 @@ pub fn reset_peak() {
 
 /// Free memory kept for the next request.
 pub fn bytes_cached() -> usize {
-    CACHED.load(Ordering::Relaxed)
+    sum(&CACHED, own(|l| l.cached.get()))
 }
 
 /// Gives the shared caches and this thread's back to the system.
@@ -286,7 +300,7 @@ impl Shared {
     }
     /// Returns the oldest big blocks until at most `keep` bytes are cached.
     fn evict(&mut self, keep: usize) {
-        while CACHED.load(Ordering::Relaxed) > keep && !self.big.is_empty() {
+        while sum(&CACHED, 0) > keep && !self.big.is_empty() {
             let (p, have) = self.big.remove(0);
             CACHED.fetch_sub(have, Ordering::Relaxed);
             if let Some(p) = NonNull::new(p as *mut u8) {
@@ -300,13 +314,37 @@ impl Shared {
 
 struct Local {
     lists: UnsafeCell<[Vec<usize>; CLASSES]>,
+    /// Small blocks that this thread took and gave back, as far as `IN_USE` and `CACHED` do not know of them.
+    in_use: Cell<isize>,
+    cached: Cell<isize>,
 }
 
 thread_local! {
-    static LOCAL: Local = const { Local { lists: UnsafeCell::new([const { Vec::new() }; CLASSES]) } };
+    static LOCAL: Local = const {
+        Local {
+            lists: UnsafeCell::new([const { Vec::new() }; CLASSES]),
+            in_use: Cell::new(0),
+            cached: Cell::new(0),
+        }
+    };
 }
 
 impl Local {
+    /// `used` bytes more are live, `cached` bytes more wait in lists.
+    #[inline]
+    fn moved(&self, used: isize, cached: isize) {
+        let (used, cached) = (self.in_use.get() + used, self.cached.get() + cached);
+        self.in_use.set(used);
+        self.cached.set(cached);
+        if used.abs() >= PUBLISH || cached.abs() >= PUBLISH {
+            self.publish();
+        }
+    }
+    #[cold]
+    fn publish(&self) {
+        CACHED.fetch_add(self.cached.replace(0) as usize, Ordering::Relaxed);
+        count(self.in_use.replace(0) as usize);
+    }
     #[inline]
     fn take(&self, class: usize) -> Option<usize> {
         // SAFETY: only this thread reaches its lists, and no reference to them outlives a method.
@@ -345,6 +383,41 @@ impl Local {
 impl Drop for Local {
     fn drop(&mut self) {
         self.flush(0);
+        self.publish();
+    }
+}
+
+/// A block of at least `bytes` bytes, at most `SMALL_MAX`, and its size.
+#[inline]
+pub(crate) fn take_small(bytes: usize) -> Result<(NonNull<u8>, usize)> {
+    let class = class_of(bytes);
+    let cap = class_bytes(class);
+    let cached = LOCAL.try_with(|l| {
+        let p = l.take(class)?;
+        l.moved(cap as isize, -(cap as isize));
+        NonNull::new(p as *mut u8)
+    });
+    if let Ok(Some(p)) = cached {
+        return Ok((p, cap));
+    }
+    let p = small_slow(class).ok_or_else(|| out_of_memory(bytes))?;
+    count(cap);
+    Ok((p, cap))
+}
+
+/// Gives a small block of `cap` bytes back.
+#[inline]
+pub(crate) fn give_small(p: NonNull<u8>, cap: usize) {
+    let (p, class) = (p.as_ptr() as usize, class_of(cap));
+    let kept = LOCAL.try_with(|l| {
+        l.moved(-(cap as isize), cap as isize);
+        l.put(p, class);
+    });
+    if kept.is_err() {
+        // the thread is ending and its lists are gone
+        IN_USE.fetch_sub(cap, Ordering::Relaxed);
+        CACHED.fetch_add(cap, Ordering::Relaxed);
+        SHARED.lock().put_small(p, class);
     }
 }
 
@@ -365,7 +438,10 @@ unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
 fn count(cap: usize) {
-    let now = IN_USE.fetch_add(cap, Ordering::Relaxed) + cap;
+    let now = IN_USE.fetch_add(cap, Ordering::Relaxed).wrapping_add(cap);
+    if now > isize::MAX as usize {
+        return; // negative (see `sum`)
+    }
     if now > PEAK.load(Ordering::Relaxed) {
         PEAK.fetch_max(now, Ordering::Relaxed);
         HIGH.fetch_max(now, Ordering::Relaxed);
@@ -389,17 +465,7 @@ impl Buffer {
         if bytes > SMALL_MAX {
             return Ok(big(bytes)?.0);
         }
-        let class = class_of(bytes);
-        let cap = class_bytes(class);
-        let cached = LOCAL.try_with(|l| l.take(class)).ok().flatten().and_then(|p| NonNull::new(p as *mut u8));
-        let ptr = match cached {
-            Some(p) => {
-                CACHED.fetch_sub(cap, Ordering::Relaxed);
-                p
-            }
-            None => small_slow(class).ok_or_else(|| out_of_memory(bytes))?,
-        };
-        count(cap);
+        let (ptr, cap) = take_small(bytes)?;
         Ok(Buffer { ptr, len: bytes, cap, owner: None })
     }
 
@@ -459,18 +525,15 @@ impl Drop for Buffer {
         if self.cap == 0 {
             return;
         }
+        if self.cap <= SMALL_MAX {
+            return give_small(self.ptr, self.cap);
+        }
         IN_USE.fetch_sub(self.cap, Ordering::Relaxed);
         CACHED.fetch_add(self.cap, Ordering::Relaxed);
-        let p = self.ptr.as_ptr() as usize;
-        if self.cap > SMALL_MAX {
-            let mut s = SHARED.lock();
-            s.big.push((p, self.cap));
-            let room = (HIGH.load(Ordering::Relaxed) + SLACK).saturating_sub(bytes_in_use());
-            s.evict(room);
-        } else if LOCAL.try_with(|l| l.put(p, class_of(self.cap))).is_err() {
-            // the thread is ending and its lists are gone
-            SHARED.lock().put_small(p, class_of(self.cap));
-        }
+        let mut s = SHARED.lock();
+        s.big.push((self.ptr.as_ptr() as usize, self.cap));
+        let room = (HIGH.load(Ordering::Relaxed) + SLACK).saturating_sub(bytes_in_use());
+        s.evict(room);
     }
 }
 

@@ -15,6 +15,7 @@ mod interp_walk;
 mod linalg;
 mod lines;
 mod matmul;
+pub mod memory;
 pub mod nonzero;
 mod norm;
 mod operand;
@@ -28,6 +29,7 @@ mod run;
 mod scan;
 mod scatter;
 pub mod simd;
+pub mod small;
 mod softmax;
 mod sort;
 #[cfg(test)]
@@ -38,7 +40,9 @@ mod walk;
 
 pub use alloc::Buffer;
 pub use interp::map;
+pub use memory::Memory;
 pub use run::run;
+pub use small::Small;
 
 use rtorch_ir::{DType, Layout, Program};
 

@@ -11,7 +11,7 @@ pub type Shape = SmallVec<[usize; 5]>;
 /// Strides in elements; negative ones exist inside the core only (a flipped read before a copy).
 pub type Strides = SmallVec<[isize; 5]>;
 
-#[derive(Clone, PartialEq, Eq, Debug, Hash, Default)]
+#[derive(PartialEq, Eq, Debug, Hash, Default)]
 pub struct Layout {
     pub shape: Shape,
     pub strides: Strides,
@@ -19,9 +19,34 @@ pub struct Layout {
     pub offset: usize,
 }
 
+/// A copy. `SmallVec::clone` goes element by element, which a small operator does twenty times.
+#[inline]
+pub fn copied<T: Copy, const N: usize>(v: &SmallVec<[T; N]>) -> SmallVec<[T; N]> {
+    if v.spilled() {
+        return SmallVec::from_slice(v);
+    }
+    // SAFETY: numbers that stand in the vector itself: a copy of its bits owns nothing that the original owns.
+    unsafe { std::ptr::read(v) }
+}
+
+impl Clone for Layout {
+    #[inline]
+    fn clone(&self) -> Layout {
+        Layout { shape: copied(&self.shape), strides: copied(&self.strides), offset: self.offset }
+    }
+}
+
+/// So many zeros.
+#[inline]
+fn zeros(n: usize) -> Strides {
+    const INLINE: [isize; 5] = [0; 5];
+    if n <= INLINE.len() { SmallVec::from_buf_and_len(INLINE, n) } else { smallvec![0; n] }
+}
+
 /// Row-major strides of a shape (a size of 0 counts as 1, as in PyTorch).
+#[inline]
 pub fn contiguous_strides(shape: &[usize]) -> Strides {
-    let mut strides: Strides = smallvec![0; shape.len()];
+    let mut strides = zeros(shape.len());
     let mut step = 1isize;
     for i in (0..shape.len()).rev() {
         strides[i] = step;
@@ -176,11 +201,12 @@ impl Layout {
     // ---- views
 
     pub fn permute(&self, dims: &[usize]) -> Layout {
-        Layout {
-            shape: dims.iter().map(|&d| self.shape[d]).collect(),
-            strides: dims.iter().map(|&d| self.strides[d]).collect(),
-            offset: self.offset,
+        let mut l = self.clone();
+        for (i, &d) in dims.iter().enumerate() {
+            l.shape[i] = self.shape[d];
+            l.strides[i] = self.strides[d];
         }
+        l
     }
     pub fn transpose(&self, a: usize, b: usize) -> Layout {
         let mut l = self.clone();
@@ -244,7 +270,7 @@ impl Layout {
             self.ndim()
         );
         let lead = shape.len() - self.ndim();
-        let mut l = Layout { shape: Shape::from_slice(shape), strides: smallvec![0; shape.len()], offset: self.offset };
+        let mut l = Layout { shape: Shape::from_slice(shape), strides: zeros(shape.len()), offset: self.offset };
         for i in 0..self.ndim() {
             let (have, want) = (self.shape[i], shape[lead + i]);
             if have == want {
@@ -265,21 +291,14 @@ impl Layout {
     }
     /// The same elements under another shape without a copy, where the strides allow it.
     pub fn reshape(&self, shape: &[usize]) -> Option<Layout> {
-        if self.is_contiguous() {
+        if self.is_contiguous() || self.numel() == 0 {
             return Some(Layout {
                 shape: Shape::from_slice(shape),
                 strides: contiguous_strides(shape),
                 offset: self.offset,
             });
         }
-        if self.numel() == 0 {
-            return Some(Layout {
-                shape: Shape::from_slice(shape),
-                strides: contiguous_strides(shape),
-                offset: self.offset,
-            });
-        }
-        let mut strides: Strides = smallvec![0; shape.len()];
+        let mut strides = zeros(shape.len());
         // walk from the right, matching runs of old dims that are contiguous among themselves with runs of new dims
         let mut new = shape.len();
         let mut base = self.strides.last().copied().unwrap_or(1);
@@ -348,7 +367,7 @@ impl Layout {
         if !self.is_dense() {
             return crate::shape::result_strides(&self.shape, &[self]);
         }
-        self.strides.clone()
+        copied(&self.strides)
     }
     /// Index of the element at a multi-index, relative to the storage.
     pub fn at(&self, index: &[usize]) -> usize {

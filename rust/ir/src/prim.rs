@@ -395,7 +395,7 @@ impl Prim {
             },
             Prim::MatMul { .. } => {
                 let n = x[0].shape.len();
-                let mut s = x[0].shape.clone();
+                let mut s = crate::layout::copied(&x[0].shape);
                 s[n - 1] = x[1].shape[n - 1];
                 smallvec![with(s, x[0].dtype)]
             }

@@ -109,7 +109,10 @@ pub fn infer_size(shape: &[i64], numel: usize) -> Result<Shape> {
                 known.checked_mul(s as usize).ok_or_else(|| Error::runtime(format!("shape '{}' overflows", text())))?;
         }
     }
-    let mut out: Shape = shape.iter().map(|&s| s.max(0) as usize).collect();
+    let mut out = Shape::with_capacity(shape.len());
+    for &s in shape {
+        out.push(s.max(0) as usize);
+    }
     if let Some(i) = hole {
         if known == 0 {
             return Err(Error::runtime(format!(

@@ -5,7 +5,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use rtorch_core::ops::shape;
-use rtorch_core::tensor::Parts;
+use rtorch_core::tensor::{Parts, Version};
 use rtorch_core::{DType, Tensor};
 
 use crate::autograd::{self, Handle};
@@ -283,7 +283,7 @@ impl PyTensor {
     fn get_data(slf: Me) -> Answer {
         let p = slf.get().t.parts();
         // a version of its own: writes through `.data` are not seen by the graph
-        wrap(slf.py(), Tensor::from_parts(Parts { version: Default::default(), ..p }))
+        wrap(slf.py(), Tensor::from_parts(Parts { version: Version::fresh(), ..p }))
     }
     #[setter]
     fn set_data(slf: Me, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -299,8 +299,7 @@ impl PyTensor {
                 "data set to a tensor that requires gradients must be floating point or complex dtype",
             ));
         }
-        let version = t.version();
-        version.bump();
+        let version = Version::kept(t.version() + 1);
         t.set_parts(Parts { version, ..v.parts() });
         Ok(())
     }
@@ -340,10 +339,10 @@ impl PyTensor {
         if self.t.is_inference() {
             return Err(PyRuntimeError::new_err("Inference tensors do not track version counter."));
         }
-        Ok(self.t.version().get())
+        Ok(self.t.version())
     }
     fn _bump_version(&self) {
-        self.t.version().bump();
+        self.t.bump_version();
     }
     #[getter]
     fn _base(slf: Me) -> Answer {
@@ -354,13 +353,7 @@ impl PyTensor {
     }
     #[getter]
     fn get_grad(slf: Me) -> Answer {
-        let py = slf.py();
-        let me = slf.get();
-        let Some(g) = me.t.grad() else { return Ok(py.None()) };
-        let obj = wrap(py, g)?;
-        let old = me.grad.lock().replace(obj.clone_ref(py));
-        drop(old);
-        Ok(obj)
+        Ok(tensor::grad_object(slf)?.unwrap_or_else(|| slf.py().None()))
     }
     #[setter]
     fn set_grad(slf: Me, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -397,7 +390,7 @@ impl PyTensor {
         }
         let Some(e) = t.grad_fn() else { return Ok(()) };
         if !t.with_meta(|m| std::mem::replace(&mut m.retains_grad, true)) {
-            e.node.extra.lock().retain.push((e.output, std::sync::Arc::downgrade(t.inner())));
+            e.node.extra().retain.push((e.output, std::sync::Arc::downgrade(t.inner())));
         }
         Ok(())
     }

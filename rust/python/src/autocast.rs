@@ -163,10 +163,10 @@ fn cast(t: &Tensor, to: DType) -> Result<Tensor> {
 }
 
 /// The tensors among arguments.
-fn tensors(vals: &mut [Val]) -> impl Iterator<Item = &mut Tensor> {
+fn tensors<'v>(vals: &'v mut [Val]) -> impl Iterator<Item = &'v mut Tensor> {
     vals.iter_mut().flat_map(|v| {
         let found: Vec<&mut Tensor> = match v {
-            Val::Tensor(t) => vec![t],
+            Val::Tensor(t) => vec![t.to_mut()],
             Val::Tensors(l) => l.iter_mut().collect(),
             Val::OptTensors(l) => l.iter_mut().flatten().collect(),
             Val::None

@@ -140,11 +140,11 @@ impl Handle {
             Place::Leaf(t) => t.with_meta(|m| m.hooks.remove(id)),
             Place::Accumulated(t) => t.with_meta(|m| m.post_accumulate.remove(id)),
             Place::Output(n, output) => {
-                let mut x = n.extra.lock();
+                let mut x = n.extra();
                 x.tensor_hooks.iter_mut().filter(|h| h.0 == *output).find_map(|h| h.1.remove(id))
             }
-            Place::Pre(n) => n.extra.lock().pre_hooks.remove(id),
-            Place::Post(n) => n.extra.lock().post_hooks.remove(id),
+            Place::Pre(n) => n.extra().pre_hooks.remove(id),
+            Place::Post(n) => n.extra().post_hooks.remove(id),
         };
         drop(old);
     }
@@ -169,7 +169,7 @@ pub fn register_hook(t: &Tensor, f: Py<PyAny>) -> PyResult<Handle> {
     Ok(match t.grad_fn() {
         None => Handle { id: t.with_meta(|m| m.hooks.add(hook)), place: Place::Leaf(t.clone()) },
         Some(e) => {
-            let mut x = e.node.extra.lock();
+            let mut x = e.node.extra();
             let at = match x.tensor_hooks.iter().position(|h| h.0 == e.output) {
                 Some(i) => i,
                 None => {
@@ -247,7 +247,7 @@ fn node_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
 /// How many operands were Python numbers where PyTorch makes tensors of them: they stand in `next_functions` and in the
 /// hooks' tuples.
 fn numbers(n: &GradNode) -> usize {
-    let with_number = matches!(n.name.as_str(), "AddBackward0" | "SubBackward0" | "MulBackward0" | "DivBackward0");
+    let with_number = matches!(&*n.name, "AddBackward0" | "SubBackward0" | "MulBackward0" | "DivBackward0");
     usize::from(with_number && n.next.len() == 1)
 }
 
@@ -284,7 +284,7 @@ impl PyNode {
             | GradOp::Prim { .. }
             | GradOp::Composite { .. }
             | GradOp::Pass
-            | GradOp::Custom(_) => self.0.name.clone(),
+            | GradOp::Custom(_) => self.0.name.to_string(),
         }
     }
     #[getter]
@@ -323,16 +323,10 @@ impl PyNode {
     }
     #[getter]
     fn saved_tensors<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let present: Vec<bool> = match &*self.0.saved.lock() {
-            Some(s) => s.iter().map(Option::is_some).collect(),
-            None => vec![true],
-        };
-        let mut out = Vec::new();
-        for (i, has) in present.into_iter().enumerate() {
-            if has {
-                out.push(Some(self.0.unpack(i).or_raise()?));
-            }
-        }
+        // a released node raises its error at the first
+        let numbers = self.0.saved.lock().as_ref().map_or_else(|| vec![0], |s| s.numbers());
+        let out: Vec<Option<Tensor>> =
+            numbers.into_iter().map(|i| self.0.unpack(i).or_raise().map(Some)).collect::<PyResult<_>>()?;
         tuple(py, &out)
     }
     /// `_saved_self` and its like: operands, numbers and results that backward keeps.
@@ -365,7 +359,7 @@ impl PyNode {
                 None => absent(),
             };
         }
-        let kept = self.0.saved.lock().as_ref().is_none_or(|s| s.get(at).is_some_and(Option::is_some));
+        let kept = self.0.saved.lock().as_ref().is_none_or(|s| s.has(at));
         if kept { wrap(py, self.0.unpack(at).or_raise()?) } else { absent() }
     }
     fn _sequence_nr(&self) -> u64 {
@@ -373,11 +367,11 @@ impl PyNode {
     }
     fn register_hook(&self, f: Py<PyAny>) -> Handle {
         let hook = Arc::new(PyHook { f, kind: HookKind::Post, numbers: numbers(&self.0) });
-        let id = self.0.extra.lock().post_hooks.add(hook);
+        let id = self.0.extra().post_hooks.add(hook);
         Handle { place: Place::Post(self.0.clone()), id }
     }
     fn register_prehook(&self, f: Py<PyAny>) -> Handle {
-        let id = self.0.extra.lock().pre_hooks.add(PyHook::new(f, HookKind::Pre));
+        let id = self.0.extra().pre_hooks.add(PyHook::new(f, HookKind::Pre));
         Handle { place: Place::Pre(self.0.clone()), id }
     }
     fn __call__<'py>(&self, py: Python<'py>, grads: Bound<'py, PyTuple>) -> PyResult<Py<PyAny>> {
@@ -527,12 +521,12 @@ fn _record_function<'py>(
         next,
         metas,
         outputs.iter().map(TensorMeta::of).collect(),
-        keep,
+        keep.into_iter().collect(),
     );
     for (i, t) in handed.iter().enumerate() {
         match dirty.iter().position(|d| d.same(t)).and_then(|k| histories[k].take()) {
             Some(h) => {
-                t.version().bump();
+                t.bump_version();
                 h.rebase(t, node.clone());
             }
             None => record::connect(t, &node, i),
@@ -604,7 +598,7 @@ fn _run_backward<'py>(
             if let (Some(t), Some(g)) = (tensor::get(&x), g)
                 && !matches!(e.node.op, GradOp::Accumulate(_))
             {
-                py.detach(|| backward::accumulate(t, &g, create_graph)).or_raise()?;
+                py.detach(|| backward::accumulate(t, g, create_graph)).or_raise()?;
             }
         }
         return Ok(PyTuple::empty(py));
@@ -730,7 +724,7 @@ fn visit_node(n: &GradNode, visit: &PyVisit<'_>) -> std::result::Result<(), PyTr
     {
         visit.call(&f.backward)?;
     }
-    let Some(x) = n.extra.try_lock() else { return Ok(()) };
+    let Some(x) = n.hooks().and_then(|x| x.try_lock()) else { return Ok(()) };
     for (_, h) in x.pre_hooks.0.iter().chain(&x.post_hooks.0).chain(x.tensor_hooks.iter().flat_map(|t| &t.1.0)) {
         visit_hook(h, visit)?;
     }

@@ -2,7 +2,6 @@
 //! older form without flags). CPU memory only: a wgpu buffer has no address to hand out.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::sync::Arc;
 
 use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyTypeError};
 use pyo3::ffi;
@@ -53,7 +52,7 @@ struct ManagedVersioned {
 
 /// What an exported tensor keeps alive.
 struct Held {
-    _memory: (Export, Arc<rtorch_cpu::alloc::Buffer>),
+    _memory: (Export, rtorch_cpu::Memory),
     numbers: Vec<i64>,
 }
 

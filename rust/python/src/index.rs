@@ -5,6 +5,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyEllipsis, PyInt, PyList, PySlice, PyString, PyTuple};
 use rtorch_core::ops::index::{self, Item};
+use rtorch_core::ops::shape;
 use rtorch_core::{DType, Tensor};
 
 use crate::error::OrRaise;
@@ -32,7 +33,15 @@ pub fn get_plain(py: Python<'_>, t: &Tensor, key: &Bound<'_, PyAny>) -> PyResult
         if !(-n..n).contains(&i) {
             return Err(PyIndexError::new_err(format!("index {i} is out of bounds for dimension 0 with size {n}")));
         }
-        return wrap(py, rtorch_core::ops::shape::select(t, 0, i).or_raise()?);
+        return wrap(py, shape::select(t, 0, i).or_raise()?);
+    }
+    if let Ok(s) = key.cast_exact::<PySlice>()
+        && t.ndim() > 0
+        && let Item::Slice(start, end, step) = slice(s)?
+    {
+        let whole = start.is_none() && end.is_none() && step == 1;
+        let v = if whole { shape::alias(t) } else { shape::slice(t, 0, start, end, step) };
+        return wrap(py, v.or_raise()?);
     }
     let items = items(key)?;
     let r = if t.numel() < DETACH_NUMEL { index::get(t, &items) } else { py.detach(|| index::get(t, &items)) };

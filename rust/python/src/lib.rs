@@ -40,6 +40,7 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("OutOfMemoryError", py.get_type::<error::OutOfMemoryError>())?;
     m.add("LinAlgError", py.get_type::<error::LinAlgError>())?;
     m.add_class::<tensor::PyTensor>()?;
+    tensor::install(py);
     dtype::install(m)?;
     device::install(m)?;
     storage::install(m)?;

@@ -1,7 +1,5 @@
 //! NumPy both ways without its headers: through `__array_interface__`, sharing memory.
 
-use std::sync::Arc;
-
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -147,7 +145,7 @@ struct Exported {
     layout: Layout,
     dtype: DType,
     #[allow(dead_code)]
-    held: (Export, Arc<rtorch_cpu::alloc::Buffer>),
+    held: (Export, rtorch_cpu::Memory),
 }
 
 #[pymethods]

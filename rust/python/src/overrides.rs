@@ -3,8 +3,10 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use parking_lot::Mutex;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
@@ -20,8 +22,21 @@ thread_local! {
 type Seen = Mutex<HashMap<usize, (Py<PyType>, bool)>>;
 static SEEN: PyOnceLock<Seen> = PyOnceLock::new();
 
+/// Some types that were seen not to override (`Parameter`, mostly), to be told without a lock or a hash.
+const PLAIN: usize = 4;
+static PLAIN_TYPES: [AtomicPtr<ffi::PyObject>; PLAIN] = [const { AtomicPtr::new(std::ptr::null_mut()) }; PLAIN];
+
+/// Is this of a type known not to override?
+#[inline]
+pub fn is_plain(obj: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a live object has a type.
+    let ty = unsafe { ffi::Py_TYPE(obj.as_ptr()) }.cast::<ffi::PyObject>();
+    PLAIN_TYPES.iter().any(|p| p.load(Ordering::Relaxed) == ty)
+}
+
 fn overrides(obj: &Bound<'_, PyAny>) -> bool {
     if tensor::is_exact(obj)
+        || is_plain(obj)
         || obj.is_none()
         || obj.is_exact_instance_of::<PyFloat>()
         || obj.is_exact_instance_of::<PyInt>()
@@ -44,7 +59,15 @@ fn overrides(obj: &Bound<'_, PyAny>) -> bool {
             !disabled.is_ok_and(|d| f.is(&d))
         }
     };
+    let address = ty.as_ptr();
     seen.lock().insert(id, (ty.unbind(), yes));
+    if !yes {
+        // kept alive by `seen`; only tensors, whose number of types is small
+        let tensor = tensor::get(obj).is_some();
+        if let Some(free) = PLAIN_TYPES.iter().find(|p| p.load(Ordering::Relaxed).is_null()).filter(|_| tensor) {
+            free.store(address, Ordering::Relaxed);
+        }
+    }
     yes
 }
 
@@ -65,13 +88,13 @@ fn any_in(obj: &Bound<'_, PyAny>) -> bool {
 
 /// Must somebody be asked?
 #[inline]
-pub fn possible(call: &Call<'_>) -> bool {
-    let plain = |o: &Bound<'_, PyAny>| tensor::is_exact(o) || !any_in(o);
-    !(DISABLED.get() || call.args.iter().all(plain) && call.kwargs.iter().all(|k| plain(&k.1)))
+pub fn possible(call: &Call<'_, '_>) -> bool {
+    let plain = |o: &Bound<'_, PyAny>| tensor::is_exact(o) || is_plain(o) || !any_in(o);
+    !(DISABLED.get() || call.args.iter().all(|a| plain(a)) && call.kwargs.iter().all(|k| plain(&k.1)))
 }
 
 /// Asks each overriding type once, subclasses before their bases.
-pub fn dispatch<'py>(func: &Py<PyAny>, call: &Call<'py>) -> PyResult<Option<Py<PyAny>>> {
+pub fn dispatch<'py>(func: &Py<PyAny>, call: &Call<'_, 'py>) -> PyResult<Option<Py<PyAny>>> {
     let py = call.py;
     let mut found: Vec<Bound<'py, PyAny>> = Vec::new();
     let mut add = |o: &Bound<'py, PyAny>| -> PyResult<()> {

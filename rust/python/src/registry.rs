@@ -225,7 +225,7 @@ pub fn write_back(target: &Tensor, result: &Tensor) -> Result<()> {
 }
 
 /// One call of an operator from Python.
-fn invoke(py: Python<'_>, op: &'static Op, mut call: Call<'_>, method: bool) -> PyResult<Py<PyAny>> {
+fn invoke(py: Python<'_>, op: &'static Op, mut call: Call<'_, '_>, method: bool) -> PyResult<Py<PyAny>> {
     if overrides::possible(&call) {
         let func = op.object(py, method).unwrap_or_else(|| py.None());
         if let Some(r) = overrides::dispatch(&func, &call)? {

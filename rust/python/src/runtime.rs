@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use rtorch_core::stats::{COUNTERS, Mode};
+use rtorch_core::stats::{self, Event, Mode};
 use std::sync::atomic::Ordering;
 
 use crate::dtype::{self, PyDType};
@@ -12,19 +12,11 @@ use crate::error::OrRaise;
 #[pyfunction]
 fn runtime_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let d = PyDict::new(py);
-    let c = &COUNTERS;
-    for (name, n) in [
-        ("kernels", &c.kernels),
-        ("bytes_read", &c.bytes_read),
-        ("bytes_written", &c.bytes_written),
-        ("cow_copies", &c.cow_copies),
-        ("host_fallbacks", &c.host_fallbacks),
-        ("fused", &c.fused),
-    ] {
-        d.set_item(name, n.load(Ordering::Relaxed))?;
+    for e in Event::ALL {
+        d.set_item(e.name(), stats::counted(e))?;
     }
-    d.set_item("pending", c.pending.load(Ordering::Relaxed))?;
-    d.set_item("pending_bytes", c.pending_bytes.load(Ordering::Relaxed))?;
+    d.set_item("pending", stats::PENDING.load(Ordering::Relaxed))?;
+    d.set_item("pending_bytes", stats::PENDING_BYTES.load(Ordering::Relaxed))?;
     let gpu = crate::wgpu::totals();
     d.set_item("bytes_in_use", rtorch_cpu::alloc::bytes_in_use() as u64 + gpu.in_use)?;
     d.set_item("peak_bytes", rtorch_cpu::alloc::peak_bytes() as u64 + gpu.peak)?;

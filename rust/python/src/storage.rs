@@ -63,7 +63,7 @@ impl PyStorage {
         }
         let strides = stride.iter().map(|&s| s as isize).collect();
         let layout = Layout { shape: size.into_iter().collect(), strides, offset };
-        let version = Version::OfStorage(storage.clone());
+        let version = Version::OfStorage;
         crate::tensor::wrap(py, Tensor::from_parts(Parts { dtype, layout, storage, version, batch: None }))
     }
     fn nbytes(&self) -> usize {
@@ -178,7 +178,7 @@ pub fn set(py: Python<'_>, a: &crate::parse::Args) -> PyResult<Py<PyAny>> {
         ));
     }
     t.set_parts(Parts { dtype, layout, ..p });
-    t.version().bump();
+    t.bump_version();
     crate::tensor::wrap(py, t.clone())
 }
 

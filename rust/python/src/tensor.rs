@@ -16,7 +16,7 @@ use rtorch_core::{Device, Scalar, ScalarOp, Tensor};
 
 use crate::convert;
 use crate::error::{OrRaise, guarded};
-use crate::registry;
+use crate::{overrides, registry};
 
 /// A multi-dimensional array of numbers of one dtype, on one device, that records what is computed from it.
 #[pyclass(frozen, name = "Tensor", module = "rtorch", subclass, dict, weakref)]
@@ -46,8 +46,11 @@ impl Drop for PyTensor {
     fn drop(&mut self) {
         let me = *self.me.get_mut();
         if !me.is_null() {
-            // another object may have taken the place while this one was dying
-            let _ = self.t.inner().py.compare_exchange(me, std::ptr::null_mut(), Ordering::Relaxed, Ordering::Relaxed);
+            // another object may have taken the place while this one was dying; objects die with the GIL held
+            let slot = &self.t.inner().py;
+            if slot.load(Ordering::Relaxed) == me {
+                slot.store(std::ptr::null_mut(), Ordering::Relaxed);
+            }
         }
     }
 }
@@ -120,6 +123,16 @@ fn learn_layout(obj: &Bound<'_, PyTensor>) -> PyResult<()> {
     Ok(())
 }
 
+/// The Python object of `.grad`, which lives as long as the gradient is this one.
+pub fn grad_object(t: &Bound<'_, PyTensor>) -> PyResult<Option<Py<PyAny>>> {
+    let me = t.get();
+    let Some(g) = me.t.grad() else { return Ok(None) };
+    let obj = wrap(t.py(), g)?;
+    let old = me.grad.lock().replace(obj.clone_ref(t.py()));
+    drop(old);
+    Ok(Some(obj))
+}
+
 pub fn wrap_opt(py: Python<'_>, t: Option<Tensor>) -> PyResult<Py<PyAny>> {
     match t {
         None => Ok(py.None()),
@@ -142,20 +155,33 @@ pub fn wrap_as(cls: &Bound<'_, PyType>, t: Tensor) -> PyResult<Py<PyAny>> {
 /// The tensor in an object, if it is one.
 #[inline]
 pub fn get<'a>(obj: &'a Bound<'_, PyAny>) -> Option<&'a Tensor> {
+    if is_exact(obj) || overrides::is_plain(obj) {
+        // SAFETY: as in `fast_arg`.
+        return Some(unsafe { &obj.cast_unchecked::<PyTensor>().get().t });
+    }
     obj.cast::<PyTensor>().ok().map(|b| &b.get().t)
+}
+
+/// The class, which lives as long as the process; null until the module is made.
+static CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Makes the class known to `is_exact`.
+pub fn install(py: Python<'_>) {
+    CLASS.store(py.get_type::<PyTensor>().as_type_ptr(), Ordering::Relaxed);
 }
 
 /// Exactly a Tensor (not of a subclass, which might override things)?
 #[inline]
 pub fn is_exact(obj: &Bound<'_, PyAny>) -> bool {
-    obj.is_exact_instance_of::<PyTensor>()
+    // SAFETY: a live object has a type.
+    unsafe { ffi::Py_TYPE(obj.as_ptr()) == CLASS.load(Ordering::Relaxed) }
 }
 
 /// An argument of an operator that needs no general parser.
 #[inline]
 pub fn fast_arg<'a>(obj: &'a Bound<'_, PyAny>) -> Option<Arg<'a>> {
-    if is_exact(obj) {
-        // SAFETY: an exact Tensor is a PyTensor.
+    if is_exact(obj) || overrides::is_plain(obj) {
+        // SAFETY: an exact Tensor is a PyTensor, and so is an object of the types that `is_plain` knows.
         return Some(Arg::T(unsafe { &obj.cast_unchecked::<PyTensor>().get().t }));
     }
     if obj.is_exact_instance_of::<PyFloat>() {
@@ -215,11 +241,12 @@ fn inplace_operator(
     let py = a.py();
     let any = a.as_any();
     if let Some(op) = op
-        && is_exact(any)
+        && (is_exact(any) || overrides::is_plain(any))
         && let Some(y) = fast_arg(b)
     {
         let t = &a.get().t;
-        let run = || py.detach(|| rtorch_core::ops::pointwise::binary_into(op, Arg::T(t), y, Some(t))).or_raise();
+        let go = || rtorch_core::ops::pointwise::binary_into(op, Arg::T(t), y, Some(t));
+        let run = || if t.numel() < DETACH_NUMEL { go() } else { py.detach(go) }.or_raise();
         return guarded(run).map(|_| ());
     }
     registry::call(py, name, &[any.as_ptr(), b.as_ptr()]).map(|_| ())
@@ -227,11 +254,12 @@ fn inplace_operator(
 
 fn one(name: &'static str, op: ScalarOp, a: &Bound<'_, PyTensor>) -> PyResult<Py<PyAny>> {
     let py = a.py();
-    if !is_exact(a.as_any()) {
+    if !is_exact(a.as_any()) && !overrides::is_plain(a.as_any()) {
         return registry::call(py, name, &[a.as_ptr()]);
     }
     let t = &a.get().t;
-    wrap(py, guarded(|| py.detach(|| unary(op, t)).or_raise())?)
+    let run = || if t.numel() < DETACH_NUMEL { unary(op, t) } else { py.detach(|| unary(op, t)) }.or_raise();
+    wrap(py, guarded(run)?)
 }
 
 type Obj<'py> = Bound<'py, PyAny>;

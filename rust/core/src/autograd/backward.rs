@@ -9,6 +9,7 @@ use rtorch_ir::{Error, Result, ensure};
 use smallvec::SmallVec;
 
 use super::graph::{GradNode, GradOp};
+use super::hook::Hooks;
 use super::meta::Edge;
 use super::mode;
 use crate::ops;
@@ -38,25 +39,6 @@ fn id(n: &Arc<GradNode>) -> usize {
     Arc::as_ptr(n) as usize
 }
 
-struct Ready(Arc<GradNode>);
-
-impl PartialEq for Ready {
-    fn eq(&self, o: &Ready) -> bool {
-        self.0.seq == o.0.seq
-    }
-}
-impl Eq for Ready {}
-impl PartialOrd for Ready {
-    fn partial_cmp(&self, o: &Ready) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(o))
-    }
-}
-impl Ord for Ready {
-    fn cmp(&self, o: &Ready) -> std::cmp::Ordering {
-        self.0.seq.cmp(&o.0.seq)
-    }
-}
-
 type Grads = SmallVec<[Option<Tensor>; 2]>;
 
 #[derive(Clone, Copy)]
@@ -69,11 +51,23 @@ pub struct Options {
     pub boundary: bool,
 }
 
+/// A node that the pass meets.
+struct Met {
+    node: Arc<GradNode>,
+    /// Edges that lead to it and have not been followed yet.
+    waiting: usize,
+    queued: bool,
+    /// Cotangents of its outputs, as far as they arrived.
+    grads: Grads,
+}
+
 struct Pass<'a> {
     opts: &'a Options,
-    waiting: IdMap<usize>,
-    buffers: IdMap<Grads>,
-    heap: BinaryHeap<Ready>,
+    met: Vec<Met>,
+    /// Numbers in `met` by address.
+    number: IdMap<usize>,
+    /// Ready nodes, the latest recorded first: its sequence number and its number in `met`.
+    heap: BinaryHeap<(u64, usize)>,
     /// With targets: the nodes on a path to one.
     needed: Option<IdMap<bool>>,
     targets: &'a [Edge],
@@ -85,11 +79,12 @@ struct Pass<'a> {
 /// leads to it) and, where `accumulate` is set too, adds to `.grad` of those leaves only.
 pub fn run(roots: &[(Edge, Tensor)], targets: Option<&[Edge]>, opts: &Options) -> Result<Vec<Option<Tensor>>> {
     let _mode = mode::Guard::new(opts.create_graph);
+    let _engine = mode::Engine::new(true);
     let empty: &[Edge] = &[];
     let mut pass = Pass {
         opts,
-        waiting: IdMap::default(),
-        buffers: IdMap::default(),
+        met: Vec::with_capacity(16),
+        number: IdMap::with_capacity_and_hasher(16, Default::default()),
         heap: BinaryHeap::new(),
         needed: targets.map(|t| needed(roots, t, opts.boundary)),
         targets: targets.unwrap_or(empty),
@@ -98,16 +93,15 @@ pub fn run(roots: &[(Edge, Tensor)], targets: Option<&[Edge]>, opts: &Options) -
     };
     pass.count(roots);
     for (e, g) in roots {
-        pass.receive(e, g.clone())?;
+        let i = pass.meet(&e.node).0;
+        pass.receive(i, e.output, g.clone())?;
     }
     for (e, _) in roots {
-        if pass.waiting.get(&id(&e.node)).copied().unwrap_or(0) == 0 && pass.buffers.contains_key(&id(&e.node)) {
-            pass.waiting.insert(id(&e.node), usize::MAX);
-            pass.heap.push(Ready(e.node.clone()));
-        }
+        let i = pass.meet(&e.node).0;
+        pass.queue_if_ready(i);
     }
-    while let Some(Ready(n)) = pass.heap.pop() {
-        pass.visit(n)?;
+    while let Some((_, i)) = pass.heap.pop() {
+        pass.visit(i)?;
     }
     Ok(pass.captured)
 }
@@ -142,21 +136,36 @@ fn needed(roots: &[(Edge, Tensor)], targets: &[Edge], boundary: bool) -> IdMap<b
 }
 
 impl Pass<'_> {
+    /// A node's number, and whether it is new.
+    fn meet(&mut self, n: &Arc<GradNode>) -> (usize, bool) {
+        let next = self.met.len();
+        let i = *self.number.entry(id(n)).or_insert(next);
+        if i == next {
+            self.met.push(Met { node: n.clone(), waiting: 0, queued: false, grads: Grads::new() });
+        }
+        (i, i == next)
+    }
     /// How many edges lead to each node.
     fn count(&mut self, roots: &[(Edge, Tensor)]) {
-        let mut seen: IdMap<()> = IdMap::default();
-        let mut stack: Vec<Arc<GradNode>> = roots.iter().map(|r| r.0.node.clone()).collect();
-        while let Some(n) = stack.pop() {
-            if seen.insert(id(&n), ()).is_some() || self.ends_at(&n) {
+        let mut stack: Vec<usize> = Vec::with_capacity(16);
+        for (e, _) in roots {
+            if let (i, true) = self.meet(&e.node) {
+                stack.push(i);
+            }
+        }
+        while let Some(i) = stack.pop() {
+            let n = self.met[i].node.clone();
+            if self.ends_at(&n) {
                 continue;
             }
             for e in n.next.iter().flatten() {
                 if self.skips(&e.node) {
                     continue;
                 }
-                *self.waiting.entry(id(&e.node)).or_insert(0) += 1;
-                if !seen.contains_key(&id(&e.node)) {
-                    stack.push(e.node.clone());
+                let (k, new) = self.meet(&e.node);
+                self.met[k].waiting += 1;
+                if new {
+                    stack.push(k);
                 }
             }
         }
@@ -168,21 +177,29 @@ impl Pass<'_> {
     fn skips(&self, n: &Arc<GradNode>) -> bool {
         self.needed.as_ref().is_some_and(|m| !m.get(&id(n)).copied().unwrap_or(false))
     }
-    /// Adds a cotangent to a node's output.
-    fn receive(&mut self, e: &Edge, g: Tensor) -> Result<()> {
-        let slots = self.buffers.entry(id(&e.node)).or_default();
-        while slots.len() <= e.output {
+    fn queue_if_ready(&mut self, i: usize) {
+        let m = &mut self.met[i];
+        if m.waiting == 0 && !m.queued {
+            m.queued = true;
+            self.heap.push((m.node.seq, i));
+        }
+    }
+    /// Adds a cotangent to output number `output` of a node.
+    fn receive(&mut self, i: usize, output: usize, g: Tensor) -> Result<()> {
+        let slots = &mut self.met[i].grads;
+        while slots.len() <= output {
             slots.push(None);
         }
-        let sum = match slots[e.output].take() {
+        let sum = match slots[output].take() {
             None => g,
             Some(old) => ops::add(&old, &g)?,
         };
-        slots[e.output] = Some(sum);
+        self.met[i].grads[output] = Some(sum);
         Ok(())
     }
-    fn visit(&mut self, n: Arc<GradNode>) -> Result<()> {
-        let mut grads = self.buffers.remove(&id(&n)).unwrap_or_default();
+    fn visit(&mut self, i: usize) -> Result<()> {
+        let n = self.met[i].node.clone();
+        let mut grads = std::mem::take(&mut self.met[i].grads);
         while grads.len() < n.outputs.len() {
             grads.push(None);
         }
@@ -202,32 +219,42 @@ impl Pass<'_> {
         if end {
             return Ok(());
         }
-        let out = self.apply(&n, &grads)?;
-        drop(grads);
+        let mut out = self.apply(&n, grads)?.into_iter();
         for (i, e) in n.next.iter().enumerate() {
+            let g = out.next().flatten();
             let Some(e) = e else { continue };
             if self.skips(&e.node) {
                 continue;
             }
-            if let Some(Some(g)) = out.get(i) {
+            let k = self.meet(&e.node).0;
+            if let Some(g) = g {
                 let g = fit(g, &n, i)?;
-                self.receive(e, g)?;
+                self.receive(k, e.output, g)?;
             }
-            let left = self.waiting.entry(id(&e.node)).or_insert(1);
-            *left = left.wrapping_sub(1);
-            if *left == 0 {
-                self.heap.push(Ready(e.node.clone()));
-            }
+            let m = &mut self.met[k];
+            m.waiting = m.waiting.saturating_sub(1);
+            self.queue_if_ready(k);
         }
         Ok(())
     }
-    fn apply(&self, n: &Arc<GradNode>, grads: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
-        let (pre, post) = {
-            let x = n.extra.lock();
-            (x.pre_hooks.clone(), x.post_hooks.clone())
+    fn apply(&self, n: &Arc<GradNode>, mut grads: Grads) -> Result<Vec<Option<Tensor>>> {
+        let anomaly = mode::anomaly() == (true, true);
+        if let (GradOp::Accumulate(leaf), None, false) = (&n.op, n.hooks(), anomaly) {
+            if let Some(g) = grads.pop().flatten() {
+                accumulate(leaf, g, self.opts.create_graph).map_err(|e| explain(n, e))?;
+            }
+            return Ok(Vec::new());
+        }
+        let (pre, post) = match n.hooks() {
+            None => Default::default(),
+            Some(x) => {
+                let x = x.lock();
+                (x.pre_hooks.clone(), x.post_hooks.clone())
+            }
         };
-        let mut grads: Vec<Option<Tensor>> = grads.to_vec();
+        let mut grads: Vec<Option<Tensor>> = grads.into_vec();
         for (_, h) in &pre.0 {
+            let _user = mode::Engine::new(false);
             if let Some(r) = h.call(&grads, &[])? {
                 grads = r;
             }
@@ -236,15 +263,13 @@ impl Pass<'_> {
         let mut out = if grads.iter().all(Option::is_none) && !matches!(n.op, GradOp::Custom(_)) {
             vec![None; n.next.len()]
         } else {
-            match crate::vjp::apply(n, &grads, self.opts) {
-                Ok(o) => o,
-                Err(e) => return Err(explain(n, e)),
-            }
+            crate::vjp::apply(n, &grads, self.opts).map_err(|e| explain(n, e))?
         };
-        if mode::anomaly() == (true, true) {
+        if anomaly {
             check_nan(n, &out)?;
         }
         for (_, h) in &post.0 {
+            let _user = mode::Engine::new(false);
             if let Some(r) = h.call(&out, &grads)? {
                 out = r;
             }
@@ -258,7 +283,7 @@ impl Pass<'_> {
 
 /// Anomaly mode: the forward line of the node that failed.
 fn explain(n: &Arc<GradNode>, e: Error) -> Error {
-    if let Some(t) = n.trace.lock().as_ref() {
+    if let Some(t) = &n.trace {
         crate::warn::warn(&format!(
             "Error detected in {}. Traceback of forward call that caused the error:\n{t}",
             n.name
@@ -283,16 +308,17 @@ fn check_nan(n: &Arc<GradNode>, out: &[Option<Tensor>]) -> Result<()> {
 
 fn run_tensor_hooks(n: &Arc<GradNode>, grads: &mut Grads) -> Result<()> {
     if let GradOp::Accumulate(leaf) = &n.op {
-        let hooks = leaf.meta(|m| m.hooks.clone()).unwrap_or_default();
-        if let Some(g) = grads.get_mut(0)
-            && !hooks.is_empty()
+        let hooks = leaf.meta(|m| if m.hooks.is_empty() { None } else { Some(m.hooks.clone()) }).flatten();
+        if let Some(hooks) = hooks
+            && let Some(g) = grads.get_mut(0)
             && let Some(old) = g.take()
         {
             *g = Some(hooks.run(old)?);
         }
     }
+    let Some(extra) = n.hooks() else { return Ok(()) };
     let (hooks, retain) = {
-        let x = n.extra.lock();
+        let x = extra.lock();
         if x.tensor_hooks.is_empty() && x.retain.is_empty() {
             return Ok(());
         }
@@ -310,7 +336,7 @@ fn run_tensor_hooks(n: &Arc<GradNode>, grads: &mut Grads) -> Result<()> {
             let t = Tensor::from_inner(t);
             let sum = match t.grad() {
                 None => g.clone(),
-                Some(old) => ops::add(&old, g)?,
+                Some(old) => ops::add(&old, &g)?,
             };
             t.set_grad(Some(sum));
         }
@@ -319,15 +345,14 @@ fn run_tensor_hooks(n: &Arc<GradNode>, grads: &mut Grads) -> Result<()> {
 }
 
 /// A cotangent in the shape and dtype of the input it belongs to.
-fn fit(g: &Tensor, n: &Arc<GradNode>, i: usize) -> Result<Tensor> {
-    let Some(m) = n.inputs.get(i) else { return Ok(g.clone()) };
-    let mut g = g.clone();
+fn fit(mut g: Tensor, n: &Arc<GradNode>, i: usize) -> Result<Tensor> {
+    let Some(m) = n.inputs.get(i) else { return Ok(g) };
     if crate::batch::is_batched(&g)
         && let Some(levels) = n.outputs.iter().find_map(|o| o.levels.as_deref())
     {
         g = crate::batch::sum_foreign(&g, levels, m.levels.as_deref())?;
     }
-    if g.shape() != m.shape {
+    if !g.with(|p| p.layout.shape == m.shape) {
         ensure!(
             rtorch_ir::shape::broadcast(&g.shape(), &m.shape).is_ok_and(|s| s == g.shape()),
             runtime,
@@ -348,30 +373,40 @@ fn fit(g: &Tensor, n: &Arc<GradNode>, i: usize) -> Result<Tensor> {
 }
 
 /// `.grad` of a leaf plus a new gradient.
-pub fn accumulate(leaf: &Tensor, g: &Tensor, create_graph: bool) -> Result<()> {
-    match leaf.grad() {
+pub fn accumulate(leaf: &Tensor, g: Tensor, create_graph: bool) -> Result<()> {
+    let post = |h: &Hooks| if h.is_empty() { None } else { Some(h.clone()) };
+    let (post, old) = leaf.meta(|m| (post(&m.post_accumulate), m.grad.clone())).unwrap_or_default();
+    match old {
         None => {
-            let g = if create_graph { g.clone() } else { own(g, leaf)? };
+            let g = if create_graph { g } else { own(g, leaf)? };
             leaf.set_grad(Some(g));
         }
-        Some(old) if create_graph || old.requires_grad() => leaf.set_grad(Some(ops::add(&old, g)?)),
+        Some(old) if create_graph || old.requires_grad() => leaf.set_grad(Some(ops::add(&old, &g)?)),
         Some(old) => {
-            ops::add_(&old, g)?;
+            ops::add_(&old, &g)?;
         }
     }
-    let post = leaf.meta(|m| m.post_accumulate.clone()).unwrap_or_default();
-    for (_, h) in &post.0 {
+    let _user = mode::Engine::new(false);
+    for (_, h) in post.iter().flat_map(|p| &p.0) {
         h.call(&[Some(leaf.clone())], &[])?;
     }
     Ok(())
 }
 
-/// A gradient as a tensor of its own: the same value where its memory has the leaf's layout, else a copy.
-fn own(g: &Tensor, leaf: &Tensor) -> Result<Tensor> {
-    let p = g.parts();
-    let whole = p.layout.offset == 0 && p.storage.len() == p.layout.numel() * p.dtype.size() && p.layout.is_dense();
-    if whole && !p.storage.is_exported() && (p.layout.strides == leaf.layout().strides || p.layout.is_contiguous()) {
-        return Ok(Tensor::from_value(p.storage.value(), p.layout, p.dtype, p.storage.device()));
+/// A gradient as a tensor of its own: itself where nobody else knows it, the same value where its memory has the leaf's
+/// layout, else a copy.
+fn own(g: Tensor, leaf: &Tensor) -> Result<Tensor> {
+    let fits = g.with(|p| {
+        let whole = p.layout.offset == 0 && p.storage.len() == p.layout.numel() * p.dtype.size() && p.layout.is_dense();
+        let ordered = p.layout.is_contiguous() || leaf.with(|l| p.layout.strides == l.layout.strides);
+        (whole && !p.storage.is_exported() && ordered).then(|| p.storage.use_count() == 1)
+    });
+    match fits {
+        Some(true) if g.use_count() == 1 && !g.is_tracked() && g.view_of().is_none() => Ok(g),
+        Some(_) => {
+            let p = g.parts();
+            Ok(Tensor::from_value(p.storage.value(), p.layout, p.dtype, p.storage.device()))
+        }
+        None => ops::shape::clone_like(&g.detach(), &leaf.layout()),
     }
-    ops::shape::clone_like(&g.detach(), &leaf.layout())
 }

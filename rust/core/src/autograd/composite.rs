@@ -32,7 +32,7 @@ pub fn collapse(name: &str, inputs: &[&Tensor], outputs: &[&Tensor]) {
         return;
     }
     let connected: SmallVec<[bool; 4]> = roots.iter().map(Option::is_some).collect();
-    let node = GradNode::new(name.into(), GradOp::Composite { roots }, next, ins, outs, SmallVec::new());
+    let node = GradNode::new(name.to_string(), GradOp::Composite { roots }, next, ins, outs, Default::default());
     for (i, t) in outputs.iter().enumerate() {
         if connected[i] {
             record::connect(t, &node, i);

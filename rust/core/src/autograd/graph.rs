@@ -1,15 +1,17 @@
 //! The graph: a node per recorded op, with edges to the nodes of its inputs.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+use rtorch_ir::layout::copied;
 use rtorch_ir::{DType, Layout, Prim, Result, Shape};
 use smallvec::SmallVec;
 
 use super::hook::Hooks;
 use super::meta::Edge;
-use super::saved::SavedTensor;
+use super::saved::Saves;
 use crate::batch;
 use crate::device::Device;
 use crate::kernel::Kernel;
@@ -29,7 +31,7 @@ pub struct TensorMeta {
 impl TensorMeta {
     pub fn of(t: &Tensor) -> TensorMeta {
         let levels = batch::levels(t);
-        t.with(|p| TensorMeta { shape: p.layout.shape.clone(), dtype: p.dtype, device: p.storage.device(), levels })
+        t.with(|p| TensorMeta { shape: copied(&p.layout.shape), dtype: p.dtype, device: p.storage.device(), levels })
     }
 }
 
@@ -75,7 +77,7 @@ pub enum GradOp {
 }
 
 pub struct GradNode {
-    pub name: String,
+    pub name: Cow<'static, str>,
     pub op: GradOp,
     /// Recording order; backward runs the latest first.
     pub seq: u64,
@@ -84,10 +86,11 @@ pub struct GradNode {
     pub inputs: SmallVec<[TensorMeta; 2]>,
     pub outputs: SmallVec<[TensorMeta; 1]>,
     /// None once backward released it.
-    pub saved: Mutex<Option<SmallVec<[Option<SavedTensor>; 3]>>>,
-    pub extra: Mutex<Extra>,
+    pub saved: Mutex<Option<Saves>>,
+    /// Made when a hook is hung here.
+    extra: OnceLock<Box<Mutex<Extra>>>,
     /// Where the forward call was made (anomaly mode).
-    pub trace: Mutex<Option<String>>,
+    pub trace: Option<String>,
     /// The Python object of the node while it lives.
     pub py: std::sync::atomic::AtomicPtr<()>,
 }
@@ -110,24 +113,24 @@ pub static TRACE_HOOK: std::sync::OnceLock<fn() -> Option<String>> = std::sync::
 
 impl GradNode {
     pub fn new(
-        name: String,
+        name: impl Into<Cow<'static, str>>,
         op: GradOp,
         next: SmallVec<[Option<Edge>; 2]>,
         inputs: SmallVec<[TensorMeta; 2]>,
         outputs: SmallVec<[TensorMeta; 1]>,
-        saved: SmallVec<[Option<SavedTensor>; 3]>,
+        saved: Saves,
     ) -> Arc<GradNode> {
         let trace = if super::mode::anomaly().0 { TRACE_HOOK.get().and_then(|f| f()) } else { None };
         Arc::new(GradNode {
-            name,
+            name: name.into(),
             op,
             seq: SEQ.fetch_add(1, Ordering::Relaxed),
             next,
             inputs,
             outputs,
             saved: Mutex::new(Some(saved)),
-            extra: Mutex::default(),
-            trace: Mutex::new(trace),
+            extra: OnceLock::new(),
+            trace,
             py: Default::default(),
         })
     }
@@ -147,16 +150,31 @@ impl GradNode {
                 inputs: SmallVec::new(),
                 outputs: SmallVec::from_iter([meta]),
                 saved: Mutex::new(None),
-                extra: Mutex::default(),
-                trace: Mutex::new(None),
+                extra: OnceLock::new(),
+                trace: None,
                 py: Default::default(),
             });
             m.accumulator = Arc::downgrade(&n);
             n
         })
     }
+    /// Hooks and retained gradients, to add to.
+    pub fn extra(&self) -> MutexGuard<'_, Extra> {
+        self.extra.get_or_init(Box::default).lock()
+    }
+    /// The same where somebody added something.
+    pub fn hooks(&self) -> Option<&Mutex<Extra>> {
+        self.extra.get().map(|x| &**x)
+    }
     /// Saved tensor `i` as a tensor of the graph it was saved in.
     pub fn unpack(self: &Arc<GradNode>, i: usize) -> Result<Tensor> {
+        self.unpack_with(i, true)
+    }
+    /// The same for a rule of the engine: connected to the graph only where the rule itself is recorded.
+    pub fn unpack_for_rule(self: &Arc<GradNode>, i: usize) -> Result<Tensor> {
+        self.unpack_with(i, super::mode::is_enabled())
+    }
+    fn unpack_with(self: &Arc<GradNode>, i: usize, connected: bool) -> Result<Tensor> {
         let saved = self.saved.lock();
         let released = || {
             rtorch_ir::Error::runtime(
@@ -166,9 +184,13 @@ impl GradNode {
                  if you need to access saved tensors after calling backward.",
             )
         };
-        let one = saved.as_ref().ok_or_else(released)?.get(i).cloned().flatten().ok_or_else(released)?;
+        let one = saved.as_ref().and_then(|s| s.get(i)).ok_or_else(released)?;
+        if !connected && one.is_captured() {
+            return one.unpack_bare();
+        }
+        let one = one.clone();
         drop(saved);
-        one.unpack(Some(self))
+        if connected { one.unpack(Some(self)) } else { one.unpack_bare() }
     }
     pub fn release(&self) {
         let old = self.saved.lock().take();
@@ -189,9 +211,11 @@ impl Drop for GradNode {
         let mut dying: Vec<Arc<GradNode>> = self.next.drain(..).flatten().map(|e| e.node).collect();
         take_saved_edges(self, &mut dying);
         while let Some(n) = dying.pop() {
-            if let Some(mut n) = Arc::into_inner(n) {
+            // the last of two threads to let go drops it: one level deeper, which is rare
+            let mut n = n;
+            if let Some(n) = Arc::get_mut(&mut n) {
                 dying.extend(n.next.drain(..).flatten().map(|e| e.node));
-                take_saved_edges(&mut n, &mut dying);
+                take_saved_edges(n, &mut dying);
             }
         }
     }
@@ -202,6 +226,6 @@ fn take_saved_edges(n: &mut GradNode, list: &mut Vec<Arc<GradNode>>) {
         list.extend(roots.drain(..).flatten().map(|e| e.node));
     }
     if let Some(saved) = n.saved.get_mut().take() {
-        list.extend(saved.into_iter().flatten().filter_map(|mut s| s.take_node()));
+        list.extend(saved.into_iter().filter_map(|mut s| s.take_node()));
     }
 }

@@ -38,6 +38,7 @@ impl Hooks {
     }
     /// Passes a gradient through every hook.
     pub fn run(&self, mut grad: Tensor) -> Result<Tensor> {
+        let _user = super::mode::Engine::new(false);
         for (_, h) in &self.0 {
             if let Some(mut r) = h.call(&[Some(grad.clone())], &[])?
                 && let Some(Some(g)) = r.pop()

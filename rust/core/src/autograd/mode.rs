@@ -5,6 +5,7 @@ use std::cell::Cell;
 thread_local! {
     static GRAD: Cell<bool> = const { Cell::new(true) };
     static INFERENCE: Cell<bool> = const { Cell::new(false) };
+    static ENGINE: Cell<bool> = const { Cell::new(false) };
     static ANOMALY: Cell<(bool, bool)> = const { Cell::new((false, true)) };
 }
 
@@ -27,6 +28,26 @@ pub fn anomaly() -> (bool, bool) {
 }
 pub fn set_anomaly(on: bool, check_nan: bool) {
     ANOMALY.set((on, check_nan));
+}
+
+/// Do rules of the backward pass run now, unrecorded? Their views need not know where they come from.
+pub fn is_engine() -> bool {
+    ENGINE.get() && !GRAD.get()
+}
+
+/// Says until dropped whether rules of the backward pass run, or what users hung into it.
+pub struct Engine(bool);
+
+impl Engine {
+    pub fn new(on: bool) -> Engine {
+        Engine(ENGINE.replace(on))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        ENGINE.set(self.0);
+    }
 }
 
 /// Sets grad mode until dropped.

@@ -1,5 +1,6 @@
 //! Recording: who requires grad, which edge leads to a tensor, and what an op leaves behind for backward.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,16 +9,17 @@ use smallvec::{SmallVec, smallvec};
 
 use super::graph::{GradNode, GradOp, TensorMeta};
 use super::meta::{Edge, ViewOf};
-use super::saved::SavedTensor;
+use super::saved::{SavedTensor, Saves};
 use super::{forward, mode};
 use crate::kernel::{From, Kernel};
 use crate::tensor::{Parts, Tensor};
 use crate::view::ViewOp;
 
+type Edges = SmallVec<[Option<Edge>; 2]>;
+
 impl Tensor {
     pub fn requires_grad(&self) -> bool {
-        self.meta(|m| m.requires_grad || m.grad_fn.is_some()).unwrap_or(false)
-            || self.view_of().is_some_and(|v| v.parent.requires_grad())
+        self.wants_grad() || self.view_of().is_some_and(|v| v.parent.requires_grad())
     }
     pub fn is_leaf(&self) -> bool {
         !self.requires_grad() || self.grad_fn().is_none()
@@ -63,7 +65,7 @@ impl Tensor {
 /// Replays the chain of a view whose base got a new history.
 fn refresh(t: &Tensor) {
     let Some(v) = t.view_of() else { return };
-    let now = t.version().get();
+    let now = t.version();
     if v.version.load(Ordering::Relaxed) == now {
         return;
     }
@@ -81,8 +83,7 @@ fn refresh(t: &Tensor) {
         dtype = op.dtype(dtype);
         let output = TensorMeta { shape: next.shape.clone(), dtype, device, levels: levels.clone() };
         let op = GradOp::View { op: op.clone(), input: layout };
-        let node =
-            GradNode::new((*name).into(), op, smallvec![Some(e)], smallvec![input], smallvec![output], SmallVec::new());
+        let node = GradNode::new(*name, op, smallvec![Some(e)], smallvec![input], smallvec![output], Saves::default());
         e = Edge { node, output: 0 };
         layout = next;
     }
@@ -95,13 +96,15 @@ fn refresh(t: &Tensor) {
 
 /// The edge that a gradient of this tensor takes: its node, or for a leaf the accumulator.
 pub fn edge(t: &Tensor) -> Option<Edge> {
-    if let Some(e) = t.grad_fn() {
-        return Some(e);
-    }
-    if !t.meta(|m| m.requires_grad).unwrap_or(false) {
+    if !t.is_tracked() && t.view_of().is_none() {
         return None;
     }
-    Some(Edge { node: GradNode::accumulator(t), output: 0 })
+    refresh(t);
+    let leaf = match t.meta(|m| (m.grad_fn.clone(), m.requires_grad))? {
+        (Some(e), _) => return Some(e),
+        (None, leaf) => leaf,
+    };
+    leaf.then(|| Edge { node: GradNode::accumulator(t), output: 0 })
 }
 
 /// Does an op on these tensors belong in the graph?
@@ -121,16 +124,30 @@ fn check_inference(inputs: &[&Tensor]) -> Result<()> {
 
 /// A node of these inputs; outputs are connected by `connect`.
 pub fn node(
-    name: impl Into<String>,
+    name: impl Into<Cow<'static, str>>,
     op: GradOp,
     inputs: &[&Tensor],
     outputs: &[&Tensor],
-    saved: SmallVec<[Option<SavedTensor>; 3]>,
+    saved: Saves,
 ) -> Arc<GradNode> {
-    let next = inputs.iter().map(|t| edge(t)).collect();
+    node_of(name, op, inputs, edges(inputs), outputs, saved)
+}
+
+fn edges(inputs: &[&Tensor]) -> Edges {
+    inputs.iter().map(|t| edge(t)).collect()
+}
+
+fn node_of(
+    name: impl Into<Cow<'static, str>>,
+    op: GradOp,
+    inputs: &[&Tensor],
+    next: Edges,
+    outputs: &[&Tensor],
+    saved: Saves,
+) -> Arc<GradNode> {
     let ins = inputs.iter().map(|t| TensorMeta::of(t)).collect();
     let outs = outputs.iter().map(|t| TensorMeta::of(t)).collect();
-    GradNode::new(name.into(), op, next, ins, outs, saved)
+    GradNode::new(name, op, next, ins, outs, saved)
 }
 
 /// Makes `t` output number `output` of a node.
@@ -155,25 +172,26 @@ pub fn record_map(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor], 
 /// The node of a pointwise op whose result is (or is written to) `out`.
 pub fn map_node(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor], out: &Tensor) -> Result<Arc<GradNode>> {
     let n = kernel.leaves();
-    let mut saved: SmallVec<[Option<SavedTensor>; 3]> = smallvec![None; n + 1];
-    for (i, t) in inputs.iter().enumerate() {
-        if !t.requires_grad() {
+    let next = edges(inputs);
+    let mut saved = Saves::default();
+    for (i, e) in next.iter().enumerate() {
+        if e.is_none() {
             continue;
         }
         if let Some(g) = kernel.grad(i) {
             for from in &g.leaves {
                 match *from {
-                    From::Input(k) if saved[k].is_none() => {
+                    From::Input(k) if !saved.has(k) => {
                         check_inference(&[inputs[k]])?;
-                        saved[k] = Some(SavedTensor::input(inputs[k])?);
+                        saved.push(k, SavedTensor::input_of(inputs[k], next[k].clone())?);
                     }
-                    From::Output if saved[n].is_none() => saved[n] = Some(SavedTensor::output(out, 0)?),
+                    From::Output if !saved.has(n) => saved.push(n, SavedTensor::output(out, 0)?),
                     From::Input(_) | From::Output | From::Cotangent => {}
                 }
             }
         }
     }
-    Ok(node(name, GradOp::Map { kernel: kernel.clone() }, inputs, &[out], saved))
+    Ok(node_of(name, GradOp::Map { kernel: kernel.clone() }, inputs, next, &[out], saved))
 }
 
 pub fn record_prim(name: &'static str, prim: &Prim, inputs: &[&Tensor], outs: &[Tensor]) -> Result<()> {
@@ -189,15 +207,16 @@ fn record_backward(name: &'static str, prim: &Prim, inputs: &[&Tensor], outs: &[
     if save_in.iter().any(|&i| inputs[i].is_inference()) {
         check_inference(inputs)?;
     }
-    let mut saved: SmallVec<[Option<SavedTensor>; 3]> = smallvec![None; inputs.len() + outs.len()];
+    let next = edges(inputs);
+    let mut saved = Saves::default();
     for i in save_in {
-        saved[i] = Some(SavedTensor::input(inputs[i])?);
+        saved.push(i, SavedTensor::input_of(inputs[i], next[i].clone())?);
     }
     for i in save_out {
-        saved[inputs.len() + i] = Some(SavedTensor::output(&outs[i], i)?);
+        saved.push(inputs.len() + i, SavedTensor::output(&outs[i], i)?);
     }
     let refs: SmallVec<[&Tensor; 3]> = outs.iter().collect();
-    let node = node(name, GradOp::Prim { prim: prim.clone() }, inputs, &refs, saved);
+    let node = node_of(name, GradOp::Prim { prim: prim.clone() }, inputs, next, &refs, saved);
     for (i, o) in outs.iter().enumerate() {
         connect(o, &node, i);
     }
@@ -215,18 +234,18 @@ pub fn make_view(name: &'static str, op: ViewOp, x: &Tensor, parts: Parts) -> Re
 }
 
 fn view_in_graph(name: &'static str, op: ViewOp, x: &Tensor, parts: Parts) -> Tensor {
-    if matches!(op, ViewOp::Dtype { .. }) || mode::is_inference() {
+    if matches!(op, ViewOp::Dtype { .. }) || mode::is_inference() || mode::is_engine() {
         return Tensor::from_parts(parts);
     }
     let needs = x.requires_grad();
     let grad = needs && mode::is_enabled();
     let refuses_writes = (needs && !grad).then_some("no_grad");
-    let version = AtomicU64::new(parts.version.get());
+    let version = AtomicU64::new(parts.version());
     let kept = if grad { Some(op.clone()) } else { None };
     let out = Tensor::from_view(parts, ViewOf { parent: x.clone(), op, name, version, refuses_writes });
     if let Some(op) = kept {
         let input = x.layout();
-        let n = node(name, GradOp::View { op, input }, &[x], &[&out], SmallVec::new());
+        let n = node(name, GradOp::View { op, input }, &[x], &[&out], Saves::default());
         connect(&out, &n, 0);
     }
     out

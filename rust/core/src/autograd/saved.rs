@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use rtorch_ir::{DType, Error, Layout, Result};
+use smallvec::SmallVec;
 
 use super::graph::GradNode;
 use super::meta::Edge;
@@ -62,6 +63,48 @@ enum Content {
     Packed(Arc<dyn SavedHooks>, Packed),
 }
 
+/// What a node saved, by number: of an input, or of an output after these.
+#[derive(Default)]
+pub struct Saves(SmallVec<[(u16, SavedTensor); 2]>);
+
+impl Saves {
+    pub fn has(&self, i: usize) -> bool {
+        self.get(i).is_some()
+    }
+    pub fn get(&self, i: usize) -> Option<&SavedTensor> {
+        self.0.iter().find(|s| s.0 as usize == i).map(|s| &s.1)
+    }
+    pub fn push(&mut self, i: usize, s: SavedTensor) {
+        self.0.push((i as u16, s));
+    }
+    /// The numbers that were saved, in order.
+    pub fn numbers(&self) -> Vec<usize> {
+        let mut all: Vec<usize> = self.0.iter().map(|s| s.0 as usize).collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+impl IntoIterator for Saves {
+    type Item = SavedTensor;
+    type IntoIter = std::iter::Map<smallvec::IntoIter<[(u16, SavedTensor); 2]>, fn((u16, SavedTensor)) -> SavedTensor>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter().map(|s| s.1)
+    }
+}
+
+impl FromIterator<Option<SavedTensor>> for Saves {
+    fn from_iter<I: IntoIterator<Item = Option<SavedTensor>>>(all: I) -> Saves {
+        let mut out = Saves::default();
+        for (i, s) in all.into_iter().enumerate() {
+            if let Some(s) = s {
+                out.push(i, s);
+            }
+        }
+        out
+    }
+}
+
 #[derive(Clone)]
 pub struct SavedTensor {
     content: Content,
@@ -75,13 +118,16 @@ pub struct SavedTensor {
     /// Set for an output: which one.
     output: Option<usize>,
     leaf: bool,
-    /// Exported memory cannot be captured: version and storage when it was saved.
-    exported: Option<(Storage, Version, u64)>,
+    /// Exported memory cannot be captured: what it was, and its version, when it was saved.
+    exported: Option<Box<(Parts, u64)>>,
 }
 
 impl SavedTensor {
     pub fn input(t: &Tensor) -> Result<SavedTensor> {
-        let edge = super::record::edge(t);
+        SavedTensor::input_of(t, super::record::edge(t))
+    }
+    /// An input whose edge is known.
+    pub fn input_of(t: &Tensor, edge: Option<Edge>) -> Result<SavedTensor> {
         let leaf = t.meta(|m| m.grad_fn.is_none() && m.requires_grad).unwrap_or(false);
         SavedTensor::new(t, edge, None, leaf)
     }
@@ -89,40 +135,45 @@ impl SavedTensor {
         SavedTensor::new(t, None, Some(number), false)
     }
     fn new(t: &Tensor, edge: Option<Edge>, output: Option<usize>, leaf: bool) -> Result<SavedTensor> {
-        let hooks = HOOKS.with_borrow(|h| h.stack.last().cloned());
-        let p = t.parts();
-        let (layout, dtype, device, bytes) = (p.layout, p.dtype, p.storage.device(), p.storage.len());
-        let batch = p.batch;
-        let (content, exported) = match hooks {
+        let packed = match HOOKS.with_borrow(|h| h.stack.last().cloned()) {
+            None => None,
             Some(hooks) => {
                 let _off = super::mode::Guard::new(false);
                 let packed = hooks.pack(&t.detach())?;
-                (Content::Packed(hooks, packed), None)
-            }
-            None => {
-                let exported = p.storage.is_exported().then(|| (p.storage.clone(), p.version.clone(), p.version.get()));
-                (Content::Captured(p.storage.value().save()), exported)
+                Some(Content::Packed(hooks, packed))
             }
         };
-        Ok(SavedTensor { content, layout, batch, dtype, device, bytes, edge, output, leaf, exported })
+        Ok(t.with(|p| {
+            let (layout, batch) = (p.layout.clone(), p.batch.clone());
+            let (dtype, device, bytes) = (p.dtype, p.storage.device(), p.storage.len());
+            let exported = packed.is_none() && p.storage.is_exported();
+            let exported = exported.then(|| Box::new((p.clone(), p.version())));
+            let content = packed.unwrap_or_else(|| Content::Captured(p.storage.value().save()));
+            SavedTensor { content, layout, batch, dtype, device, bytes, edge, output, leaf, exported }
+        }))
     }
-    /// A tensor with the contents of the time of saving, connected to the graph as the saved one was.
-    pub fn unpack(&self, owner: Option<&Arc<GradNode>>) -> Result<Tensor> {
+    /// Does unpacking call nobody?
+    pub fn is_captured(&self) -> bool {
+        matches!(self.content, Content::Captured(_))
+    }
+    /// A tensor with the contents of the time of saving, outside of the graph.
+    pub fn unpack_bare(&self) -> Result<Tensor> {
         self.check_version()?;
-        let t = match &self.content {
+        match &self.content {
             Content::Captured(value) => {
                 let storage = Storage::new(Value::from_cell(value.0.clone()), self.device, self.bytes);
-                let version = Version::OfStorage(storage.clone());
-                Tensor::from_parts(Parts {
-                    dtype: self.dtype,
-                    layout: self.layout.clone(),
-                    storage,
-                    version,
-                    batch: self.batch.clone(),
-                })
+                let (dtype, layout, batch) = (self.dtype, self.layout.clone(), self.batch.clone());
+                Ok(Tensor::from_parts(Parts { dtype, layout, storage, version: Version::OfStorage, batch }))
             }
-            Content::Packed(hooks, packed) => hooks.unpack(packed)?.detach(),
-        };
+            Content::Packed(hooks, packed) => {
+                let _user = super::mode::Engine::new(false);
+                Ok(hooks.unpack(packed)?.detach())
+            }
+        }
+    }
+    /// The same connected to the graph as the saved one was.
+    pub fn unpack(&self, owner: Option<&Arc<GradNode>>) -> Result<Tensor> {
+        let t = self.unpack_bare()?;
         let edge = match self.output {
             Some(output) => owner.map(|n| Edge { node: n.clone(), output }),
             None => self.edge.clone(),
@@ -140,14 +191,14 @@ impl SavedTensor {
         Ok(t)
     }
     fn check_version(&self) -> Result<()> {
-        match &self.exported {
-            Some((_, version, saved)) if version.get() != *saved => Err(Error::runtime(format!(
+        match self.exported.as_deref() {
+            Some((parts, saved)) if parts.version() != *saved => Err(Error::runtime(format!(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: \
                  [torch.{} {:?}] is at version {}; expected version {} instead. Hint: enable anomaly detection to find \
                  the operation that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True).",
                 self.dtype.cpp_name(),
                 self.layout.shape.as_slice(),
-                version.get(),
+                parts.version(),
                 saved
             ))),
             Some(_) | None => Ok(()),

@@ -169,7 +169,7 @@ pub fn map(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor]) -> Resu
     }
     let all = union(inputs);
     let operands: SmallVec<[Operand; 3]> = inputs.iter().map(|t| operand(t, &all, shape.len())).collect();
-    let layout = dispatch::map_layout(&operands)?;
+    let layout = dispatch::map_layout(&operands.iter().map(|o| &o.layout).collect::<SmallVec<[&Layout; 4]>>())?;
     let value = defer::map(kernel, operands, layout.clone(), device)?;
     let out = adopt(value, layout, &all, (kernel.dtype(), device));
     record::record_map(name, kernel, inputs, &out)?;

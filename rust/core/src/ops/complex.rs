@@ -47,7 +47,7 @@ pub fn part(x: &Tensor, which: usize) -> Result<Tensor> {
 pub fn join(re: &Tensor, im: &Tensor) -> Result<Tensor> {
     let out = {
         let _off = mode::Guard::new(false);
-        let layout = dispatch::map_layout(&[re.operand(), im.operand()])?;
+        let layout = dispatch::map_layout(&[&re.layout(), &im.layout()])?;
         let out = Tensor::empty_with(layout, re.dtype().complex(), re.device())?;
         let out = crate::batch::cover(out, &[re, im])?;
         inplace::copy_(&part(&out, 0)?, re)?;

@@ -10,7 +10,6 @@ use crate::backend;
 use crate::device::Device;
 use crate::dispatch;
 use crate::kernel;
-use crate::storage::Value;
 use crate::tensor::{Tensor, check_device_dtype};
 
 /// The same values in another dtype; the tensor itself where it has the dtype already.
@@ -19,7 +18,7 @@ pub fn to_dtype(x: &Tensor, dtype: DType) -> Result<Tensor> {
         return Ok(x.clone());
     }
     check_device_dtype(x.device(), dtype)?;
-    dispatch::map("ToCopyBackward0", &kernel::cast(x.dtype(), dtype), &[x])
+    dispatch::map("ToCopyBackward0", kernel::cast(x.dtype(), dtype), &[x])
 }
 
 /// The same values on another device, differentiable; the tensor itself where it is there already.
@@ -29,7 +28,7 @@ pub fn to_device(x: &Tensor, device: Device) -> Result<Tensor> {
     }
     let out = copy_to(x, device)?;
     if record::wanted(&[x]) {
-        let n = record::node("ToCopyBackward0", GradOp::Pass, &[x], &[&out], SmallVec::new());
+        let n = record::node("ToCopyBackward0", GradOp::Pass, &[x], &[&out], Default::default());
         record::connect(&out, &n, 0);
     }
     Ok(out)
@@ -49,7 +48,7 @@ pub fn copy_to(x: &Tensor, device: Device) -> Result<Tensor> {
     let bytes = rows.to_bytes()?;
     let buf = backend::upload(device, &bytes)?;
     let out = Layout { shape: layout.shape, strides, offset: 0 };
-    Ok(Tensor::from_value(Value::ready(buf), out, dtype, device))
+    Ok(Tensor::from_buf(buf, out, dtype, device))
 }
 
 /// The one element as a Python number.

@@ -1,6 +1,8 @@
 //! Indexing: `Item`s of a subscript applied as views and one advanced-index primitive; gathers and scatters with
 //! PyTorch's checks.
 
+use std::borrow::Cow;
+
 use rtorch_ir::layout::normalize_dim;
 use rtorch_ir::prim::ScatterOp;
 use rtorch_ir::shape::broadcast;
@@ -169,13 +171,15 @@ pub fn get(x: &Tensor, items: &[Item]) -> Result<Tensor> {
 }
 
 /// 0-d masks count as plain bools.
-fn zero_dim_masks(items: &[Item]) -> Result<Vec<Item>> {
+fn zero_dim_masks(items: &[Item]) -> Result<Cow<'_, [Item]>> {
+    let mask = |t: &Tensor| t.ndim() == 0 && matches!(t.dtype(), DType::Bool | DType::U8);
+    if !items.iter().any(|i| matches!(i, Item::Tensor(t) if mask(t))) {
+        return Ok(Cow::Borrowed(items));
+    }
     items
         .iter()
         .map(|i| match i {
-            Item::Tensor(t) if t.ndim() == 0 && matches!(t.dtype(), DType::Bool | DType::U8) => {
-                Ok(Item::Bool(super::convert::item(t)?.is_true()))
-            }
+            Item::Tensor(t) if mask(t) => Ok(Item::Bool(super::convert::item(t)?.is_true())),
             other => Ok(other.clone()),
         })
         .collect()

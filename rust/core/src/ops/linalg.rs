@@ -209,20 +209,21 @@ pub fn addmm(name: &'static str, c: &Tensor, a: &Tensor, b: &Tensor, beta: f64, 
     );
     let mut out = a.shape();
     out[n - 1] = b.size(n - 1);
-    let c = if c.shape() == out { c.clone() } else { shape::expand_to(c, &out)? };
+    // the kernel broadcasts the bias as it reads it
+    c.with(|p| if p.layout.shape == out { Ok(()) } else { p.layout.broadcast_to(&out).map(|_| ()) })?;
     if a.dtype().is_complex() {
         let scaled = |t: &Tensor, s: f64| if s == 1.0 { Ok(t.clone()) } else { super::mul_scalar(t, s) };
-        let y = super::add(&scaled(&product(name, a, b)?, alpha)?, &scaled(&c, beta)?)?;
-        crate::autograd::composite::collapse(name, &[a, b, &c], &[&y]);
+        let y = super::add(&scaled(&product(name, a, b)?, alpha)?, &scaled(c, beta)?)?;
+        crate::autograd::composite::collapse(name, &[a, b, c], &[&y]);
         return Ok(y);
     }
     if a.dtype().is_integral() {
         let p =
             super::binary(rtorch_ir::ScalarOp::Mul, Arg::T(&product(name, a, b)?), Arg::S(Scalar::Int(alpha as i64)))?;
-        let c = super::binary(rtorch_ir::ScalarOp::Mul, Arg::T(&c), Arg::S(Scalar::Int(beta as i64)))?;
-        return super::add(&p, &c);
+        let c = &super::binary(rtorch_ir::ScalarOp::Mul, Arg::T(c), Arg::S(Scalar::Int(beta as i64)))?;
+        return super::add(&p, c);
     }
-    prim1(name, Prim::MatMul { bias: true, alpha, beta }, &[a, b, &c])
+    prim1(name, Prim::MatMul { bias: true, alpha, beta }, &[a, b, c])
 }
 
 /// x @ w^T + bias, over any leading dims of x.

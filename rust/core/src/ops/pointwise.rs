@@ -325,7 +325,7 @@ pub fn unary_into(op: ScalarOp, x: &Tensor, dest: Option<&Tensor>) -> Result<Ten
     let fast =
         class == Class::Float && dtype.is_float() || class == Class::Num && !dtype.is_complex() && dtype != DType::Bool;
     if fast && dest.is_none() {
-        return dispatch::map(grad_name(op), &kernel::single(op, dtype), &[x]);
+        return dispatch::map(grad_name(op), kernel::single(op, dtype), &[x]);
     }
     let body = |a: &[Ex]| match class {
         Class::Int if dtype == DType::Bool => ex::logical_not(a[0].cast(DType::Bool)),
@@ -357,7 +357,7 @@ pub fn binary_into(op: ScalarOp, a: Arg, b: Arg, dest: Option<&Tensor>) -> Resul
         let plain = matches!(class, Class::Num | Class::Compare) && dtype != DType::Bool
             || class == Class::Float && dtype.is_float();
         if plain && dtype == y.dtype() && !dtype.is_complex() && x.device() == y.device() && !divides(op, dtype) {
-            return dispatch::map(pair_name(op), &kernel::single(op, dtype), &[x, y]);
+            return dispatch::map(pair_name(op), kernel::single(op, dtype), &[x, y]);
         }
     }
     let common = result_type(&[a, b]);

@@ -1,6 +1,6 @@
 //! Shape operators: views with PyTorch's checks, copies in a memory order, joining and splitting.
 
-use rtorch_ir::layout::{Layout, normalize_dim};
+use rtorch_ir::layout::{Layout, copied, normalize_dim};
 use rtorch_ir::shape::infer_size;
 use rtorch_ir::{DType, Error, Prim, Result, Shape, ensure};
 use smallvec::SmallVec;
@@ -31,7 +31,7 @@ pub fn reshape(x: &Tensor, sizes: &[i64]) -> Result<Tensor> {
 }
 
 pub fn reshape_to(x: &Tensor, shape: Shape) -> Result<Tensor> {
-    match dispatch::view("ViewBackward0", ViewOp::Reshape { shape: shape.clone() }, x)? {
+    match dispatch::view("ViewBackward0", ViewOp::Reshape { shape: copied(&shape) }, x)? {
         Some(v) => Ok(v),
         None => view("UnsafeViewBackward0", ViewOp::Reshape { shape }, &clone_contiguous(x)?),
     }
@@ -278,7 +278,7 @@ pub fn alias(x: &Tensor) -> Result<Tensor> {
 /// A copy with a given dense layout of the same shape.
 fn copy_with(name: &'static str, x: &Tensor, layout: Layout) -> Result<Tensor> {
     let dtype = x.dtype();
-    dispatch::map_with_layout(name, &kernel::cast(dtype, dtype), x, layout)
+    dispatch::map_with_layout(name, kernel::cast(dtype, dtype), x, layout)
 }
 
 /// `clone()`: memory order kept.

@@ -80,7 +80,7 @@ pub fn apply(n: &Arc<GradNode>, grads: &[Option<Tensor>], opts: &Options) -> Res
         GradOp::Prim { prim } => prim_vjp(&Ctx { node: n, grads }, prim),
         GradOp::Accumulate(leaf) => {
             if let Some(Some(g)) = grads.first() {
-                crate::autograd::backward::accumulate(leaf, g, opts.create_graph)?;
+                crate::autograd::backward::accumulate(leaf, g.clone(), opts.create_graph)?;
             }
             Ok(Vec::new())
         }
@@ -90,7 +90,10 @@ pub fn apply(n: &Arc<GradNode>, grads: &[Option<Tensor>], opts: &Options) -> Res
         }
         GradOp::Composite { .. } => crate::autograd::composite::backward(n, grads, opts),
         GradOp::Pass => Ok(vec![grads.first().cloned().flatten()]),
-        GradOp::Custom(c) => c.backward(n, grads.to_vec()),
+        GradOp::Custom(c) => {
+            let _user = mode::Engine::new(false);
+            c.backward(n, grads.to_vec())
+        }
     }
 }
 
@@ -117,7 +120,7 @@ fn map(n: &Arc<GradNode>, grads: &[Option<Tensor>]) -> Result<Cotangents> {
                 }
             };
             if unpacked[k].is_none() {
-                unpacked[k] = Some(n.unpack(k)?);
+                unpacked[k] = Some(n.unpack_for_rule(k)?);
             }
             args.extend(unpacked[k].clone());
         }
@@ -198,13 +201,13 @@ impl Ctx<'_> {
         self.node.inputs.len()
     }
     pub fn input(&self, i: usize) -> Result<Tensor> {
-        self.node.unpack(i)
+        self.node.unpack_for_rule(i)
     }
     pub fn output(&self, i: usize) -> Result<Tensor> {
-        self.node.unpack(self.inputs() + i)
+        self.node.unpack_for_rule(self.inputs() + i)
     }
     pub fn shape(&self, i: usize) -> rtorch_ir::Shape {
-        self.node.inputs[i].shape.clone()
+        rtorch_ir::layout::copied(&self.node.inputs[i].shape)
     }
     pub fn wants(&self, i: usize) -> bool {
         self.node.next.get(i).is_some_and(Option::is_some)

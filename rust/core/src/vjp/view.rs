@@ -11,7 +11,7 @@ use crate::view::ViewOp;
 pub fn vjp(op: &ViewOp, input: &Layout, g: &Tensor) -> Result<Tensor> {
     match op {
         ViewOp::Reshape { .. } | ViewOp::Unsqueeze { .. } | ViewOp::Squeeze { .. } => {
-            ops::shape::reshape_to(g, input.shape.clone())
+            ops::shape::reshape_to(g, rtorch_ir::layout::copied(&input.shape))
         }
         ViewOp::Permute { dims } => {
             let mut inverse: Shape = dims.clone();

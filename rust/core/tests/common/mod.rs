@@ -4,7 +4,7 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use rtorch_core::stats::{self, COUNTERS, Mode};
+use rtorch_core::stats::{self, Event, Mode};
 use rtorch_core::{DType, Device, Tensor, ops};
 
 static ONE: Mutex<()> = Mutex::new(());
@@ -18,19 +18,19 @@ pub fn alone(mode: Mode) -> MutexGuard<'static, ()> {
 }
 
 pub fn kernels() -> u64 {
-    COUNTERS.kernels.load(std::sync::atomic::Ordering::Relaxed)
+    stats::counted(Event::Kernels)
 }
 pub fn written() -> u64 {
-    COUNTERS.bytes_written.load(std::sync::atomic::Ordering::Relaxed)
+    stats::counted(Event::BytesWritten)
 }
 pub fn read() -> u64 {
-    COUNTERS.bytes_read.load(std::sync::atomic::Ordering::Relaxed)
+    stats::counted(Event::BytesRead)
 }
 pub fn cow() -> u64 {
-    COUNTERS.cow_copies.load(std::sync::atomic::Ordering::Relaxed)
+    stats::counted(Event::CowCopies)
 }
 pub fn pending() -> usize {
-    COUNTERS.pending.load(std::sync::atomic::Ordering::Relaxed)
+    stats::PENDING.load(std::sync::atomic::Ordering::Relaxed)
 }
 
 pub fn f32s(v: &[f32], shape: &[usize]) -> Tensor {

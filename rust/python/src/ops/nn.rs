@@ -224,7 +224,7 @@ fn batch_norm(a: &Args, stats: [usize; 4]) -> Result<Out> {
 }
 
 /// Where running mean and variance, weight and bias stand.
-fn norm_args(a: &Args, stats: [usize; 4]) -> norm::BatchNorm<'_> {
+fn norm_args<'a>(a: &'a Args, stats: [usize; 4]) -> norm::BatchNorm<'a> {
     norm::BatchNorm {
         mean: a.opt_t(stats[0]),
         var: a.opt_t(stats[1]),

@@ -36,6 +36,7 @@ pub fn register(r: &mut Registry) {
     let sig = "_fused_step_(str formula, Tensor[] params, Tensor[] grads, Tensor[] states, Tensor[] state_steps, \
                object numbers, bool maximize)";
     r.py("_fused_step_", &[sig], table_step).function_only();
+    r.py("_with_grads", &["_with_grads(object params)"], with_grads).function_only();
     r.py("_zero_grads", &["_zero_grads(object params, bool set_to_none)"], zero_grads).function_only();
     r.op("_foreach_norm", &["_foreach_norm(Tensor[] tensors, float ord=2.0)"], |a| {
         Ok(Out::List(optim::foreach_norm(a.ts(0), a.f(1))?))
@@ -85,6 +86,23 @@ fn table_step(py: Python<'_>, a: &Args) -> PyResult<Py<PyAny>> {
     let run = || optim::step_(formula, a.ts(1), a.ts(2), a.ts(3), a.ts(4), &numbers, a.b(6));
     let done = if a.numel() < tensor::DETACH_NUMEL { run() } else { py.detach(run) }.or_raise()?;
     crate::convert::scalar_to_py(py, rtorch_core::Scalar::Bool(done))
+}
+
+/// The parameters that have a gradient, and their gradients.
+fn with_grads(py: Python<'_>, a: &Args) -> PyResult<Py<PyAny>> {
+    let none = py.None();
+    let (params, grads) = (PyList::empty(py), PyList::empty(py));
+    for p in a.opt_obj(0).unwrap_or(&none).bind(py).try_iter()? {
+        let p = p?;
+        let Ok(t) = p.cast::<PyTensor>() else {
+            return Err(PyTypeError::new_err("_with_grads(): expected tensors"));
+        };
+        if let Some(g) = tensor::grad_object(t)? {
+            grads.append(g)?;
+            params.append(p)?;
+        }
+    }
+    Ok((params, grads).into_pyobject(py)?.into_any().unbind())
 }
 
 /// Drops (or zeroes) gradients and the Python objects that stand for them.

@@ -110,7 +110,7 @@ fn extremes(r: &mut Registry) {
 }
 
 /// (dims, correction, keepdim) of the three overloads of `var` and its kin.
-fn spread_args(a: &Args) -> (&[i64], f64, bool) {
+fn spread_args<'a>(a: &'a Args) -> (&'a [i64], f64, bool) {
     let unbiased = |i: usize| f64::from(u8::from(a.opt_b(i).unwrap_or(true)));
     match a.overload {
         0 => (&[], unbiased(1), false),

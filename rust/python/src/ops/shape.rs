@@ -97,7 +97,7 @@ fn relayout(x: &Tensor, to: &Tensor) -> Result<Out> {
     if let Some(e) = edge {
         x.with_meta(|m| m.grad_fn = Some(e));
     }
-    x.version().bump();
+    x.bump_version();
     Ok(x.clone().into())
 }
 

@@ -1,5 +1,7 @@
 //! Binding a call to a signature, and the texts of calls that fit none.
 
+use std::borrow::Cow;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -13,46 +15,54 @@ use crate::dtype::{LayoutKind, PyDType, PyLayout, PyMemoryFormat};
 use crate::generator::PyGenerator;
 use crate::{convert, device, tensor};
 
-/// The arguments of a call as Python gave them.
-pub struct Call<'py> {
+/// The arguments of a call as Python gave them: borrowed, its caller holds them.
+pub struct Call<'a, 'py> {
     pub py: Python<'py>,
-    pub args: SmallVec<[Bound<'py, PyAny>; 6]>,
-    pub kwargs: SmallVec<[(String, Bound<'py, PyAny>); 2]>,
+    pub args: SmallVec<[Borrowed<'a, 'py, PyAny>; 6]>,
+    pub kwargs: SmallVec<[(&'a str, Borrowed<'a, 'py, PyAny>); 2]>,
 }
 
-impl<'py> Call<'py> {
+impl<'a, 'py> Call<'a, 'py> {
     /// # Safety
     /// `args` points to `nargs` objects followed by one per name in `names` (a tuple of strings, or null); `slf`, if
     /// not
-    /// null, is an object that goes before them.
+    /// null, is an object that goes before them. All of them live for `'a`.
     pub unsafe fn from_vector(
         py: Python<'py>,
         slf: *mut ffi::PyObject,
         args: *const *mut ffi::PyObject,
         nargs: usize,
         names: *mut ffi::PyObject,
-    ) -> PyResult<Call<'py>> {
+    ) -> PyResult<Call<'a, 'py>> {
         let mut call = Call { py, args: SmallVec::new(), kwargs: SmallVec::new() };
         if !slf.is_null() {
             // SAFETY: the caller's promise.
-            call.args.push(unsafe { Bound::from_borrowed_ptr(py, slf) });
+            call.args.push(unsafe { Borrowed::from_ptr(py, slf) });
         }
         for i in 0..nargs {
             // SAFETY: the caller's promise.
-            call.args.push(unsafe { Bound::from_borrowed_ptr(py, *args.add(i)) });
+            call.args.push(unsafe { Borrowed::from_ptr(py, *args.add(i)) });
         }
         if !names.is_null() {
-            // SAFETY: the caller's promise.
-            let names = unsafe { Bound::from_borrowed_ptr(py, names) }.cast_into::<PyTuple>()?;
-            for (i, name) in names.iter().enumerate() {
-                let name = name.cast_into::<PyString>()?.to_str()?.to_string();
-                // SAFETY: the caller's promise.
-                call.kwargs.push((name, unsafe { Bound::from_borrowed_ptr(py, *args.add(nargs + i)) }));
+            // SAFETY: the caller's promise: a tuple of as many strings as there are objects behind the positional ones,
+            // which keep their UTF-8 form as long as they live.
+            unsafe {
+                for i in 0..ffi::PyTuple_Size(names).max(0) as usize {
+                    let name = ffi::PyTuple_GetItem(names, i as ffi::Py_ssize_t);
+                    let mut len = 0;
+                    let text = ffi::PyUnicode_AsUTF8AndSize(name, &mut len);
+                    if text.is_null() {
+                        return Err(PyErr::fetch(py));
+                    }
+                    let text = std::slice::from_raw_parts(text.cast::<u8>(), len as usize);
+                    let text = std::str::from_utf8_unchecked(text);
+                    call.kwargs.push((text, Borrowed::from_ptr(py, *args.add(nargs + i))));
+                }
             }
         }
         Ok(call)
     }
-    pub fn take_keyword(&mut self, name: &str) -> Option<Bound<'py, PyAny>> {
+    pub fn take_keyword(&mut self, name: &str) -> Option<Borrowed<'a, 'py, PyAny>> {
         let i = self.kwargs.iter().position(|k| k.0 == name)?;
         Some(self.kwargs.remove(i).1)
     }
@@ -62,7 +72,7 @@ impl<'py> Call<'py> {
         for (k, v) in &self.kwargs {
             kwargs.set_item(k, v)?;
         }
-        Ok((PyTuple::new(self.py, &self.args)?, kwargs))
+        Ok((PyTuple::new(self.py, self.args.iter().map(|a| a.to_owned()))?, kwargs))
     }
 }
 
@@ -140,12 +150,12 @@ fn tensors(obj: &Bound<'_, PyAny>) -> Fit<Vec<rtorch_core::Tensor>> {
 }
 
 /// One argument in the form its parameter wants.
-fn value(p: &Param, obj: &Bound<'_, PyAny>) -> Fit<Val> {
+fn value<'a>(p: &Param, obj: &'a Bound<'_, PyAny>) -> Fit<Val<'a>> {
     if obj.is_none() {
         return if p.optional || p.kind == Kind::Object { Ok(Val::None) } else { Err(Misfit::Type) };
     }
     Ok(match p.kind {
-        Kind::Tensor => Val::Tensor(need(tensor::get(obj))?.clone()),
+        Kind::Tensor => Val::Tensor(Cow::Borrowed(need(tensor::get(obj))?)),
         Kind::TensorList => Val::Tensors(tensors(obj)?),
         Kind::TensorOptList => {
             let one = |x: &Bound<'_, PyAny>| {
@@ -181,7 +191,7 @@ fn value(p: &Param, obj: &Bound<'_, PyAny>) -> Fit<Val> {
 }
 
 /// `dtype=float`: Python's own number types name dtypes.
-fn python_type(obj: &Bound<'_, PyAny>) -> Fit<Val> {
+fn python_type(obj: &Bound<'_, PyAny>) -> Fit<Val<'static>> {
     let py = obj.py();
     let d = if obj.is(py.get_type::<PyFloat>()) {
         rtorch_core::DType::F64
@@ -198,7 +208,7 @@ fn python_type(obj: &Bound<'_, PyAny>) -> Fit<Val> {
 }
 
 /// A call bound to one signature.
-fn bind_one(sig: &Signature, call: &Call<'_>, vals: &mut SmallVec<[Val; 4]>) -> Fit<()> {
+fn bind_one<'c>(sig: &Signature, call: &'c Call<'_, '_>, vals: &mut SmallVec<[Val<'c>; 4]>) -> Fit<()> {
     vals.clear();
     let given = call.args.len();
     let mut used = 0;
@@ -228,7 +238,7 @@ fn bind_one(sig: &Signature, call: &Call<'_>, vals: &mut SmallVec<[Val; 4]>) -> 
             vals.push(value(p, &call.args[i])?);
             continue;
         }
-        match call.kwargs.iter().find(|k| p.is_called(&k.0)) {
+        match call.kwargs.iter().find(|k| p.is_called(k.0)) {
             Some((_, v)) => {
                 used += 1;
                 vals.push(value(p, v)?);
@@ -243,7 +253,7 @@ fn bind_one(sig: &Signature, call: &Call<'_>, vals: &mut SmallVec<[Val; 4]>) -> 
 }
 
 /// Binds a call to the first overload that fits.
-pub fn bind(sigs: &[Signature], call: &Call<'_>, args: &mut Args) -> PyResult<()> {
+pub fn bind<'c>(sigs: &[Signature], call: &'c Call<'_, '_>, args: &mut Args<'c>) -> PyResult<()> {
     for (i, sig) in sigs.iter().enumerate() {
         match bind_one(sig, call, &mut args.vals) {
             Ok(()) => {
@@ -264,12 +274,12 @@ fn type_name(obj: &Bound<'_, PyAny>) -> String {
     }
 }
 
-fn explain(sigs: &[Signature], call: &Call<'_>) -> String {
+fn explain(sigs: &[Signature], call: &Call<'_, '_>) -> String {
     if let [sig] = sigs {
         return explain_one(sig, call);
     }
     let name = sigs.first().map_or("", |s| s.name);
-    let mut got: Vec<String> = call.args.iter().map(type_name).collect();
+    let mut got: Vec<String> = call.args.iter().map(|a| type_name(a)).collect();
     got.extend(call.kwargs.iter().map(|(k, v)| format!("{k}={}", type_name(v))));
     let mut text = format!(
         "{name}() received an invalid combination of arguments - got ({}), but expected one of:",
@@ -282,7 +292,7 @@ fn explain(sigs: &[Signature], call: &Call<'_>) -> String {
     text
 }
 
-fn explain_one(sig: &Signature, call: &Call<'_>) -> String {
+fn explain_one(sig: &Signature, call: &Call<'_, '_>) -> String {
     let name = sig.name;
     let given = call.args.len();
     if given > sig.positional && sig.varargs.is_none() {
@@ -291,8 +301,8 @@ fn explain_one(sig: &Signature, call: &Call<'_>) -> String {
     }
     let mut missing: Vec<&str> = Vec::new();
     for (i, p) in sig.params.iter().enumerate() {
-        let keyword = call.kwargs.iter().find(|k| p.is_called(&k.0));
-        let obj = if i < given && !p.keyword_only { Some(&call.args[i]) } else { keyword.map(|k| &k.1) };
+        let keyword = call.kwargs.iter().find(|k| p.is_called(k.0));
+        let obj = if i < given && !p.keyword_only { Some(call.args[i]) } else { keyword.map(|k| k.1) };
         match obj {
             None if p.default.is_none() => missing.push(&p.name),
             None => {}
@@ -300,8 +310,8 @@ fn explain_one(sig: &Signature, call: &Call<'_>) -> String {
                 return format!("{name}() got multiple values for argument '{}'", p.name);
             }
             Some(obj) => {
-                if let Err(Misfit::Type) = value(p, obj) {
-                    return misfit_text(name, p, i, i < given && !p.keyword_only, obj);
+                if let Err(Misfit::Type) = value(p, &obj) {
+                    return misfit_text(name, p, i, i < given && !p.keyword_only, &obj);
                 }
             }
         }

@@ -80,7 +80,7 @@ pub struct Param {
     pub kind: Kind,
     /// Takes None.
     pub optional: bool,
-    pub default: Option<Val>,
+    pub default: Option<Val<'static>>,
     pub keyword_only: bool,
 }
 
@@ -169,7 +169,7 @@ fn param(piece: &str, keyword_only: bool) -> Option<Param> {
     Some(Param { name: name.trim().to_string(), kind, optional, default, keyword_only })
 }
 
-fn default_value(kind: Kind, text: &str) -> Option<Val> {
+fn default_value(kind: Kind, text: &str) -> Option<Val<'static>> {
     if text == "None" {
         return Some(Val::None);
     }

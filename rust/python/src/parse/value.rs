@@ -1,5 +1,7 @@
 //! Bound arguments: values of the core, so that an operator needs no GIL to read them.
 
+use std::borrow::Cow;
+
 use pyo3::prelude::*;
 use rtorch_core::ops::Arg;
 use rtorch_core::ops::random::generator::Generator;
@@ -8,10 +10,11 @@ use smallvec::SmallVec;
 
 use crate::dtype::MemoryFormat;
 
-/// One argument.
-pub enum Val {
+/// One argument. Tensors are borrowed from the objects of the call, which live as long as it does.
+pub enum Val<'a> {
     None,
-    Tensor(Tensor),
+    /// Owned where another tensor took the argument's place (autocast).
+    Tensor(Cow<'a, Tensor>),
     Tensors(Vec<Tensor>),
     OptTensors(Vec<Option<Tensor>>),
     Scalar(Scalar),
@@ -28,9 +31,9 @@ pub enum Val {
     Object(Py<PyAny>),
 }
 
-impl Val {
+impl Val<'_> {
     /// A copy of a default (those hold no objects).
-    pub fn of_default(v: &Val) -> Val {
+    pub fn of_default(v: &Val) -> Val<'static> {
         match v {
             Val::Int(i) => Val::Int(*i),
             Val::Ints(l) => Val::Ints(l.clone()),
@@ -54,19 +57,19 @@ impl Val {
 
 /// The arguments of one call, in the order of the signature; readers ask for the type the signature promised.
 #[derive(Default)]
-pub struct Args {
-    pub vals: SmallVec<[Val; 4]>,
+pub struct Args<'a> {
+    pub vals: SmallVec<[Val<'a>; 4]>,
     /// Which of the overloads fitted.
     pub overload: usize,
 }
 
-impl Args {
+impl Args<'_> {
     /// The tensors among the arguments, in order.
     pub fn tensors(&self) -> Vec<&Tensor> {
         let mut found = Vec::new();
         for v in &self.vals {
             match v {
-                Val::Tensor(t) => found.push(t),
+                Val::Tensor(t) => found.push(&**t),
                 Val::Tensors(ts) => found.extend(ts),
                 Val::OptTensors(ts) => found.extend(ts.iter().flatten()),
                 Val::None
@@ -93,7 +96,7 @@ macro_rules! readers {
     ($($name:ident, $opt:ident, $kind:literal: $pat:pat => $out:expr, $ty:ty;)*) => {
         // one reader per kind, whether an operator asks for it today or not
         #[allow(dead_code)]
-        impl Args {$(
+        impl Args<'_> {$(
             pub fn $name(&self, i: usize) -> $ty {
                 match self.$opt(i) {
                     Some(v) => v,
@@ -112,7 +115,7 @@ macro_rules! readers {
 }
 
 readers! {
-    t, opt_t, "a tensor": Val::Tensor(t) => t, &Tensor;
+    t, opt_t, "a tensor": Val::Tensor(t) => &**t, &Tensor;
     ts, opt_ts, "a list of tensors": Val::Tensors(t) => t, &[Tensor];
     ots, opt_ots, "a list of tensors": Val::OptTensors(t) => t, &[Option<Tensor>];
     s, opt_s, "a number": Val::Scalar(s) => *s, Scalar;
@@ -128,7 +131,7 @@ readers! {
     obj, opt_obj, "an object": Val::Object(o) => o, &Py<PyAny>;
 }
 
-impl Args {
+impl Args<'_> {
     /// A tensor or a number.
     pub fn arg(&self, i: usize) -> Arg<'_> {
         match &self.vals[i] {

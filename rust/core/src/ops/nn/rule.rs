@@ -7,7 +7,7 @@ use rtorch_ir::Result;
 use smallvec::SmallVec;
 
 use crate::autograd::graph::{CustomNode, GradNode, GradOp};
-use crate::autograd::saved::SavedTensor;
+use crate::autograd::saved::{SavedTensor, Saves};
 use crate::autograd::{forward, record};
 use crate::tensor::Tensor;
 
@@ -71,7 +71,7 @@ pub fn record(
     if !record::wanted(inputs) && !pushes {
         return Ok(());
     }
-    let saved: SmallVec<[Option<SavedTensor>; 3]> = save
+    let saved = save
         .iter()
         .map(|s| {
             Ok(Some(match s {
@@ -92,13 +92,7 @@ pub fn record(
 }
 
 /// The same where inputs carry tangents: a node over variables of their own says what becomes of them.
-fn in_both_modes(
-    name: &'static str,
-    op: GradOp,
-    inputs: &[&Tensor],
-    outputs: &[&Tensor],
-    saved: SmallVec<[Option<SavedTensor>; 3]>,
-) -> Result<()> {
+fn in_both_modes(name: &'static str, op: GradOp, inputs: &[&Tensor], outputs: &[&Tensor], saved: Saves) -> Result<()> {
     let apart: Vec<Tensor> = inputs
         .iter()
         .map(|t| {

@@ -67,11 +67,11 @@ fn write(t: &Tensor, f: impl FnOnce(&Tensor) -> Result<()>) -> Result<()> {
     if t.is_tracked() || t.is_inference() || layout.overlaps_itself() {
         let fresh = Tensor::empty_with(crate::ops::factory::like_layout(t), t.dtype(), t.device())?;
         f(&fresh)?;
-        return inplace::map("CopyBackwards", t, &kernel::cast(t.dtype(), t.dtype()), &[&fresh]);
+        return inplace::map("CopyBackwards", t, kernel::cast(t.dtype(), t.dtype()), &[&fresh]);
     }
     inplace::exclusive(t)?;
     f(t)?;
-    t.version().bump();
+    t.bump_version();
     Ok(())
 }
 
