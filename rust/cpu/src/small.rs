@@ -1,6 +1,6 @@
-//! `Small`: a pointwise program made ready once, for the few elements of small tensors: when it runs there is nothing to
-//! plan, to allocate or to split. The steps are those of `interp`, and so are the results; the modes' tests hold the two
-//! equal, since a deferred program always runs there.
+//! `Small`: a pointwise program made ready once, for the few elements of small tensors: when it runs there is nothing
+//! to plan, to allocate or to split. The steps are those of `interp`, and so are the results; the modes' tests hold the
+//! two equal, since a deferred program always runs there.
 
 use std::mem::MaybeUninit;
 
