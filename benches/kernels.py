@@ -64,6 +64,23 @@ def swish_like(torch, a):
     return a * torch.sigmoid(a) + a.tanh() * 0.5 - a.abs().sqrt()
 
 
+def row_of(count):
+    """So many additions and multiplications after each other on 64 MB: 20 should take at most twice the time of 2."""
+
+    def make(torch, device):
+        a, b = torch.rand(16 * MILLION).to(device), torch.rand(16 * MILLION).to(device)
+
+        def run():
+            x = a
+            for _ in range(count // 2):
+                x = (x + b) * 0.5
+            return x
+
+        return run
+
+    return make
+
+
 def attention(torch, q, k, v):
     return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
@@ -78,6 +95,8 @@ CASES = {
     "tanh": unary("tanh", MILLION),
     "erf": unary("erf", MILLION),
     "chain": on(swish_like, (MILLION,)),
+    "row_of_2": row_of(2),
+    "row_of_20": row_of(20),
     "sum_all": unary("sum", MILLION),
     "sum_dim0": on(lambda t, a: a.sum(0), (1024, 1024)),
     "sum_dim1": on(lambda t, a: a.sum(1), (1024, 1024)),

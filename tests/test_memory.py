@@ -59,7 +59,8 @@ def resident():
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the process's size is read from Linux's /proc")
 def test_training_does_not_grow(request):
     # one thread: on a busy machine the others wake late, ten thousand times
-    request.addfinalizer(lambda threads=torch.get_num_threads(): torch.set_num_threads(threads))
+    threads = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(threads))
     torch.set_num_threads(1)
     nn = torch.nn
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.LayerNorm(16), nn.Linear(16, 4))
