@@ -40,6 +40,8 @@ def __getattr__(name):
         return importlib.import_module(f"rtorch.{name}")
     if name in _FUNCTIONAL:
         return getattr(importlib.import_module("rtorch.nn.functional"), name)
+    if name == "vmap":
+        return importlib.import_module("rtorch.func").vmap
     if name == "sparse_coo_tensor":
         from rtorch.sparse import sparse_coo_tensor
 

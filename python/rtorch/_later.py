@@ -24,21 +24,21 @@ _WHY = {
     "export": "graphs of programs are not part of rtorch yet",
     "ao": "quantization is not part of rtorch yet",
     "quantization": "quantization is not part of rtorch yet",
-    "nn": "it is not part of rtorch yet",
+    "nn": "training over several processes and machines is not part of rtorch yet",
 }
 
 # Modules all of whose names are later work.
 MODULES = frozenset(
     "_inductor _inductor.config _dynamo.utils _dynamo.config ao ao.quantization "
     "distributed._composable distributed._shard distributed._tensor distributed.algorithms "
-    "distributed.algorithms._checkpoint "
-    "distributed.algorithms._checkpoint.checkpoint_wrapper distributed.algorithms.ddp_comm_hooks "
+    "distributed.algorithms._checkpoint distributed.algorithms._checkpoint.checkpoint_wrapper "
+    "distributed.algorithms.ddp_comm_hooks "
     "distributed.checkpoint distributed.checkpoint.state_dict distributed.device_mesh distributed.elastic "
     "distributed.elastic.multiprocessing distributed.elastic.multiprocessing.errors distributed.fsdp "
     "distributed.fsdp.fully_sharded_data_parallel distributed.fsdp.wrap distributed.nn distributed.nn.functional "
-    "distributed.optim distributed.pipelining distributed.rpc distributed.tensor distributed.tensor.parallel export fx "
-    "fx.experimental fx.graph fx.graph_module fx.node fx.proxy onnx.symbolic_helper quantization utils.cpp_extension "
-    "utils.tensorboard"
+    "distributed.optim distributed.pipelining distributed.rpc distributed.tensor distributed.tensor.parallel export "
+    "fx.experimental fx.graph fx.graph_module fx.node fx.proxy nn.parallel.distributed onnx.symbolic_helper "
+    "quantization utils.cpp_extension utils.tensorboard"
     .split()
 )
 

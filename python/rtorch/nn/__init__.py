@@ -40,8 +40,8 @@ def factory_kwargs(kwargs):
 
 
 def __getattr__(name):
-    if name == "attention":  # it builds on the functions, and few programs choose kernels
+    if name in ("attention", "parallel"):  # they build on the functions, and few programs need them
         import importlib
 
-        return importlib.import_module("rtorch.nn.attention")
+        return importlib.import_module(f"rtorch.nn.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
