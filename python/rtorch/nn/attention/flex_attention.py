@@ -88,7 +88,8 @@ def flex_attention(
 ):  # fmt: skip
     """softmax(score_mod(Q K^T scale)) V where the mask shows it.
 
-    query: (B, H, Q, E), key: (B, H, K, E), value: (B, H, K, V); the result is (B, H, Q, V). score_mod: a function (score, batch, head, query, key) -> score, called once with index tensors that broadcast.
+    query: (B, H, Q, E), key: (B, H, K, E), value: (B, H, K, V); the result is (B, H, Q, V). score_mod: a function
+    (score, batch, head, query, key) -> score, called once with index tensors that broadcast.
     scale: default 1 / sqrt(E). enable_gqa: the heads of query are a multiple of those of key. return_lse: also the
     logarithm of each row's sum of exponentials. A row of which nothing is shown gives zeros. `kernel_options` choose
     among PyTorch's kernels and change no result.
