@@ -1,10 +1,11 @@
 """Times every recorded operator, forward and backward, float32 and float64, beside PyTorch if an interpreter is given.
 
-usage: operators.py [--torch-python PATH] [--threads 2] [--all] [OPERATOR ...]
+usage: operators.py [--torch-python PATH] [--threads 2] [--cpu-time] [--all] [OPERATOR ...]
 
 Operators and arguments come from the recorded calls, enlarged (`enlarged.py`). Prints what is slower than PyTorch, the
 worst first (--all: everything), and how many are below half of its speed. Times are microseconds, the fastest of a few
-calls; backward is the gradient alone.
+calls; backward is the gradient alone. --cpu-time counts the processor's time instead of the clock's: what a machine
+that is busy with other work can tell, on one thread.
 """
 
 import argparse
@@ -21,15 +22,17 @@ from runner import force
 CALLS = 5
 CALL_SECONDS = 0.1
 WAYS = ("every", "first")
+# recorded calls of an operator that are tried
+TRIED = 6
 
 
-def fastest(function):
+def fastest(function, clock):
     """Microseconds of the fastest of a few calls."""
     best, spent = math.inf, 0.0
     for _ in range(CALLS):
-        start = time.perf_counter()
+        start = clock()
         force(function())
-        seconds = time.perf_counter() - start
+        seconds = clock() - start
         best, spent = min(best, seconds), spent + seconds
         if spent > CALL_SECONDS:
             break
@@ -41,7 +44,7 @@ def differentiable(result):
     return [r for r in results if getattr(r, "requires_grad", False)]
 
 
-def times(library, case, way, dtype):
+def times(library, case, way, dtype, clock):
     """{"forward": microseconds, "backward": ...} of one enlarged call."""
     arguments = enlarged.Arguments(library, case, way, dtype)
     function = arguments.lookup(case["call"])
@@ -56,40 +59,48 @@ def times(library, case, way, dtype):
     result = forward()
     if not hasattr(result, "data_ptr") and not isinstance(result, (tuple, list)):
         raise ValueError("no tensor")
-    measured = {"forward": fastest(without_graph)}
+    measured = {"forward": fastest(without_graph, clock)}
     outs = differentiable(result)
     if arguments.leaves and outs:
         cotangents = [library.ones_like(out) for out in outs]
-        fast = fastest(
-            lambda: library.autograd.grad(outs, arguments.leaves, cotangents, retain_graph=True, allow_unused=True)
-        )
-        measured["backward"] = fast
+
+        def backward():
+            return library.autograd.grad(outs, arguments.leaves, cotangents, retain_graph=True, allow_unused=True)
+
+        measured["backward"] = fastest(backward, clock)
     return measured
 
 
+def first_that_runs(library, cases, dtype, clock):
+    """(call, way, times) of the first enlarged call that the library takes, or None."""
+    for number, case in enumerate(cases):
+        for way in WAYS:
+            library.manual_seed(0)
+            try:
+                return number, way, times(library, case, way, dtype, clock)
+            except Exception:  # this call does not take such sizes
+                continue
+    return None
+
+
 def work(options):
-    """Prints a line of JSON for every operator, way and dtype that this library can do."""
+    """Prints a line of JSON for every operator, dtype and direction that this library can do."""
     library = importlib.import_module(options.library)
     library.set_num_threads(options.threads)
+    clock = time.process_time if options.cpu_time else time.perf_counter
     for name, cases in enlarged.calls().items():
         if options.only and not any(part in name for part in options.only):
             continue
-        for number, case in enumerate(cases[:4]):
-            for way in WAYS:
-                for dtype in ("float32", "float64"):
-                    library.manual_seed(0)
-                    try:
-                        found = times(library, case, way, dtype)
-                    except Exception:  # this call does not take such sizes
-                        continue
-                    for what, fast in found.items():
-                        print(json.dumps([name, number, way, dtype, what, fast]), flush=True)
+        for dtype in ("float32", "float64"):
+            found = first_that_runs(library, cases[:TRIED], dtype, clock)
+            for what, fast in found[2].items() if found else ():
+                print(json.dumps([name, *found[:2], dtype, what, fast]), flush=True)
 
 
 def collect(python, library, options):
     """{(operator, call, way, dtype, direction): microseconds} under one library."""
     command = [python, sys.argv[0], "--library", library, "--threads", str(options.threads), *options.only]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command + ["--cpu-time"] * options.cpu_time, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         print(f"{library} stopped with status {done.returncode}")
     return {tuple(key): fast for *key, fast in map(json.loads, done.stdout.splitlines())}
@@ -98,11 +109,7 @@ def collect(python, library, options):
 def report(options):
     here = collect(sys.executable, "rtorch", options)
     there = collect(options.torch_python, "torch", options) if options.torch_python else {}
-    # the first call and way that both can do stands for the operator
-    rows = {}
-    for key in here:
-        if not there or key in there:
-            rows.setdefault((key[0], *key[3:]), key)
+    rows = {(key[0], *key[3:]): key for key in here if not there or key in there}
     lines = sorted((there.get(key, math.nan) / here[key], row, key) for row, key in rows.items())
     for ratio, (name, dtype, what), key in lines:
         if options.all or not there or ratio < 1:
@@ -120,6 +127,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("only", nargs="*", help="parts of the names of the operators to run")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu-time", action="store_true", help="count the processor's time")
     parser.add_argument("--all", action="store_true", help="also what is not slower than PyTorch")
     parser.add_argument("--torch-python", default="", help="an interpreter that has PyTorch, to run beside")
     parser.add_argument("--library", default="", help=argparse.SUPPRESS)
