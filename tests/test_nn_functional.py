@@ -183,3 +183,29 @@ def test_shuffles():
     assert y.tolist() == [[[[0.0, 2.0, 1.0, 3.0], [4.0, 6.0, 5.0, 7.0]]]]
     assert rtorch.equal(F.pixel_unshuffle(y, 2), x)
     assert F.channel_shuffle(x, 2)[0, :, 0, 0].tolist() == [0.0, 4.0, 2.0, 6.0]
+
+
+INTEGERS = [rtorch.int64, rtorch.int32, rtorch.int16, rtorch.int8, rtorch.uint8]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_convolutions_of_integers(dtype):
+    x, w = rtorch.arange(4).to(dtype).reshape(1, 1, 4), rtorch.tensor([[[1, 2]]]).to(dtype)
+    y = F.conv1d(x, w)
+    assert y.dtype == dtype and y.flatten().tolist() == [2, 5, 8]
+    assert F.conv1d(x, w, rtorch.ones(1).to(dtype)).flatten().tolist() == [3, 6, 9]
+    wrapped = F.conv1d(rtorch.full((1, 1, 1), 100).to(dtype), rtorch.full((1, 1, 1), 3).to(dtype)).item()
+    assert wrapped == rtorch.tensor(300).to(dtype).item()
+    if dtype == rtorch.int64:
+        assert F.conv_transpose1d(x, w).flatten().tolist() == [0, 1, 4, 7, 6]
+    else:
+        with pytest.raises(RuntimeError, match="not implemented"):
+            F.conv_transpose1d(x, w)
+    with pytest.raises(RuntimeError, match="not implemented for 'Bool'"):
+        F.conv1d(x.bool(), w.bool())
+
+
+def test_weights_of_the_huber_loss_do_not_enter_its_mean():
+    x, y, w = rtorch.tensor([0.0, 2.0]), rtorch.tensor([0.5, 0.0]), rtorch.tensor([2.0, 1.0])
+    each = F.huber_loss(x, y, reduction="none", weight=w)
+    assert each.tolist() == [0.25, 1.5] and F.huber_loss(x, y, weight=w).item() == 0.875

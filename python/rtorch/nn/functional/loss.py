@@ -78,7 +78,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     warn_if_sizes_differ(input, target)
     distance = (input - target).abs()
     loss = rtorch.where(distance <= delta, 0.5 * distance * distance, delta * (distance - 0.5 * delta))
-    return reduced(loss, reduction) if weight is None else _weighted(loss, weight, reduction)
+    return reduced(loss if weight is None else loss * weight, reduction)
 
 
 @full_precision

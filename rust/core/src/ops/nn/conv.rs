@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::{push, sizes_text};
 use crate::dispatch::prim1;
+use crate::ops::convert::to_dtype;
 use crate::ops::pointwise::{Arg, Rule, compose};
 use crate::ops::{factory, shape};
 use crate::tensor::Tensor;
@@ -76,6 +77,24 @@ fn check_types(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<()> {
         return Err(crate::ops::pointwise::not_implemented("slow_conv2d", x.dtype()));
     }
     Ok(())
+}
+
+/// The same over integers, where the three tensors are: in float64, which is exact as far as 2^53, wrapped like sums of
+/// the dtype.
+fn integral(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    run: impl FnOnce(&Tensor, &Tensor, Option<&Tensor>) -> Result<Tensor>,
+) -> Result<Option<Tensor>> {
+    let dtype = x.dtype();
+    let same = w.dtype() == dtype && bias.is_none_or(|b| b.dtype() == dtype);
+    if !same || !dtype.is_integral() || dtype == DType::Bool {
+        return Ok(None);
+    }
+    let bias = bias.map(|b| to_dtype(b, DType::F64)).transpose()?;
+    let y = run(&to_dtype(x, DType::F64)?, &to_dtype(w, DType::F64)?, bias.as_ref())?;
+    Ok(Some(to_dtype(&to_dtype(&y, DType::I64)?, dtype)?))
 }
 
 /// A batch, and whether it was made here of a single input.
@@ -170,6 +189,9 @@ fn same_padding(c: &Conv, x: &Tensor, w: &Tensor) -> Result<(Tensor, Vec<i64>)> 
 
 /// `conv1d` .. `conv3d`.
 pub fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, c: &Conv) -> Result<Tensor> {
+    if let Some(y) = integral(x, w, bias, |x, w, b| conv(x, w, b, c))? {
+        return Ok(y);
+    }
     let (x, single) = batched("conv", x, c.dims)?;
     ensure!(
         w.ndim() == c.dims + 2,
@@ -213,6 +235,12 @@ pub fn conv_transpose(
     c: &Conv,
     output_padding: &[i64],
 ) -> Result<Tensor> {
+    // of the integers PyTorch has int64 alone
+    if x.dtype() == DType::I64 {
+        if let Some(y) = integral(x, w, bias, |x, w, b| conv_transpose(x, w, b, c, output_padding))? {
+            return Ok(y);
+        }
+    }
     let (x, single) = batched("conv_transpose", x, c.dims)?;
     let Padding::Sizes(padding) = &c.padding else {
         return Err(rtorch_ir::Error::type_("conv_transpose(): argument 'padding' must be a tuple of ints"));
