@@ -375,3 +375,38 @@ def test_an_optimizer_works_on_other_tensors_for_a_while():
     with pytest.raises(ValueError, match="expected 1 parameters, got 0"):
         with rtorch.optim.swap_in_optimizer_params_and_state(optimizer, {}, state):
             pass
+
+
+@pytest.mark.parametrize("kind", [optim.Adam, optim.SGD, optim.Rprop])
+def test_many_small_parameters_step_together_as_they_would_alone(kind):
+    results = []
+    threads = rtorch.get_num_threads()
+    try:
+        for count in (1, 2):
+            rtorch.set_num_threads(count)
+            rtorch.manual_seed(0)
+            sizes = [(64, 64), (7,), (0, 3), (300, 500), (40, 40)] * 6
+            params = [nn.Parameter(rtorch.randn(size)) for size in sizes]
+            optimizer = kind(params, lr=0.1, **({"momentum": 0.9} if kind is optim.SGD else {}))
+            for _ in range(3):
+                for p in params:
+                    p.grad = rtorch.randn(p.shape)
+                optimizer.step()
+            results.append([p.detach() for p in params])
+    finally:
+        rtorch.set_num_threads(threads)
+    assert all(a.equal(b) for a, b in zip(*results))
+
+
+def test_parameters_over_one_memory_step_in_their_order():
+    whole = rtorch.ones(6)
+    params = [nn.Parameter(whole[:4]), nn.Parameter(whole[2:])]
+    for p in params:
+        p.grad = rtorch.ones(4)
+    optimizer = optim.SGD(params, lr=0.5, weight_decay=1.0)
+    optimizer.step()
+    # the middle is written twice, the second time from the first's result
+    assert whole.tolist() == [0.0, 0.0, -0.5, -0.5, 0.0, 0.0]
+    params[0].grad = params[1].detach()[:4]
+    optimizer.step()
+    assert params[0].shape == (4,)

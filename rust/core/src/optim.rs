@@ -5,6 +5,7 @@
 //! A step answers false, and changes nothing, where it cannot take these tensors.
 
 mod formulas;
+mod region;
 
 use std::cell::RefCell;
 
@@ -13,6 +14,7 @@ use rtorch_ir::{DType, Program, Result, Scalar, ScalarOp};
 use smallvec::SmallVec;
 
 pub use formulas::Formula;
+use region::{Job, Plan};
 
 use crate::backend::{self, Window};
 use crate::dispatch;
@@ -82,12 +84,16 @@ impl Group<'_> {
                 alike(t) && t.with(|p| p.layout.shape == shape && !p.layout.overlaps_itself()) && !t.is_inference()
             })
     }
-    /// Runs a program whose leaves are parameter, gradient, states and whose outputs are parameter, states.
-    fn run(&self, key: &Key, numbers: &[f64]) -> Result<()> {
+    /// What a step writes: parameter, states.
+    fn outputs(&self) -> impl Iterator<Item = &Tensor> {
+        std::iter::once(self.param).chain(self.states.iter().copied())
+    }
+    /// The step's program with its leaves (parameter, gradient, states) and outputs (parameter, states), their memory
+    /// made ours to write; None where there is nothing to do.
+    fn job(&self, (key, numbers): &Plan) -> Result<Option<Job>> {
         if self.param.numel() == 0 {
-            return Ok(());
+            return Ok(None);
         }
-        inplace::check_grad(self.param)?;
         let grad = if self.grad.storage().same(&self.param.storage()) {
             ops::shape::clone(&self.grad.detach())?
         } else {
@@ -95,23 +101,25 @@ impl Group<'_> {
         };
         let mut leaves: SmallVec<[Window; 6]> = SmallVec::new();
         let mut outs: SmallVec<[Window; 5]> = SmallVec::new();
-        for t in std::iter::once(&self.param).chain(&self.states) {
+        for t in self.outputs() {
             outs.push(inplace::exclusive(t)?);
         }
         leaves.push(outs[0].clone());
         leaves.push(dispatch::window(&grad)?);
         leaves.extend(outs[1..].iter().cloned());
-        with_program(key, numbers.len(), |program| {
-            for (c, &v) in program.consts.iter_mut().zip(numbers) {
-                c.scalar = Scalar::Float(v);
-            }
-            backend::map(self.param.device(), program, &outs[0].layout.shape, &leaves, &outs)
-        })?;
-        for t in std::iter::once(&self.param).chain(&self.states) {
-            t.bump_version();
-        }
-        Ok(())
+        Ok(Some(Job { device: self.param.device(), key: *key, numbers: numbers.clone(), leaves, outs }))
     }
+    /// After a step.
+    fn written(&self) {
+        if self.param.numel() != 0 {
+            self.outputs().for_each(Tensor::bump_version);
+        }
+    }
+}
+
+/// May the parameters be written? Asked of all before anything is.
+fn check(groups: &[Group]) -> Result<()> {
+    groups.iter().filter(|g| g.param.numel() != 0).try_for_each(|g| inplace::check_grad(g.param))
 }
 
 /// Builds a rule's program; its first constants are the `n` numbers of the step.
@@ -220,9 +228,10 @@ pub fn sgd_(params: &[Tensor], grads: &[Tensor], buffers: &mut [Option<Tensor>],
         dtype,
     };
     if o.momentum == 0.0 {
-        for g in &plain {
-            g.run(&key(Momentum::None, g.param.dtype()), &numbers)?;
-        }
+        check(&plain)?;
+        let plans: Vec<Plan> =
+            plain.iter().map(|g| (key(Momentum::None, g.param.dtype()), numbers.into_iter().collect())).collect();
+        region::run(&plain, &plans)?;
         return Ok(true);
     }
     if buffers.len() != params.len() {
@@ -239,10 +248,13 @@ pub fn sgd_(params: &[Tensor], grads: &[Tensor], buffers: &mut [Option<Tensor>],
     if !full.iter().all(Group::fits) {
         return Ok(false);
     }
-    for (g, first) in full.iter().zip(first) {
+    check(&full)?;
+    let plan = |(g, first): (&Group, bool)| -> Plan {
         let momentum = if first { Momentum::First } else { Momentum::Running };
-        g.run(&key(momentum, g.param.dtype()), &numbers)?;
-    }
+        (key(momentum, g.param.dtype()), numbers.into_iter().collect())
+    };
+    let plans: Vec<Plan> = full.iter().zip(first).map(plan).collect();
+    region::run(&full, &plans)?;
     Ok(true)
 }
 
@@ -273,6 +285,8 @@ pub fn adam_(
         return Ok(false);
     }
     let Some(all) = groups(params, grads, &[averages, squares, maxima]) else { return Ok(false) };
+    check(&all)?;
+    let mut plans: Vec<Plan> = Vec::with_capacity(all.len());
     for (g, step) in all.iter().zip(steps) {
         let t = advance(step)?;
         let correction1 = 1.0 - o.beta1.powf(t);
@@ -285,8 +299,9 @@ pub fn adam_(
             maximize: o.maximize,
             dtype: g.param.dtype(),
         };
-        g.run(&key, &numbers)?;
+        plans.push((key, numbers.into_iter().collect()));
     }
+    region::run(&all, &plans)?;
     Ok(true)
 }
 
@@ -309,12 +324,15 @@ pub fn step_(
     }
     let lists: SmallVec<[&[Tensor]; 4]> = states.chunks(n).collect();
     let Some(all) = groups(params, grads, &lists) else { return Ok(false) };
+    check(&all)?;
+    let mut plans: Vec<Plan> = Vec::with_capacity(n);
     for (i, (g, step)) in all.iter().zip(steps).enumerate() {
         advance(step)?;
         let numbers = if shared { numbers } else { &numbers[i * width..(i + 1) * width] };
         let key = Key { rule: Rule::Table(formula), decay: numbers[0] != 0.0, maximize, dtype: g.param.dtype() };
-        g.run(&key, numbers)?;
+        plans.push((key, numbers.iter().copied().collect()));
     }
+    region::run(&all, &plans)?;
     Ok(true)
 }
 
