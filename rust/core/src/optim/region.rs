@@ -1,5 +1,5 @@
-//! Runs the prepared steps of a list of parameters: small ones together in one parallel region, whose threads take whole
-//! parameters; large ones one by one, each split over all threads. What a step computes is in `../optim.rs`.
+//! Runs the prepared steps of a list of parameters: small ones together in one parallel region, whose threads take
+//! whole parameters; large ones one by one, each split over all threads. What a step computes is in `../optim.rs`.
 
 use parking_lot::Mutex;
 use rtorch_cpu::threads::parallel_for;
