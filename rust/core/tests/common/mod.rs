@@ -61,7 +61,7 @@ pub fn backward(loss: &Tensor) {
     use rtorch_core::autograd::{backward, record};
     let edge = record::edge(loss).expect("a graph");
     let one = ops::factory::full_like(&loss.detach(), 1.into()).unwrap();
-    let opts = backward::Options { keep_graph: false, create_graph: false, accumulate: true };
+    let opts = backward::Options { keep_graph: false, create_graph: false, accumulate: true, boundary: false };
     backward::run(&[(edge, one)], None, &opts).unwrap();
 }
 
