@@ -56,6 +56,10 @@ def __contains__(self, element):
 @_method
 def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
     """Adds the gradients of this tensor to the `.grad` of the leaves it was computed from."""
+    if gradient is None and inputs is None:
+        keep = create_graph if retain_graph is None else retain_graph
+        _C._run_backward((self,), (None,), keep, create_graph, (), True, True)
+        return
     rtorch.autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
 

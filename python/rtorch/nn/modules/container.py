@@ -151,7 +151,7 @@ class Sequential(_IndexedModules):
         return self
 
     def forward(self, input):
-        for module in self._modules.values():
+        for module in self.__dict__["_modules"].values():
             input = module(input)
         return input
 

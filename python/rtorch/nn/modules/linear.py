@@ -60,7 +60,7 @@ class Linear(Module):
 
     def forward(self, input):
         # Attribute lookup of a parameter goes through __getattr__ and costs as much as a small product.
-        own = self._parameters
+        own = self.__dict__["_parameters"]
         weight = own.get("weight")
         if weight is None or "bias" not in own:  # computed by a hook or a parametrization
             return F.linear(input, self.weight, self.bias)

@@ -121,13 +121,19 @@ class Module(StateDictMixin):
     # ---- calling
 
     def __call__(self, *args, **kwargs):
-        if (
-            self._forward_hooks
-            or self._forward_pre_hooks
-            or self._backward_hooks
-            or self._backward_pre_hooks
-            or _global_hooks
-        ):
+        # By way of the dict: a class with __getattr__ pays a call for every attribute.
+        state = self.__dict__
+        try:
+            hooked = (
+                state["_forward_hooks"]
+                or state["_forward_pre_hooks"]
+                or state["_backward_hooks"]
+                or state["_backward_pre_hooks"]
+                or _global_hooks
+            )
+        except KeyError:
+            hooked = True  # made without __init__: the general way says what is missing
+        if hooked:
             return _hooks.call_hooked(self, args, kwargs)
         return self.forward(*args, **kwargs)
 
@@ -352,8 +358,22 @@ class Module(StateDictMixin):
 
     def parameters(self, recurse=True):
         """Iterates over the parameters of this module and (with `recurse`) of all below it, each once."""
-        for _, param in self.named_parameters(recurse=recurse):
-            yield param
+        if type(self).named_parameters is not Module.named_parameters:
+            yield from (param for _, param in self.named_parameters(recurse=recurse))
+            return
+        # The same in the same order, without making names.
+        met, seen, waiting = set(), set(), [self]
+        while waiting:
+            module = waiting.pop()
+            if module in met:
+                continue
+            met.add(module)
+            for param in module._parameters.values():
+                if param is not None and param not in seen:
+                    seen.add(param)
+                    yield param
+            if recurse:
+                waiting.extend(m for m in reversed(module._modules.values()) if m is not None)
 
     def named_parameters(self, prefix="", recurse=True, remove_duplicate=True):
         """Like `parameters`, with dotted names."""
