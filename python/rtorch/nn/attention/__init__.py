@@ -115,3 +115,11 @@ def list_flash_attention_impls():
 def current_flash_attention_impl():
     """The active implementation; None: rtorch's own."""
     return _active
+
+
+def __getattr__(name):
+    if name == "flex_attention":  # imported when first asked for
+        import importlib
+
+        return importlib.import_module("rtorch.nn.attention.flex_attention")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
