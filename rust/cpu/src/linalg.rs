@@ -1,12 +1,15 @@
-//! Decompositions and solvers of the last two dimensions in f32 and f64. Everything runs in double (`dense.rs`: LU,
-//! Cholesky, QR, triangular solves; `spectral.rs`: eigenvalues, singular values); matrices of a batch are shared among
-//! threads. Fails as PyTorch does, naming the first bad matrix of a batch. Products of matrices are in `matmul`; what
-//! is
-//! composed of these (det, pinv, lstsq, ...) is not here.
+//! Decompositions and solvers of the last two dimensions, in f32, f64 and complex numbers of both, by the faer crate:
+//! `factor.rs` LU, Cholesky, QR; `spectral.rs` eigenvalues and singular values; `ldl.rs` indefinite symmetric matrices.
+//! The matrices of a batch are shared among threads; faer's own threads stay off, since they would not survive a fork.
+//! Fails as PyTorch does, naming the first bad matrix of a batch. Products of matrices are in `matmul`; what is composed
+//! of these (det, pinv, lstsq, ...) is not here.
 
-mod dense;
+mod element;
+mod factor;
+mod ldl;
 mod spectral;
 
+use faer::{Mat, c32, c64};
 use rtorch_ir::prim::LinalgOp;
 use rtorch_ir::{DType, Error, Result};
 use smallvec::SmallVec;
@@ -14,8 +17,8 @@ use smallvec::SmallVec;
 use crate::threads::{check_interrupt, parallel_for};
 use crate::walk::{Base, Walk, byte_strides, direct};
 use crate::{Arg, Source};
-use dense::{Lu, Matrix, Qr, cholesky, solve_triangular};
-use spectral::{eigh, svd};
+use element::Element;
+use factor::{Lu, all_finite, cholesky, qr, reflections};
 
 /// Multiplications that are worth a thread.
 const GRAIN: usize = 1 << 15;
@@ -23,7 +26,6 @@ const GRAIN: usize = 1 << 15;
 /// The matrices, vectors or numbers that one operand or result holds per batch element.
 struct Part {
     base: Base,
-    double: bool,
     batch: Walk<1>,
     /// Sizes and byte strides of the dimensions after the batch.
     dims: SmallVec<[(usize, isize); 2]>,
@@ -35,68 +37,89 @@ impl Part {
         let shape = &arg.layout.shape;
         Part {
             base: Base::of(&arg),
-            double: arg.dtype == DType::F64,
             batch: Walk::new(&shape[..batch_dims], [&strides[..batch_dims]]),
             dims: (batch_dims..shape.len()).map(|d| (shape[d], strides[d])).collect(),
         }
     }
-    fn read(&self, b: usize) -> Matrix {
+    fn at(&self, b: usize) -> isize {
         let [at] = self.batch.at(b);
+        at
+    }
+    /// Matrix `b`, in its own precision.
+    fn read<T: Element>(&self, b: usize) -> Mat<T> {
+        let at = self.at(b);
         let ((m, row), (n, col)) = (self.dims[0], self.dims[1]);
-        Matrix::from_fn(m, n, |i, j| {
-            let at = at + i as isize * row + j as isize * col;
-            // SAFETY: an element of the window.
-            unsafe { if self.double { *self.base.at::<f64>(at) } else { *self.base.at::<f32>(at) as f64 } }
+        Mat::from_fn(m, n, |i, j| {
+            // SAFETY: an element of the window, whose dtype is T's.
+            unsafe { *self.base.at::<T>(at + i as isize * row + j as isize * col) }
         })
     }
-    fn set(&self, at: isize, v: f64) {
-        // SAFETY: callers name elements of the window; each matrix is one thread's.
-        unsafe {
-            if self.double {
-                *self.base.at::<f64>(at) = v;
-            } else {
-                *self.base.at::<f32>(at) = v as f32;
-            }
-        }
+    fn read_vector<V: Copy>(&self, b: usize) -> Vec<V> {
+        let (at, (n, step)) = (self.at(b), self.dims[0]);
+        // SAFETY: an element of the window, whose dtype is V's.
+        (0..n).map(|i| unsafe { *self.base.at::<V>(at + i as isize * step) }).collect()
     }
     /// Stores `f(row, column)` in matrix `b`.
-    fn write(&self, b: usize, f: impl Fn(usize, usize) -> f64) {
-        let [at] = self.batch.at(b);
+    fn write<T>(&self, b: usize, f: impl Fn(usize, usize) -> T) {
+        let at = self.at(b);
         let ((m, row), (n, col)) = (self.dims[0], self.dims[1]);
         for i in 0..m {
             for j in 0..n {
-                self.set(at + i as isize * row + j as isize * col, f(i, j));
+                // SAFETY: an element of the window; each matrix is one thread's.
+                unsafe { *self.base.at::<T>(at + i as isize * row + j as isize * col) = f(i, j) };
             }
         }
     }
-    fn write_vector(&self, b: usize, v: &[f64]) {
-        let [at] = self.batch.at(b);
-        let (_, step) = self.dims[0];
+    fn write_vector<V: Copy>(&self, b: usize, v: &[V]) {
+        let (at, (_, step)) = (self.at(b), self.dims[0]);
         for (i, &v) in v.iter().enumerate() {
-            self.set(at + i as isize * step, v);
+            // SAFETY: as in `write`.
+            unsafe { *self.base.at::<V>(at + i as isize * step) = v };
         }
     }
-    fn write_number(&self, b: usize, v: f64) {
-        let [at] = self.batch.at(b);
-        self.set(at, v);
+    fn write_number<V>(&self, b: usize, v: V) {
+        // SAFETY: as in `write`.
+        unsafe { *self.base.at::<V>(self.at(b)) = v };
+    }
+    /// Real numbers of T's precision.
+    fn write_reals<T: Element>(&self, b: usize, v: &[f64]) {
+        let (at, step) = (self.at(b), self.dims.first().map_or(0, |d| d.1));
+        for (i, &v) in v.iter().enumerate() {
+            // SAFETY: as in `write`.
+            unsafe { T::store_real(self.base.at(at + i as isize * step), v) };
+        }
+    }
+    /// Complex numbers, of single precision where T is.
+    fn write_complex<T: Element>(&self, b: usize, f: impl Fn(usize, usize) -> c64, columns: bool) {
+        let double = matches!(T::DTYPE, DType::F64 | DType::C128);
+        let at = self.at(b);
+        let (m, row) = self.dims[0];
+        let (n, col) = if columns { self.dims[1] } else { (1, 0) };
+        for i in 0..m {
+            for j in 0..n {
+                let (at, v) = (at + i as isize * row + j as isize * col, f(i, j));
+                // SAFETY: as in `write`.
+                unsafe {
+                    if double {
+                        *self.base.at::<c64>(at) = v;
+                    } else {
+                        *self.base.at::<c32>(at) = c32::new(v.re as f32, v.im as f32);
+                    }
+                }
+            }
+        }
     }
 }
 
 /// `Prim::Linalg`.
 pub fn linalg(op: LinalgOp, inputs: &[Source], outs: &[Arg]) -> Result<()> {
-    let ins = inputs.iter().map(direct).collect::<Result<SmallVec<[Arg; 2]>>>()?;
+    let ins = inputs.iter().map(direct).collect::<Result<SmallVec<[Arg; 3]>>>()?;
     match ins[0].dtype {
-        DType::F32 | DType::F64 => run(op, &ins, outs),
-        DType::Bool
-        | DType::U8
-        | DType::I8
-        | DType::I16
-        | DType::I32
-        | DType::I64
-        | DType::F16
-        | DType::BF16
-        | DType::C64
-        | DType::C128 => {
+        DType::F32 => run::<f32>(op, &ins, outs),
+        DType::F64 => run::<f64>(op, &ins, outs),
+        DType::C64 => run::<c32>(op, &ins, outs),
+        DType::C128 => run::<c64>(op, &ins, outs),
+        DType::Bool | DType::U8 | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::F16 | DType::BF16 => {
             Err(Error::not_implemented(format!("\"{}\" not implemented for '{}'", name(op), ins[0].dtype.cpp_name())))
         }
     }
@@ -108,25 +131,36 @@ fn name(op: LinalgOp) -> &'static str {
         LinalgOp::Solve => "torch.linalg.solve",
         LinalgOp::Inverse => "linalg.inv",
         LinalgOp::SlogDet => "linalg.slogdet",
+        LinalgOp::Lu => "linalg.lu_factor",
         LinalgOp::Cholesky { .. } => "linalg.cholesky",
         LinalgOp::Qr { .. } => "linalg.qr",
+        LinalgOp::Geqrf => "geqrf",
         LinalgOp::Svd { .. } => "linalg.svd",
         LinalgOp::Eigh { .. } => "linalg.eigh",
+        LinalgOp::Eig => "linalg.eig",
         LinalgOp::TriangularSolve { .. } => "linalg.solve_triangular",
+        LinalgOp::Ldl { .. } => "linalg.ldl_factor",
+        LinalgOp::LdlSolve { .. } => "linalg.ldl_solve",
     }
 }
 
-fn run(op: LinalgOp, ins: &[Arg], outs: &[Arg]) -> Result<()> {
+fn run<T: Element>(op: LinalgOp, ins: &[Arg], outs: &[Arg]) -> Result<()> {
     let shape = &ins[0].layout.shape;
     let batch_dims = shape.len() - 2;
     let count: usize = shape[..batch_dims].iter().product();
-    let parts: SmallVec<[Part; 2]> = ins.iter().map(|a| Part::new(*a, batch_dims)).collect();
+    let parts: SmallVec<[Part; 3]> = ins.iter().map(|a| Part::new(*a, batch_dims)).collect();
     let results: SmallVec<[Part; 3]> = outs.iter().map(|a| Part::new(*a, batch_dims)).collect();
     let (m, n) = (shape[batch_dims], shape[batch_dims + 1]);
     let first = parking_lot::Mutex::new(None::<(usize, Error)>);
-    let each = |range: std::ops::Range<usize>| {
+    parallel_for(count, (GRAIN / (m * n * m.min(n)).max(1)).max(1), &|range| {
         for b in range {
-            if let Err(e) = check_interrupt().and_then(|()| one(op, &parts, &results, b, batch_dims > 0)) {
+            let done = check_interrupt().and_then(|()| {
+                one::<T>(op, &parts, &results, b).map_err(|text| {
+                    let batch = if batch_dims > 0 { format!("(Batch element {b}): ") } else { String::new() };
+                    Error::linalg(format!("{}: {batch}{text}", name(op)))
+                })
+            });
+            if let Err(e) = done {
                 let mut first = first.lock();
                 if first.as_ref().is_none_or(|f| b < f.0) {
                     *first = Some((b, e));
@@ -134,92 +168,139 @@ fn run(op: LinalgOp, ins: &[Arg], outs: &[Arg]) -> Result<()> {
                 return;
             }
         }
-    };
-    if count == 1 {
-        // the threads work inside the one matrix
-        each(0..1);
-    } else {
-        parallel_for(count, (GRAIN / (m * n * m.min(n)).max(1)).max(1), &each);
-    }
+    });
     first.into_inner().map_or(Ok(()), |(_, e)| Err(e))
 }
 
-/// One matrix of the batch.
-fn one(op: LinalgOp, ins: &[Part], outs: &[Part], b: usize, batched: bool) -> Result<()> {
-    let a = ins[0].read(b);
-    let error = |text: String| {
-        let batch = if batched { format!("(Batch element {b}): ") } else { String::new() };
-        Error::linalg(format!("{}: {batch}{text}", name(op)))
-    };
+fn adjoint<T: Element>(a: &Mat<T>) -> Mat<T> {
+    Mat::from_fn(a.ncols(), a.nrows(), |i, j| a[(j, i)].conjugate())
+}
+
+const SINGULAR: &str = "The solver failed because the input matrix is singular.";
+const NOT_FINITE: &str = "The algorithm failed to converge because the input matrix contained non-finite values.";
+
+fn not_converged(code: usize) -> String {
+    format!(
+        "The algorithm failed to converge because the input matrix is ill-conditioned or has too many repeated \
+         eigenvalues (error code: {code})."
+    )
+}
+
+/// One matrix of the batch, or what is wrong with it.
+fn one<T: Element>(op: LinalgOp, ins: &[Part], outs: &[Part], b: usize) -> std::result::Result<(), String> {
+    let a: Mat<T> = ins[0].read(b);
     match op {
         LinalgOp::Solve => {
-            let lu = Lu::new(a)?;
+            let lu = Lu::new(&a);
             if lu.zero_pivot().is_some() {
-                return Err(error("The solver failed because the input matrix is singular.".into()));
+                return Err(SINGULAR.into());
             }
-            let x = lu.solve(&ins[1].read(b))?;
-            outs[0].write(b, |i, j| x.at(i, j));
+            let x = lu.solve(&ins[1].read(b));
+            outs[0].write(b, |i, j| x[(i, j)]);
         }
         LinalgOp::Inverse => {
-            let lu = Lu::new(a)?;
+            let lu = Lu::new(&a);
             if let Some(at) = lu.zero_pivot() {
-                return Err(error(format!(
+                return Err(format!(
                     "The diagonal element {} is zero, the inversion could not be completed because the input matrix is \
                      singular.",
                     at + 1
-                )));
+                ));
             }
-            let x = lu.solve(&Matrix::identity(lu.size()))?;
-            outs[0].write(b, |i, j| x.at(i, j));
+            let x = lu.solve(&Mat::identity(a.nrows(), a.nrows()));
+            outs[0].write(b, |i, j| x[(i, j)]);
         }
         LinalgOp::SlogDet => {
-            let (sign, log) = Lu::new(a)?.slogdet();
+            let (sign, log) = Lu::new(&a).slogdet();
             outs[0].write_number(b, sign);
-            outs[1].write_number(b, log);
+            outs[1].write_reals::<T>(b, &[log]);
+        }
+        LinalgOp::Lu => {
+            let lu = Lu::new(&a);
+            outs[0].write(b, |i, j| lu.packed[(i, j)]);
+            outs[1].write_vector(b, &lu.pivots());
         }
         LinalgOp::Cholesky { upper } => {
-            let l = cholesky(if upper { a.transposed() } else { a })?.map_err(|order| {
-                error(format!(
+            let l = cholesky(&if upper { adjoint(&a) } else { a }).map_err(|order| {
+                format!(
                     "The factorization could not be completed because the input is not positive-definite (the leading \
                      minor of order {order} is not positive-definite)."
-                ))
+                )
             })?;
-            outs[0].write(b, |i, j| if upper { l.at(j, i) } else { l.at(i, j) });
+            outs[0].write(b, |i, j| if upper { l[(j, i)].conjugate() } else { l[(i, j)] });
         }
         LinalgOp::Qr { full } => {
-            let qr = Qr::new(&a)?;
-            let q = qr.q(if full { a.rows } else { a.rows.min(a.cols) })?;
-            outs[0].write(b, |i, j| q.at(i, j));
-            outs[1].write(b, |i, j| qr.r(i, j));
+            let (q, r) = qr(&a, if full { a.nrows() } else { a.nrows().min(a.ncols()) });
+            outs[0].write(b, |i, j| q[(i, j)]);
+            outs[1].write(b, |i, j| r[(i, j)]);
         }
-        LinalgOp::Svd { full } => {
-            if !a.all_finite() {
-                let text = "The algorithm failed to converge because the input matrix contained non-finite values.";
-                return Err(error(text.into()));
-            }
-            let (u, s, v) = svd(&a, full)?;
-            outs[0].write(b, |i, j| u.at(i, j));
-            outs[1].write_vector(b, &s);
-            outs[2].write(b, |i, j| v.at(j, i));
-        }
-        LinalgOp::Eigh { upper } => {
-            let n = a.rows;
-            let found = if a.all_finite() { eigh(if upper { a.transposed() } else { a })? } else { None };
-            let (values, vectors) = found.ok_or_else(|| {
-                error(format!(
-                    "The algorithm failed to converge because the input matrix is ill-conditioned or has too many \
-                     repeated eigenvalues (error code: {}).",
-                    n.saturating_sub(1)
-                ))
-            })?;
-            outs[0].write_vector(b, &values);
-            outs[1].write(b, |i, j| vectors.at(i, j));
+        LinalgOp::Geqrf => {
+            let (packed, taus) = reflections(a);
+            outs[0].write(b, |i, j| packed[(i, j)]);
+            outs[1].write_vector(b, &taus);
         }
         LinalgOp::TriangularSolve { upper, unit } => {
-            let mut x = ins[1].read(b);
-            solve_triangular(&a, &mut x, upper, unit)?;
-            outs[0].write(b, |i, j| x.at(i, j));
+            let mut x: Mat<T> = ins[1].read(b);
+            match (upper, unit) {
+                (true, true) => a.solve_unit_upper_triangular_in_place(x.as_mut()),
+                (true, false) => a.solve_upper_triangular_in_place(x.as_mut()),
+                (false, true) => a.solve_unit_lower_triangular_in_place(x.as_mut()),
+                (false, false) => a.solve_lower_triangular_in_place(x.as_mut()),
+            }
+            outs[0].write(b, |i, j| x[(i, j)]);
         }
+        LinalgOp::Ldl { hermitian } => {
+            let (ld, pivots, _) = ldl::factor(a, hermitian);
+            outs[0].write(b, |i, j| ld[(i, j)]);
+            outs[1].write_vector(b, &pivots);
+        }
+        LinalgOp::LdlSolve { hermitian } => {
+            let pivots: Vec<i32> = ins[1].read_vector(b);
+            let x = ldl::solve(&a, &pivots, ins[2].read(b), hermitian);
+            outs[0].write(b, |i, j| x[(i, j)]);
+        }
+        LinalgOp::Svd { .. } | LinalgOp::Eigh { .. } | LinalgOp::Eig => spectrum::<T>(op, a, outs, b)?,
+    }
+    Ok(())
+}
+
+fn spectrum<T: Element>(op: LinalgOp, a: Mat<T>, outs: &[Part], b: usize) -> std::result::Result<(), String> {
+    let n = a.nrows();
+    let finite = all_finite(&a);
+    match op {
+        LinalgOp::Svd { full } => {
+            if !finite {
+                return Err(NOT_FINITE.into());
+            }
+            let (u, s, v) = spectral::svd(&a, full).ok_or_else(|| not_converged(n.saturating_sub(1)))?;
+            outs[0].write(b, |i, j| u[(i, j)]);
+            outs[1].write_reals::<T>(b, &s);
+            outs[2].write(b, |i, j| v[(i, j)]);
+        }
+        LinalgOp::Eigh { upper } => {
+            let found = if finite { spectral::eigh(&if upper { adjoint(&a) } else { a }) } else { None };
+            let (values, vectors) = found.ok_or_else(|| not_converged(n.saturating_sub(1)))?;
+            outs[0].write_reals::<T>(b, &values);
+            outs[1].write(b, |i, j| vectors[(i, j)]);
+        }
+        LinalgOp::Eig => {
+            if !finite {
+                return Err("input tensor should not contain infs or NaNs.".into());
+            }
+            let (values, vectors) = spectral::eig(&a).ok_or_else(|| not_converged(n.saturating_sub(1)))?;
+            outs[0].write_complex::<T>(b, |i, _| values[i], false);
+            outs[1].write_complex::<T>(b, |i, j| vectors[(i, j)], true);
+        }
+        LinalgOp::Solve
+        | LinalgOp::Inverse
+        | LinalgOp::SlogDet
+        | LinalgOp::Lu
+        | LinalgOp::Cholesky { .. }
+        | LinalgOp::Qr { .. }
+        | LinalgOp::Geqrf
+        | LinalgOp::TriangularSolve { .. }
+        | LinalgOp::Ldl { .. }
+        | LinalgOp::LdlSolve { .. } => {}
     }
     Ok(())
 }

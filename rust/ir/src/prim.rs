@@ -83,6 +83,8 @@ pub enum LinalgOp {
     Inverse,
     /// A -> sign, log|det|.
     SlogDet,
+    /// A -> L and U in one matrix, LAPACK's row interchanges (int32, from 1).
+    Lu,
     /// A -> L.
     Cholesky {
         upper: bool,
@@ -91,6 +93,8 @@ pub enum LinalgOp {
     Qr {
         full: bool,
     },
+    /// A -> R and the reflections' vectors in one matrix, their factors.
+    Geqrf,
     /// A -> U, S, V^H.
     Svd {
         full: bool,
@@ -98,6 +102,16 @@ pub enum LinalgOp {
     /// A -> eigenvalues, eigenvectors of a symmetric matrix.
     Eigh {
         upper: bool,
+    },
+    /// A -> eigenvalues, eigenvectors, complex.
+    Eig,
+    /// Symmetric A -> L and D in one matrix, pivots (int32).
+    Ldl {
+        hermitian: bool,
+    },
+    /// (LD, pivots, B) -> X.
+    LdlSolve {
+        hermitian: bool,
     },
     /// (A, B) -> X with A triangular.
     TriangularSolve {
@@ -523,6 +537,13 @@ fn linalg_shapes(op: LinalgOp, x: &[Meta]) -> SmallVec<[Meta; 3]> {
         LinalgOp::Svd { full: true } => smallvec![of(&[rows, rows]), real(&[k]), of(&[cols, cols])],
         LinalgOp::Svd { full: false } => smallvec![of(&[rows, k]), real(&[k]), of(&[k, cols])],
         LinalgOp::Eigh { .. } => smallvec![real(&[cols]), x[0].clone()],
+        LinalgOp::Lu | LinalgOp::Ldl { .. } => smallvec![x[0].clone(), Meta { dtype: DType::I32, ..of(&[k]) }],
+        LinalgOp::Geqrf => smallvec![x[0].clone(), of(&[k])],
+        LinalgOp::LdlSolve { .. } => smallvec![x[2].clone()],
+        LinalgOp::Eig => {
+            let complex = |m: Meta| Meta { dtype: x[0].dtype.complex(), ..m };
+            smallvec![complex(of(&[cols])), complex(x[0].clone())]
+        }
     }
 }
 

@@ -295,7 +295,7 @@ pub fn check_square(name: &str, a: &Tensor) -> Result<()> {
         a.size(n - 1)
     );
     ensure!(
-        a.dtype().is_float(),
+        a.dtype().is_float() || a.dtype().is_complex(),
         runtime,
         "{name}: Expected a floating point or complex tensor as input. Got {}",
         a.dtype().cpp_name()
@@ -334,4 +334,44 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     };
     let x = matrix_op("LinalgSolveExBackward0", LinalgOp::Solve, &[&full(a)?, &full(&rhs)?])?;
     if vector { shape::squeeze(&x, Some(&[-1])) } else { Ok(x) }
+}
+
+/// LAPACK's row interchanges (int32, from 1; * x k) as permutations: row i of P A is row `result[.., i]` of A.
+/// `inverse`: of P^T A.
+pub fn permutation(pivots: &Tensor, rows: usize, inverse: bool) -> Result<Tensor> {
+    let steps = pivots.size(pivots.ndim() - 1);
+    let swaps = super::convert::to_i64_vec(pivots)?;
+    let mut bytes = Vec::new();
+    let batches: usize = pivots.shape()[..pivots.ndim() - 1].iter().product();
+    for b in 0..batches {
+        let mut order: Vec<i64> = (0..rows as i64).collect();
+        for (i, &p) in swaps[b * steps..(b + 1) * steps].iter().enumerate() {
+            ensure!(
+                1 <= p && p <= rows as i64 && i < rows,
+                runtime,
+                "pivots passed to lu_unpack must be between 1 and LU.size(-2) inclusive. Did you properly pass the \
+                 result of lu_factor?"
+            );
+            order.swap(i, p as usize - 1);
+        }
+        if inverse {
+            let mut back = vec![0i64; rows];
+            for (i, &o) in order.iter().enumerate() {
+                back[o as usize] = i as i64;
+            }
+            order = back;
+        }
+        bytes.extend(order.iter().flat_map(|v| v.to_ne_bytes()));
+    }
+    let mut shape = Shape::from_slice(&pivots.shape()[..pivots.ndim() - 1]);
+    shape.push(rows);
+    Tensor::from_bytes(&bytes, &shape, DType::I64, pivots.device())
+}
+
+/// P A, or P^T A.
+pub fn permute_rows(a: &Tensor, pivots: &Tensor, inverse: bool) -> Result<Tensor> {
+    let n = a.ndim();
+    let order = permutation(pivots, a.size(n - 2), inverse)?;
+    let index = shape::expand_to(&shape::unsqueeze(&order, -1)?, &a.shape())?;
+    super::index::gather(a, -2, &index)
 }

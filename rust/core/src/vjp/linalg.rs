@@ -21,7 +21,8 @@ pub fn saves(op: LinalgOp) -> (SmallVec<[usize; 4]>, SmallVec<[usize; 2]>) {
         LinalgOp::SlogDet => (smallvec![0], SmallVec::new()),
         LinalgOp::Qr { .. } => (SmallVec::new(), smallvec![0, 1]),
         LinalgOp::Svd { .. } => (SmallVec::new(), smallvec![0, 1, 2]),
-        LinalgOp::Eigh { .. } => (SmallVec::new(), smallvec![0, 1]),
+        LinalgOp::Eigh { .. } | LinalgOp::Eig | LinalgOp::Lu => (SmallVec::new(), smallvec![0, 1]),
+        LinalgOp::Geqrf | LinalgOp::Ldl { .. } | LinalgOp::LdlSolve { .. } => (SmallVec::new(), SmallVec::new()),
     }
 }
 
@@ -56,6 +57,12 @@ pub fn matmul(c: &Ctx, bias: bool, alpha: f64, beta: f64) -> Result<Cotangents> 
     Ok(out)
 }
 
+/// The conjugate transpose.
+fn mh(x: &Tensor) -> Result<Tensor> {
+    let t = shape::mt(x)?;
+    if t.dtype().is_complex() { ops::complex::conj(&t) } else { Ok(t) }
+}
+
 fn neg(x: &Tensor) -> Result<Tensor> {
     ops::unary(ScalarOp::Neg, x)
 }
@@ -68,33 +75,38 @@ pub fn linalg(c: &Ctx, op: LinalgOp) -> Result<Cotangents> {
     match op {
         LinalgOp::Solve => {
             let (a, x) = (c.input(0)?, c.output(0)?);
-            let gb = matrix_op("LinalgSolveBackward0", LinalgOp::Solve, &[&shape::mt(&a)?, &c.grad(0)?])?;
-            Ok(vec![c.when(0, || neg(&mm(&gb, &shape::mt(&x)?)?))?, Some(gb)])
+            let gb = matrix_op("LinalgSolveBackward0", LinalgOp::Solve, &[&mh(&a)?, &c.grad(0)?])?;
+            Ok(vec![c.when(0, || neg(&mm(&gb, &mh(&x)?)?))?, Some(gb)])
         }
         LinalgOp::TriangularSolve { upper, unit } => {
             let (a, x) = (c.input(0)?, c.output(0)?);
             let p = LinalgOp::TriangularSolve { upper: !upper, unit };
-            let gb = matrix_op("LinalgSolveTriangularBackward0", p, &[&shape::mt(&a)?, &c.grad(0)?])?;
+            let gb = matrix_op("LinalgSolveTriangularBackward0", p, &[&mh(&a)?, &c.grad(0)?])?;
             let ga = c.when(0, || {
-                let full = neg(&mm(&gb, &shape::mt(&x)?)?)?;
+                let full = neg(&mm(&gb, &mh(&x)?)?)?;
                 let edge = i64::from(unit);
                 ops::linalg::triangle(&full, if upper { edge } else { -edge }, !upper)
             })?;
             Ok(vec![ga, Some(gb)])
         }
         LinalgOp::Inverse => {
-            let t = shape::mt(&c.output(0)?)?;
+            let t = mh(&c.output(0)?)?;
             Ok(vec![Some(neg(&mm(&mm(&t, &c.grad(0)?)?, &t)?)?)])
         }
         LinalgOp::SlogDet => {
             let inverse = matrix_op("LinalgInvExBackward0", LinalgOp::Inverse, &[&c.input(0)?])?;
             let g = shape::unsqueeze(&shape::unsqueeze(&c.grad(1)?, -1)?, -1)?;
-            Ok(vec![Some(ops::mul(&shape::mt(&inverse)?, &g)?)])
+            Ok(vec![Some(ops::mul(&mh(&inverse)?, &g)?)])
         }
         LinalgOp::Cholesky { upper } => cholesky(c, upper),
         LinalgOp::Qr { full } => qr(c, full),
         LinalgOp::Svd { full } => svd(c, full),
         LinalgOp::Eigh { .. } => eigh(c),
+        LinalgOp::Lu => lu(c),
+        LinalgOp::Eig => eig(c),
+        LinalgOp::Geqrf => Err(Error::not_implemented("derivative for geqrf is not implemented")),
+        LinalgOp::Ldl { .. } => Err(Error::not_implemented("derivative for ldl_factor_ex is not implemented")),
+        LinalgOp::LdlSolve { .. } => Err(Error::not_implemented("derivative for ldl_solve is not implemented")),
     }
 }
 
@@ -108,37 +120,49 @@ fn phi(x: &Tensor) -> Result<Tensor> {
 fn cholesky(c: &Ctx, upper: bool) -> Result<Cotangents> {
     let (mut l, mut g) = (c.output(0)?, c.grad(0)?);
     if upper {
-        (l, g) = (shape::mt(&l)?, shape::mt(&g)?);
+        (l, g) = (mh(&l)?, mh(&g)?);
     }
-    let p = phi(&mm(&shape::mt(&l)?, &g)?)?;
+    let p = phi(&mm(&mh(&l)?, &g)?)?;
     let solve = LinalgOp::TriangularSolve { upper: true, unit: false };
-    let lt = shape::mt(&l)?;
+    let lt = mh(&l)?;
     let left = matrix_op("LinalgSolveTriangularBackward0", solve, &[&lt, &p])?;
-    let right = shape::mt(&matrix_op("LinalgSolveTriangularBackward0", solve, &[&lt, &shape::mt(&left)?])?)?;
-    Ok(vec![Some(ops::mul_scalar(&ops::add(&right, &shape::mt(&right)?)?, 0.5)?)])
+    let right = mh(&matrix_op("LinalgSolveTriangularBackward0", solve, &[&lt, &mh(&left)?])?)?;
+    Ok(vec![Some(ops::mul_scalar(&ops::add(&right, &mh(&right)?)?, 0.5)?)])
 }
 
 fn qr(c: &Ctx, full: bool) -> Result<Cotangents> {
     let (q, r) = (c.output(0)?, c.output(1)?);
     let (gq, gr) = (c.grad(0)?, c.grad(1)?);
     let n = r.ndim();
-    if full && q.size(n - 2) != r.size(n - 1) {
+    if full && q.size(n - 2) != r.size(n - 1) && q.size(n - 2) > r.size(n - 1) {
         return Err(Error::runtime(
             "The QR decomposition is not differentiable when mode='complete' and nrows > ncols",
         ));
     }
-    if r.size(n - 2) < r.size(n - 1) {
-        return Err(Error::runtime("The QR decomposition is not differentiable when mode='reduced' and nrows < ncols"));
+    let (k, wide) = (r.size(n - 2) as i64, r.size(n - 1) as i64);
+    if k == wide {
+        return Ok(vec![Some(qr_square(&q, &r, &gq, &gr)?)]);
     }
-    // M = R gR^T - gQ^T Q; dA = (gQ + Q (tril(M) symmetrised)) R^-T
-    let m = ops::sub(&mm(&r, &shape::mt(&gr)?)?, &mm(&shape::mt(&gq)?, &q)?)?;
-    let sym = ops::add(&lower(&m, -1)?, &shape::mt(&lower(&m, 0)?)?)?;
-    let sym = shape::mt(&sym)?;
-    let sym = ops::add(&lower(&sym, 0)?, &shape::mt(&lower(&sym, -1)?)?)?;
-    let b = ops::add(&gq, &mm(&q, &sym)?)?;
+    // A = [X Y] with X = Q R1 square and R2 = Q^H Y
+    let part = |t: &Tensor, from, to| shape::slice(t, -1, Some(from), Some(to), 1);
+    let (r1, r2) = (part(&r, 0, k)?, part(&r, k, wide)?);
+    let (g1, g2) = (part(&gr, 0, k)?, part(&gr, k, wide)?);
+    let gq = ops::add(&gq, &mm(&mm(&q, &r2)?, &mh(&g2)?)?)?;
+    let gx = qr_square(&q, &r1, &gq, &g1)?;
+    Ok(vec![Some(shape::cat(&[gx, mm(&q, &g2)?], -1)?)])
+}
+
+/// (gQ + Q H) R^-H, H the Hermitian matrix with the lower triangle of R gR^H - gQ^H Q.
+fn qr_square(q: &Tensor, r: &Tensor, gq: &Tensor, gr: &Tensor) -> Result<Tensor> {
+    let m = ops::sub(&mm(r, &mh(gr)?)?, &mm(&mh(gq)?, q)?)?;
+    let strict = lower(&m, -1)?;
+    let diagonal = ops::sub(&lower(&m, 0)?, &strict)?;
+    let diagonal = ops::mul_scalar(&ops::add(&diagonal, &mh(&diagonal)?)?, 0.5)?;
+    let h = ops::add(&ops::add(&strict, &mh(&strict)?)?, &diagonal)?;
+    let b = ops::add(gq, &mm(q, &h)?)?;
+    // X R^H = B is R X^H = B^H
     let solve = LinalgOp::TriangularSolve { upper: true, unit: false };
-    let x = matrix_op("LinalgSolveTriangularBackward0", solve, &[&r, &shape::mt(&b)?])?;
-    Ok(vec![Some(shape::mt(&x)?)])
+    mh(&matrix_op("LinalgSolveTriangularBackward0", solve, &[r, &mh(&b)?])?)
 }
 
 /// 1 / (b_j - a_i) off the diagonal, 0 on it.
@@ -155,11 +179,11 @@ fn eigh(c: &Ctx) -> Result<Cotangents> {
     let (w, v) = (c.output(0)?, c.output(1)?);
     let mut inner = ops::linalg::diag_embed(&c.grad(0)?)?;
     if c.has(1) {
-        let vt = mm(&shape::mt(&v)?, &c.grad(1)?)?;
+        let vt = mm(&mh(&v)?, &c.grad(1)?)?;
         inner = ops::add(&inner, &ops::mul(&vt, &gaps(&w)?)?)?;
     }
-    let full = mm(&mm(&v, &inner)?, &shape::mt(&v)?)?;
-    Ok(vec![Some(ops::mul_scalar(&ops::add(&full, &shape::mt(&full)?)?, 0.5)?)])
+    let full = mm(&mm(&v, &inner)?, &mh(&v)?)?;
+    Ok(vec![Some(ops::mul_scalar(&ops::add(&full, &mh(&full)?)?, 0.5)?)])
 }
 
 fn svd(c: &Ctx, full: bool) -> Result<Cotangents> {
@@ -171,26 +195,32 @@ fn svd(c: &Ctx, full: bool) -> Result<Cotangents> {
     }
     let u = shape::slice(&u, -1, Some(0), Some(k), 1)?;
     let vh = shape::slice(&vh, -2, Some(0), Some(k), 1)?;
-    let v = shape::mt(&vh)?;
+    let v = mh(&vh)?;
     let (srow, scol) = (shape::unsqueeze(&s, -2)?, shape::unsqueeze(&s, -1)?);
     let mut inner = ops::linalg::diag_embed(&c.grad(1)?)?;
     let f = gaps(&ops::unary(ScalarOp::Square, &s)?)?;
-    let antisym = |m: &Tensor| -> Result<Tensor> { ops::sub(m, &shape::mt(m)?) };
+    let antisym = |m: &Tensor| -> Result<Tensor> { ops::sub(m, &mh(m)?) };
     let mut dx = None;
     if c.has(0) {
         let gu = shape::slice(&c.grad(0)?, -1, Some(0), Some(k), 1)?;
-        let ug = mm(&shape::mt(&u)?, &gu)?;
-        inner = ops::add(&inner, &ops::mul(&ops::mul(&f, &antisym(&ug)?)?, &srow)?)?;
+        let ug = mm(&mh(&u)?, &gu)?;
+        let skew = antisym(&ug)?;
+        inner = ops::add(&inner, &ops::mul(&ops::mul(&f, &skew)?, &srow)?)?;
+        if skew.dtype().is_complex() {
+            // what a phase of u and v leaves free
+            let phase = ops::div(&shape::diagonal(&skew, 0, -2, -1)?, &ops::mul_scalar(&s, 2.0)?)?;
+            inner = ops::add(&inner, &ops::linalg::diag_embed(&phase)?)?;
+        }
         // the part of gU outside of U's span
         let rest = ops::sub(&gu, &mm(&u, &ug)?)?;
         dx = Some(mm(&ops::div(&rest, &srow)?, &vh)?);
     }
     if c.has(2) {
-        let gv = shape::mt(&shape::slice(&c.grad(2)?, -2, Some(0), Some(k), 1)?)?;
+        let gv = mh(&shape::slice(&c.grad(2)?, -2, Some(0), Some(k), 1)?)?;
         let vg = mm(&vh, &gv)?;
         inner = ops::add(&inner, &ops::mul(&ops::mul(&f, &antisym(&vg)?)?, &scol)?)?;
         let rest = ops::sub(&gv, &mm(&v, &vg)?)?;
-        let part = mm(&u, &shape::mt(&ops::div(&rest, &srow)?)?)?;
+        let part = mm(&u, &mh(&ops::div(&rest, &srow)?)?)?;
         dx = Some(match dx {
             Some(d) => ops::add(&d, &part)?,
             None => part,
@@ -201,4 +231,68 @@ fn svd(c: &Ctx, full: bool) -> Result<Cotangents> {
         Some(d) => ops::add(&main, &d)?,
         None => main,
     })])
+}
+
+/// P A = L U. With the packed cotangent split into those of L and U, for a square matrix
+/// gA = P^T L^-H [strict lower of L^H gL + upper of gU U^H] U^-H; columns beyond the rows (or rows beyond the columns)
+/// are a triangular solve's (M. Seeger et al., section 5; PyTorch's `lu_factor_ex_backward`).
+fn lu(c: &Ctx) -> Result<Cotangents> {
+    let (packed, pivots, g) = (c.output(0)?, c.output(1)?, c.grad(0)?);
+    let n = packed.ndim();
+    let (rows, cols) = (packed.size(n - 2) as i64, packed.size(n - 1) as i64);
+    let k = rows.min(cols);
+    let block = |t: &Tensor, dim: i64, from: i64, to: i64| shape::slice(t, dim, Some(from), Some(to), 1);
+    let (lu, gk) = (block(&block(&packed, -2, 0, k)?, -1, 0, k)?, block(&block(&g, -2, 0, k)?, -1, 0, k)?);
+    let upper = |t: &Tensor| ops::linalg::triangle(t, 0, false);
+    let (gl, gu, u) = (lower(&gk, -1)?, upper(&gk)?, upper(&lu)?);
+    let l = lower(&lu, -1)?;
+    // L^H gL with L's unit diagonal
+    let mut low = ops::add(&mm(&mh(&l)?, &gl)?, &gl)?;
+    let mut up = mm(&gu, &mh(&u)?)?;
+    let beyond = if cols > rows {
+        let g2 = block(&g, -1, k, cols)?;
+        low = ops::sub(&low, &mm(&g2, &mh(&block(&packed, -1, k, cols)?)?)?)?;
+        Some(g2)
+    } else if rows > cols {
+        let g2 = block(&g, -2, k, rows)?;
+        up = ops::sub(&up, &mm(&mh(&block(&packed, -2, k, rows)?)?, &g2)?)?;
+        Some(g2)
+    } else {
+        None
+    };
+    let phi = ops::add(&lower(&low, -1)?, &upper(&up)?)?;
+    let triangular = |upper: bool, unit: bool, a: &Tensor, b: &Tensor| {
+        matrix_op("LinalgSolveTriangularBackward0", LinalgOp::TriangularSolve { upper, unit }, &[a, b])
+    };
+    let (lh, by_u) = (mh(&lu)?, |x: &Tensor| -> Result<Tensor> { mh(&triangular(true, false, &u, &mh(x)?)?) });
+    let mut ga = by_u(&triangular(true, true, &lh, &phi)?)?;
+    if let Some(g2) = beyond {
+        ga = match cols > rows {
+            true => shape::cat(&[ga, triangular(true, true, &lh, &g2)?], -1)?,
+            false => shape::cat(&[ga, by_u(&g2)?], -2)?,
+        };
+    }
+    Ok(vec![Some(ops::linalg::permute_rows(&ga, &pivots, true)?)])
+}
+
+/// V^-H (diag(gw) + (V^H gV - V^H V diag(Re(V^H gV))) / conj(w_j - w_i)) V^H.
+fn eig(c: &Ctx) -> Result<Cotangents> {
+    let (w, v) = (c.output(0)?, c.output(1)?);
+    let vh = mh(&v)?;
+    let mut inner = ops::linalg::diag_embed(&c.grad(0)?)?;
+    if c.has(1) {
+        let vg = mm(&vh, &c.grad(1)?)?;
+        let real = ops::complex::part(&shape::diagonal(&vg, 0, -2, -1)?, 0)?;
+        let fixed = ops::sub(&vg, &ops::mul(&mm(&vh, &v)?, &shape::unsqueeze(&real, -2)?)?)?;
+        let gap = ops::sub(&shape::unsqueeze(&w, -2)?, &shape::unsqueeze(&w, -1)?)?;
+        let identity = ops::linalg::diag_embed(&ops::factory::full(&w.shape(), 1.into(), w.dtype(), w.device())?)?;
+        // the diagonal is the eigenvalues' own: divided by one, and taken away
+        let gap = ops::add(&ops::complex::conj(&gap)?, &identity)?;
+        let off = ops::div(&fixed, &gap)?;
+        let diagonal = ops::linalg::diag_embed(&shape::diagonal(&off, 0, -2, -1)?)?;
+        inner = ops::add(&inner, &ops::sub(&off, &diagonal)?)?;
+    }
+    let ga = matrix_op("LinalgSolveBackward0", LinalgOp::Solve, &[&vh, &mm(&inner, &vh)?])?;
+    let real = c.node.inputs[0].dtype.is_float();
+    Ok(vec![Some(if real { ops::complex::part(&ga, 0)? } else { ga })])
 }

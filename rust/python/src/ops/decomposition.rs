@@ -36,6 +36,23 @@ pub fn register(r: &mut Registry) {
         all("LinalgEighBackward0", LinalgOp::Eigh { upper: a.b(1) }, &[a.t(0)])
     })
     .within(MODULE);
+    r.op("lu_factor", &["lu_factor(Tensor A)"], |a| all("LinalgLuFactorExBackward0", LinalgOp::Lu, &[a.t(0)]))
+        .within(MODULE);
+    r.op("permutation", &["permutation(Tensor pivots, int rows, bool inverse)"], |a| {
+        Ok(linalg::permutation(a.t(0), a.i(1).max(0) as usize, a.b(2))?.into())
+    })
+    .within(MODULE);
+    r.op("geqrf", &["geqrf(Tensor A)"], |a| all("GeqrfBackward0", LinalgOp::Geqrf, &[a.t(0)])).within(MODULE);
+    r.op("eig", &["eig(Tensor A)"], |a| all("LinalgEigBackward0", LinalgOp::Eig, &[a.t(0)])).within(MODULE);
+    r.op("ldl_factor", &["ldl_factor(Tensor A, bool hermitian)"], |a| {
+        all("LinalgLdlFactorExBackward0", LinalgOp::Ldl { hermitian: a.b(1) }, &[a.t(0)])
+    })
+    .within(MODULE);
+    r.op("ldl_solve", &["ldl_solve(Tensor LD, Tensor pivots, Tensor B, bool hermitian)"], |a| {
+        let op = LinalgOp::LdlSolve { hermitian: a.b(3) };
+        Ok(linalg::matrix_op("LinalgLdlSolveBackward0", op, &[a.t(0), a.t(1), a.t(2)])?.into())
+    })
+    .within(MODULE);
     r.op("solve_triangular", &["solve_triangular(Tensor A, Tensor B, bool upper, bool unit)"], |a| {
         let op = LinalgOp::TriangularSolve { upper: a.b(2), unit: a.b(3) };
         Ok(linalg::matrix_op("LinalgSolveTriangularBackward0", op, &[a.t(0), a.t(1)])?.into())

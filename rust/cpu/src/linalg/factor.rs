@@ -1,0 +1,182 @@
+//! Triangular factors: LU, Cholesky, QR (by faer) and what they solve. Signs and pivots are LAPACK's, as PyTorch's are.
+
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::lu::partial_pivoting::factor::{lu_in_place, lu_in_place_scratch};
+use faer::linalg::solvers::{Llt, Qr};
+use faer::{Mat, Par, Side};
+
+use super::element::Element;
+
+/// P A = L U in one matrix: the unit lower factor below the diagonal, the upper one from it on.
+pub struct Lu<T: Element> {
+    pub packed: Mat<T>,
+    /// Row i of P A is row `rows[i]` of A.
+    rows: Vec<usize>,
+}
+
+impl<T: Element> Lu<T> {
+    pub fn new(a: &Mat<T>) -> Lu<T> {
+        let (m, n) = a.shape();
+        let mut packed = a.clone();
+        let (mut rows, mut inverse) = (vec![0usize; m], vec![0usize; m]);
+        if m > 0 && n > 0 {
+            let mut memory = MemBuffer::new(lu_in_place_scratch::<usize, T>(m, n, Par::Seq, Default::default()));
+            let stack = MemStack::new(&mut memory);
+            lu_in_place(packed.as_mut(), &mut rows, &mut inverse, Par::Seq, stack, Default::default());
+        } else {
+            rows = (0..m).collect();
+        }
+        let lu = Lu { packed, rows };
+        // A column without a pivot divides by zero there, and is skipped here.
+        if all_finite(&lu.packed) || !all_finite(a) { lu } else { Lu::by_columns(a.clone()) }
+    }
+    fn by_columns(mut a: Mat<T>) -> Lu<T> {
+        let (m, n) = a.shape();
+        let mut rows: Vec<usize> = (0..m).collect();
+        for k in 0..m.min(n) {
+            let best = (k..m).fold(k, |best, i| if a[(i, k)].size() > a[(best, k)].size() { i } else { best });
+            let pivot = a[(best, k)];
+            if pivot.is_zero() {
+                continue;
+            }
+            rows.swap(k, best);
+            for j in 0..n {
+                let kept = a[(k, j)];
+                a[(k, j)] = a[(best, j)];
+                a[(best, j)] = kept;
+            }
+            for i in k + 1..m {
+                a[(i, k)] = a[(i, k)].over(pivot);
+            }
+            for j in k + 1..n {
+                let by = a[(k, j)];
+                for i in k + 1..m {
+                    a[(i, j)] = a[(i, j)].minus(a[(i, k)].times(by));
+                }
+            }
+        }
+        Lu { packed: a, rows }
+    }
+    /// The first zero on U's diagonal.
+    pub fn zero_pivot(&self) -> Option<usize> {
+        (0..self.packed.nrows().min(self.packed.ncols())).find(|&i| self.packed[(i, i)].is_zero())
+    }
+    /// LAPACK's interchanges: step i swapped rows i and `pivots[i]`, counted from 1.
+    pub fn pivots(&self) -> Vec<i32> {
+        let mut now: Vec<usize> = (0..self.rows.len()).collect();
+        let mut place = now.clone();
+        let steps = self.packed.nrows().min(self.packed.ncols());
+        (0..steps)
+            .map(|i| {
+                let j = place[self.rows[i]];
+                let (a, b) = (now[i], now[j]);
+                now.swap(i, j);
+                (place[a], place[b]) = (j, i);
+                (j + 1) as i32
+            })
+            .collect()
+    }
+    /// A X = B.
+    pub fn solve(&self, b: &Mat<T>) -> Mat<T> {
+        let mut x = Mat::from_fn(b.nrows(), b.ncols(), |i, j| b[(self.rows[i], j)]);
+        self.packed.solve_unit_lower_triangular_in_place(x.as_mut());
+        self.packed.solve_upper_triangular_in_place(x.as_mut());
+        x
+    }
+    /// The determinant's sign (or phase) and the logarithm of its absolute value.
+    pub fn slogdet(&self) -> (T, f64) {
+        let swaps = self.pivots().iter().enumerate().filter(|(i, p)| **p as usize != i + 1).count();
+        let mut sign = if swaps % 2 == 1 { T::of(-1.0, 0.0) } else { T::one() };
+        let mut log = 0.0;
+        for i in 0..self.packed.nrows() {
+            let u = self.packed[(i, i)];
+            let size = u.modulus();
+            log += size.ln();
+            sign = if size == 0.0 { T::zero() } else { sign.times(u.scale(1.0 / size)) };
+        }
+        (sign, log)
+    }
+}
+
+pub fn all_finite<T: Element>(a: &Mat<T>) -> bool {
+    (0..a.ncols()).all(|j| (0..a.nrows()).all(|i| a[(i, j)].is_finite_number()))
+}
+
+/// L with A = L L^H of the lower triangle; the order of the first minor that is not positive.
+pub fn cholesky<T: Element>(a: &Mat<T>) -> Result<Mat<T>, usize> {
+    let n = a.nrows();
+    if n == 0 {
+        return Ok(a.clone());
+    }
+    match Llt::new(a.as_ref(), Side::Lower) {
+        Ok(f) => {
+            let l = f.L();
+            // a NaN is not less than zero, and not positive either
+            match (0..n).find(|&i| !(l[(i, i)].re() > 0.0)) {
+                Some(i) => Err(i + 1),
+                None => Ok(Mat::from_fn(n, n, |i, j| if j <= i { l[(i, j)] } else { T::zero() })),
+            }
+        }
+        Err(faer::linalg::cholesky::llt::factor::LltError::NonPositivePivot { index }) => Err(index + 1),
+    }
+}
+
+/// Q (of `columns` columns) and R. R's diagonal is real, with the signs of LAPACK's reflections.
+pub fn qr<T: Element>(a: &Mat<T>, columns: usize) -> (Mat<T>, Mat<T>) {
+    let (m, n) = a.shape();
+    if m == 0 || n == 0 {
+        return (Mat::from_fn(m, columns, |i, j| if i == j { T::one() } else { T::zero() }), Mat::zeros(columns, n));
+    }
+    let f = Qr::new(a.as_ref());
+    let mut q = if columns > m.min(n) { f.compute_Q() } else { f.compute_thin_Q() };
+    let mut r = Mat::from_fn(columns, n, |i, j| if i <= j { f.R()[(i, j)] } else { T::zero() });
+    for k in 0..m.min(n) {
+        let d = r[(k, k)];
+        if d.im() == 0.0 {
+            continue;
+        }
+        let turn = d.scale((1.0f64).copysign(d.re()) / d.modulus());
+        for j in k..n {
+            r[(k, j)] = r[(k, j)].times(turn.conjugate());
+        }
+        r[(k, k)] = T::of(r[(k, k)].re(), 0.0);
+        for i in 0..m {
+            q[(i, k)] = q[(i, k)].times(turn);
+        }
+    }
+    (q, r)
+}
+
+/// LAPACK's geqrf: R and below it the reflections' vectors v (v[k] = 1), H = I - tau v v^H, with their factors tau.
+pub fn reflections<T: Element>(mut a: Mat<T>) -> (Mat<T>, Vec<T>) {
+    let (m, n) = a.shape();
+    let mut taus = Vec::with_capacity(m.min(n));
+    for k in 0..m.min(n) {
+        let head = a[(k, k)];
+        let tail = (k + 1..m).fold(0.0f64, |s, i| s.hypot(a[(i, k)].modulus()));
+        if tail == 0.0 && head.im() == 0.0 {
+            taus.push(T::zero());
+            continue;
+        }
+        let beta = -head.modulus().hypot(tail).copysign(head.re());
+        let tau = T::of((beta - head.re()) / beta, -head.im() / beta);
+        let divisor = head.minus(T::of(beta, 0.0));
+        for i in k + 1..m {
+            a[(i, k)] = a[(i, k)].over(divisor);
+        }
+        a[(k, k)] = T::of(beta, 0.0);
+        for j in k + 1..n {
+            let mut dot = a[(k, j)];
+            for i in k + 1..m {
+                dot = dot.plus(a[(i, k)].conjugate().times(a[(i, j)]));
+            }
+            let by = tau.conjugate().times(dot);
+            a[(k, j)] = a[(k, j)].minus(by);
+            for i in k + 1..m {
+                a[(i, j)] = a[(i, j)].minus(a[(i, k)].times(by));
+            }
+        }
+        taus.push(tau);
+    }
+    (a, taus)
+}
