@@ -11,6 +11,20 @@ import re
 import rtorch
 from rtorch import _C
 from rtorch._ops._register import as_nodes, named
+from rtorch._ops.factor import check_matrix as _matrix
+from rtorch._ops.factor import check_square as _square
+from rtorch._ops.factor import (
+    eig,
+    eigvals,
+    householder_product,
+    ldl_factor,
+    ldl_factor_ex,
+    ldl_solve,
+    lu,
+    lu_factor,
+    lu_factor_ex,
+    lu_solve,
+)
 from rtorch._ops.linalg import linalg_cross as cross
 from rtorch._ops.linalg import matrix_power, multi_dot
 from rtorch._ops.shape import _dim
@@ -30,29 +44,6 @@ lstsq_type = named("linalg_lstsq", "solution residuals rank singular_values")
 
 def _out(result, out):
     return result if out is None else _C._write_out(result, out)
-
-
-def _matrix(name, A):
-    if not isinstance(A, rtorch.Tensor):
-        raise TypeError(f"linalg_{name}(): argument 'A' (position 1) must be Tensor, not {type(A).__name__}")
-    if A.dim() < 2:
-        raise RuntimeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.")
-    if not (A.is_floating_point() or A.is_complex()):
-        raise RuntimeError(
-            f"linalg.{name}: Expected a floating point or complex tensor as input. Got {str(A.dtype)[6:].capitalize()}"
-        )
-    if A.dtype in (rtorch.float16, rtorch.bfloat16):
-        raise RuntimeError(f"linalg.{name}: Low precision dtypes not supported. Got {str(A.dtype)[6:].capitalize()}")
-    return A
-
-
-def _square(name, A):
-    _matrix(name, A)
-    if A.size(-1) != A.size(-2):
-        raise RuntimeError(
-            f"linalg.{name}: A must be batches of square matrices, but they are {A.size(-2)} by {A.size(-1)} matrices"
-        )
-    return A
 
 
 def solve(A, B, *, left=True, out=None):
@@ -274,44 +265,60 @@ def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None, out=None):
     if rtol is None and rcond is not None:
         rtol = rcond
     if A.numel() == 0:
-        return A.new_empty(*A.shape[:-2], A.size(-1), A.size(-2))
+        return _out(A.mT.clone(), out)
     if hermitian:
         w, v = eigh(A)
         keep = w.abs() > _tolerance(A, w.detach().abs(), atol, rtol, None)
         inverse = rtorch.where(keep, 1 / rtorch.where(keep, w, 1.0), 0.0)
-        return _out((v * inverse.unsqueeze(-2)) @ v.mT, out)
+        return _out((v * inverse.unsqueeze(-2)) @ v.mH, out)
     u, s, vh = svd(A, full_matrices=False)
     keep = s > _tolerance(A, s.detach(), atol, rtol, None)
     inverse = rtorch.where(keep, 1 / rtorch.where(keep, s, 1.0), 0.0)
-    return _out((vh.mT * inverse.unsqueeze(-2)) @ u.mT, out)
+    return _out((vh.mH * inverse.unsqueeze(-2)) @ u.mH, out)
+
+
+_LSTSQ_DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
 def lstsq(A, B, rcond=None, *, driver=None):
-    """Least squares: X that minimises |A X - B|."""
+    """Least squares: X that minimises |A X - B|, the smallest such X where there are several.
+
+    Shapes: (* x m x n) and (* x m x k) or (* x m) -> solution * x n x k or * x n. `residuals` (squared, * x k) where
+    m > n, every matrix has full rank and the driver computes them (all but "gelsy", the default); `rank` but for
+    "gels", `singular_values` for "gelsd" and "gelss"; what is not computed is empty."""
     _matrix("lstsq", A)
+    if driver is not None and driver not in _LSTSQ_DRIVERS:
+        raise RuntimeError(f"torch.linalg.lstsq: parameter `driver` should be one of ({', '.join(_LSTSQ_DRIVERS)})")
+    driver = driver or "gelsy"
+    if B.dim() == 0:
+        raise RuntimeError("torch.linalg.lstsq: other must have at least 1 dimension.")
+    if A.dtype != B.dtype:
+        raise RuntimeError(
+            f"torch.linalg.lstsq: Expected A and B to have the same dtype, but got {A.dtype} and {B.dtype}"
+        )
     vector = B.dim() == A.dim() - 1
     rhs = B.unsqueeze(-1) if vector else B
-    if A.size(-2) != rhs.size(-2):
-        raise RuntimeError("linalg.lstsq: input.size(-2) should match other.size(-2)")
+    if rhs.dim() < 2 or A.size(-2) != rhs.size(-2):
+        raise RuntimeError("torch.linalg.lstsq: input.size(-2) should match other.size(-2)")
     m, n = A.shape[-2:]
-    x = pinv(A, rtol=rcond) @ rhs
-    rank = matrix_rank(A.detach()) if driver != "gels" else rtorch.empty(0, dtype=rtorch.int64)
-    residuals = rtorch.empty(0, dtype=A.dtype)
-    if m > n and (driver == "gels" or bool((matrix_rank(A.detach()) == n).all())):
-        residuals = (A @ x - rhs).square().sum(-2)
-    values = svdvals(A.detach()) if driver in ("gelss", "gelsd") else rtorch.empty(0, dtype=A.dtype)
-    return lstsq_type(
-        x.squeeze(-1) if vector else x,
-        residuals,
-        rank if driver not in (None, "gels") else rtorch.empty(0, dtype=rtorch.int64),
-        values,
-    )
+    solution = pinv(A, rtol=rcond) @ rhs
+    empty = rtorch.empty(0, dtype=A.real.dtype, device=A.device)
+    rank = rtorch.empty(0, dtype=rtorch.int64, device=A.device)
+    if driver != "gels":
+        rank = matrix_rank(A.detach(), rtol=rcond)
+    full = driver == "gels" or (rank.numel() > 0 and bool((rank == n).all()))
+    residuals = empty
+    if m > n and driver != "gelsy" and full:
+        residuals = (A @ solution - rhs).abs().square().sum(-2)
+    values = svdvals(A.detach()) if driver in ("gelss", "gelsd") else empty
+    return lstsq_type(solution.squeeze(-1) if vector else solution, residuals, rank, values)
 
 
 def vander(x, N=None):
     """Vandermonde matrix: powers 0 .. N-1 of each element."""
+    x = x if x.dim() else x.unsqueeze(0)
     n = x.size(-1) if N is None else N
-    if n <= 1 and N is not None:
+    if n <= 1:
         raise RuntimeError("N must be greater than 1.")
     ones = rtorch.ones_like(x).unsqueeze(-1)
     return rtorch.cat([ones, x.unsqueeze(-1).expand(*x.shape, n - 1).cumprod(-1)], -1)

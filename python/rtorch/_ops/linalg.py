@@ -170,7 +170,8 @@ def matrix_power(input, n):
             f"{input.size(-2) if input.dim() > 1 else 0} by {input.size(-1) if input.dim() else 0} matrices"
         )
     if n == 0:
-        return rtorch.eye(input.size(-1), dtype=input.dtype, device=input.device).expand(input.shape).clone()
+        one = rtorch.eye(input.size(-1), dtype=input.dtype, device=input.device)
+        return input.clone().copy_(one)  # a constant, but part of the graph
     if n < 0:
         input, n = rtorch.linalg.inv(input), -n
     result = None

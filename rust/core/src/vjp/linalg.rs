@@ -182,8 +182,7 @@ fn eigh(c: &Ctx) -> Result<Cotangents> {
         let vt = mm(&mh(&v)?, &c.grad(1)?)?;
         inner = ops::add(&inner, &ops::mul(&vt, &gaps(&w)?)?)?;
     }
-    let full = mm(&mm(&v, &inner)?, &mh(&v)?)?;
-    Ok(vec![Some(ops::mul_scalar(&ops::add(&full, &mh(&full)?)?, 0.5)?)])
+    Ok(vec![Some(mm(&mm(&v, &inner)?, &mh(&v)?)?)])
 }
 
 fn svd(c: &Ctx, full: bool) -> Result<Cotangents> {
