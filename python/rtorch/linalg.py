@@ -259,22 +259,47 @@ def matrix_rank(A, *, atol=None, rtol=None, hermitian=False, tol=None, out=None)
     return _out((s > _tolerance(A, s, atol, rtol, None)).sum(-1), out)
 
 
+class _Pinv(rtorch.autograd.Function):
+    """The inverse P of what singular values above a tolerance make of A. Its derivative needs no singular vectors, which
+    those of close singular values would spoil: G. H. Golub, V. Pereyra, "The differentiation of pseudo-inverses and
+    nonlinear least squares problems whose variables separate" (1973)."""
+
+    @staticmethod
+    def forward(ctx, A, atol, rtol, hermitian):
+        if hermitian:
+            w, v = eigh(A)
+            s, left, right = w.abs(), v * w.sign().unsqueeze(-2), v.mH
+        else:
+            left, s, right = svd(A, full_matrices=False)
+        keep = s > _tolerance(A, s, atol, rtol, None)
+        inverse = rtorch.where(keep, 1 / rtorch.where(keep, s, 1.0), 0.0)
+        P = (right.mH * inverse.unsqueeze(-2)) @ left.mH
+        ctx.save_for_backward(A, P)
+        return P
+
+    @staticmethod
+    def backward(ctx, grad):
+        A, P = ctx.saved_tensors
+        G, PH = grad.mH, P.mH
+        if A.size(-2) <= A.size(-1):
+            K = G @ P
+            KPH = K @ PH
+            d = KPH - (P @ K).mH - (A @ P) @ KPH + (PH @ P) @ (G - K @ A)
+        else:
+            K = P @ G
+            PHK = PH @ K
+            d = (G - A @ K) @ P @ PH - (K @ P).mH + PHK - (PHK @ P) @ A
+        return d, None, None, None
+
+
 def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None, out=None):
-    """Moore-Penrose inverse from the singular values above a tolerance."""
-    _matrix("pinv", A)
+    """Moore-Penrose inverse (* x n x m of * x m x n) from the singular values above max(atol, rtol * largest)."""
+    (_square if hermitian else _matrix)("pinv", A)
     if rtol is None and rcond is not None:
         rtol = rcond
     if A.numel() == 0:
         return _out(A.mT.clone(), out)
-    if hermitian:
-        w, v = eigh(A)
-        keep = w.abs() > _tolerance(A, w.detach().abs(), atol, rtol, None)
-        inverse = rtorch.where(keep, 1 / rtorch.where(keep, w, 1.0), 0.0)
-        return _out((v * inverse.unsqueeze(-2)) @ v.mH, out)
-    u, s, vh = svd(A, full_matrices=False)
-    keep = s > _tolerance(A, s.detach(), atol, rtol, None)
-    inverse = rtorch.where(keep, 1 / rtorch.where(keep, s, 1.0), 0.0)
-    return _out((vh.mH * inverse.unsqueeze(-2)) @ u.mH, out)
+    return _out(_Pinv.apply(A, atol, rtol, hermitian), out)
 
 
 _LSTSQ_DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
@@ -307,7 +332,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
     if driver != "gels":
         rank = matrix_rank(A.detach(), rtol=rcond)
     full = driver == "gels" or (rank.numel() > 0 and bool((rank == n).all()))
-    residuals = empty
+    residuals = solution.abs().reshape(-1)[:0]
     if m > n and driver != "gelsy" and full:
         residuals = (A @ solution - rhs).abs().square().sum(-2)
     values = svdvals(A.detach()) if driver in ("gelss", "gelsd") else empty

@@ -225,10 +225,10 @@ def householder_product(A, tau, *, out=None):
         raise RuntimeError(
             f"torch.linalg.householder_product: tau dtype {tau.dtype} does not match input dtype {A.dtype}"
         )
-    q = rtorch.eye(A.size(-2), A.size(-1), dtype=A.dtype, device=A.device).expand(A.shape)
+    q = rtorch.eye(A.size(-2), A.size(-1), dtype=A.dtype, device=A.device)
+    q = rtorch.where(rtorch.zeros_like(A, dtype=rtorch.bool), A, q)  # part of the graph without reflections too
     for v, t in reversed(_reflections(A, tau)):
         q = q - t * (v @ (v.mH @ q))
-    q = q.clone() if not tau.size(-1) else q
     return q if out is None else _C._write_out(q, out)
 
 

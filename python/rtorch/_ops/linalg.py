@@ -171,7 +171,8 @@ def matrix_power(input, n):
         )
     if n == 0:
         one = rtorch.eye(input.size(-1), dtype=input.dtype, device=input.device)
-        return input.clone().copy_(one)  # a constant, but part of the graph
+        # a constant, but part of the graph
+        return rtorch.where(rtorch.zeros_like(input, dtype=rtorch.bool), input, one)
     if n < 0:
         input, n = rtorch.linalg.inv(input), -n
     result = None
