@@ -250,11 +250,21 @@ impl PyTensor {
                 t.ndim()
             )));
         }
-        wrap(slf.py(), shape::t(t).or_raise()?)
+        if t.ndim() == 0 {
+            return wrap(slf.py(), rtorch_core::ops::complex::conj(t).or_raise()?);
+        }
+        wrap(slf.py(), rtorch_core::ops::complex::adjoint(t).or_raise()?)
     }
     #[getter(mH)]
     fn adjoint_of_matrices(slf: Me) -> Answer {
-        PyTensor::matrix_transposed(slf)
+        let t = &slf.get().t;
+        if t.ndim() < 2 {
+            return Err(PyRuntimeError::new_err(format!(
+                "tensor.mH is only supported on matrices or batches of matrices. Got {}-D tensor.",
+                t.ndim()
+            )));
+        }
+        wrap(slf.py(), rtorch_core::ops::complex::adjoint(t).or_raise()?)
     }
     fn detach(slf: Me) -> Answer {
         let t = &slf.get().t;

@@ -165,6 +165,12 @@ pub fn prod(x: &Tensor, axes: &[usize], keepdim: bool) -> Result<Tensor> {
     Ok(out)
 }
 
+/// The conjugate transpose of the last two dimensions; of real matrices a view.
+pub fn adjoint(x: &Tensor) -> Result<Tensor> {
+    let t = shape::mt(x)?;
+    if t.dtype().is_complex() { conj(&t) } else { Ok(t) }
+}
+
 /// A bilinear product of complex tensors from four real ones.
 pub fn bilinear(
     name: &'static str,

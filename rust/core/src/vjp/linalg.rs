@@ -9,6 +9,7 @@ use rtorch_ir::{Error, Result, ScalarOp};
 use smallvec::{SmallVec, smallvec};
 
 use super::{Cotangents, Ctx};
+use crate::ops::complex::adjoint as mh;
 use crate::ops::linalg::{matmul as mm, matrix_op};
 use crate::ops::pointwise::{Arg, Rule, compose};
 use crate::ops::{self, shape};
@@ -18,7 +19,7 @@ pub fn saves(op: LinalgOp) -> (SmallVec<[usize; 4]>, SmallVec<[usize; 2]>) {
     match op {
         LinalgOp::Solve | LinalgOp::TriangularSolve { .. } => (smallvec![0], smallvec![0]),
         LinalgOp::Inverse | LinalgOp::Cholesky { .. } => (SmallVec::new(), smallvec![0]),
-        LinalgOp::SlogDet => (smallvec![0], SmallVec::new()),
+        LinalgOp::SlogDet => (smallvec![0], smallvec![0]),
         LinalgOp::Qr { .. } => (SmallVec::new(), smallvec![0, 1]),
         LinalgOp::Svd { .. } => (SmallVec::new(), smallvec![0, 1, 2]),
         LinalgOp::Eigh { .. } | LinalgOp::Eig | LinalgOp::Lu => (SmallVec::new(), smallvec![0, 1]),
@@ -57,12 +58,6 @@ pub fn matmul(c: &Ctx, bias: bool, alpha: f64, beta: f64) -> Result<Cotangents> 
     Ok(out)
 }
 
-/// The conjugate transpose.
-fn mh(x: &Tensor) -> Result<Tensor> {
-    let t = shape::mt(x)?;
-    if t.dtype().is_complex() { ops::complex::conj(&t) } else { Ok(t) }
-}
-
 fn neg(x: &Tensor) -> Result<Tensor> {
     ops::unary(ScalarOp::Neg, x)
 }
@@ -95,7 +90,13 @@ pub fn linalg(c: &Ctx, op: LinalgOp) -> Result<Cotangents> {
         }
         LinalgOp::SlogDet => {
             let inverse = matrix_op("LinalgInvExBackward0", LinalgOp::Inverse, &[&c.input(0)?])?;
-            let g = shape::unsqueeze(&shape::unsqueeze(&c.grad(1)?, -1)?, -1)?;
+            let mut g = c.grad(1)?;
+            if inverse.dtype().is_complex() && c.has(0) {
+                // the determinant's phase turns with the imaginary part of tr(A^-1 dA)
+                let turned = ops::mul(&ops::complex::conj(&c.grad(0)?)?, &c.output(0)?)?;
+                g = ops::complex::join(&g, &neg(&ops::complex::part(&turned, 1)?)?)?;
+            }
+            let g = shape::unsqueeze(&shape::unsqueeze(&g, -1)?, -1)?;
             Ok(vec![Some(ops::mul(&mh(&inverse)?, &g)?)])
         }
         LinalgOp::Cholesky { upper } => cholesky(c, upper),
@@ -177,7 +178,7 @@ fn gaps(d: &Tensor) -> Result<Tensor> {
 
 fn eigh(c: &Ctx) -> Result<Cotangents> {
     let (w, v) = (c.output(0)?, c.output(1)?);
-    let mut inner = ops::linalg::diag_embed(&c.grad(0)?)?;
+    let mut inner = ops::convert::to_dtype(&ops::linalg::diag_embed(&c.grad(0)?)?, v.dtype())?;
     if c.has(1) {
         let vt = mm(&mh(&v)?, &c.grad(1)?)?;
         inner = ops::add(&inner, &ops::mul(&vt, &gaps(&w)?)?)?;
@@ -196,7 +197,7 @@ fn svd(c: &Ctx, full: bool) -> Result<Cotangents> {
     let vh = shape::slice(&vh, -2, Some(0), Some(k), 1)?;
     let v = mh(&vh)?;
     let (srow, scol) = (shape::unsqueeze(&s, -2)?, shape::unsqueeze(&s, -1)?);
-    let mut inner = ops::linalg::diag_embed(&c.grad(1)?)?;
+    let mut inner = ops::convert::to_dtype(&ops::linalg::diag_embed(&c.grad(1)?)?, u.dtype())?;
     let f = gaps(&ops::unary(ScalarOp::Square, &s)?)?;
     let antisym = |m: &Tensor| -> Result<Tensor> { ops::sub(m, &mh(m)?) };
     let mut dx = None;

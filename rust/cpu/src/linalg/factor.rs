@@ -135,7 +135,9 @@ pub fn qr<T: Element>(a: &Mat<T>, columns: usize) -> (Mat<T>, Mat<T>) {
         if d.im() == 0.0 {
             continue;
         }
-        let turn = d.scale((1.0f64).copysign(d.re()) / d.modulus());
+        // the last row is left as it is by faer, and reflected by LAPACK
+        let sign = if k + 1 == m { -1.0f64 } else { 1.0 };
+        let turn = d.scale(sign.copysign(sign * d.re()) / d.modulus());
         for j in k..n {
             r[(k, j)] = r[(k, j)].times(turn.conjugate());
         }
