@@ -4,7 +4,7 @@
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
-use rtorch_core::ops::shape;
+use rtorch_core::ops::{complex, shape};
 use rtorch_core::tensor::{Parts, Version};
 use rtorch_core::{DType, Tensor};
 
@@ -250,11 +250,15 @@ impl PyTensor {
                 t.ndim()
             )));
         }
-        wrap(slf.py(), shape::t(t).or_raise()?)
+        wrap(slf.py(), shape::t(t).and_then(|t| complex::conj(&t)).or_raise()?)
     }
     #[getter(mH)]
     fn adjoint_of_matrices(slf: Me) -> Answer {
-        PyTensor::matrix_transposed(slf)
+        let t = &slf.get().t;
+        if t.ndim() < 2 {
+            return PyTensor::matrix_transposed(slf);
+        }
+        wrap(slf.py(), shape::mt(t).and_then(|t| complex::conj(&t)).or_raise()?)
     }
     fn detach(slf: Me) -> Answer {
         let t = &slf.get().t;

@@ -67,7 +67,7 @@ fn dims(r: &mut Registry) {
     }
     r.op("t", &["t(Tensor input)"], |a| Ok(shape::t(a.t(0))?.into()));
     r.op("t_", &["t_(Tensor input)"], |a| relayout(a.t(0), &shape::t(a.t(0))?)).method_only();
-    r.op("adjoint", &["adjoint(Tensor input)"], |a| Ok(shape::mt(a.t(0))?.into()));
+    r.op("adjoint", &["adjoint(Tensor input)"], |a| Ok(rtorch_core::ops::complex::conj(&shape::mt(a.t(0))?)?.into()));
     r.op("unsqueeze", &["unsqueeze(Tensor input, int dim)"], |a| Ok(shape::unsqueeze(a.t(0), a.i(1))?.into()));
     r.op("unsqueeze_", &["unsqueeze_(Tensor input, int dim)"], |a| {
         relayout(a.t(0), &shape::unsqueeze(a.t(0), a.i(1))?)
@@ -238,7 +238,7 @@ pub fn fill(x: &Tensor, s: rtorch_core::Scalar) -> Result<()> {
 fn pieces(r: &mut Registry) {
     for name in ["cat", "concat", "concatenate"] {
         let sig = format!("{name}(Tensor[] tensors, int dim=0)");
-        r.op_named(name.into(), vec![sig], |a| Ok(shape::cat(a.ts(0), a.i(1))?.into())).function_only().out();
+        r.op_named(name.into(), vec![sig], |a| Ok(shape::cat(a.ts(0), a.i(1))?.into())).function_only().out_typed();
     }
     r.op("stack", &["stack(Tensor[] tensors, int dim=0)"], |a| Ok(shape::stack(a.ts(0), a.i(1))?.into()))
         .function_only()
