@@ -154,7 +154,8 @@ def described(r, f):
     except (TypeError, ValueError):
         return ["Tensor"], {}
     for p in params:
-        kind = NAMED.get(p.name, "bool" if isinstance(p.default, bool) else "Tensor" if p.default is p.empty else "None")
+        guess = "bool" if isinstance(p.default, bool) else "Tensor" if p.default is p.empty else "None"
+        kind = NAMED.get(p.name, guess)
         if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
             continue
         if p.default is not p.empty and r.random() < 0.6:

@@ -27,7 +27,6 @@ from rtorch import digamma as psi
 from rtorch import lgamma as gammaln
 from rtorch import sigmoid as expit
 from rtorch._C import _special
-from rtorch._C._special import *
 from rtorch._C._special import i0 as modified_bessel_i0
 from rtorch._C._special import i1 as modified_bessel_i1
 from rtorch._ops.pointwise import mvlgamma as multigammaln
@@ -42,6 +41,9 @@ def log_softmax(input, dim, *, dtype=None):
     """`rtorch.log_softmax`."""
     return rtorch.log_softmax(input, dim, dtype=dtype)
 
+
+# the functions computed by the core's own primitive, under their names
+globals().update({_name: _f for _name, _f in vars(_special).items() if not _name.startswith("_")})
 
 _OWN = """digamma erf erfc erfcx erfinv exp2 expm1 log1p logit logsumexp round sinc xlogy psi gammaln expit
 modified_bessel_i0 modified_bessel_i1 multigammaln softmax log_softmax""".split()

@@ -8,7 +8,7 @@ import rtorch
 
 from ._register import op
 
-_INPLACE = """addmv_ as_strided_ conj_physical_ detach_ fill_ gcd_ i0_ lcm_ resize_as_ zero_ square_""".split()
+_INPLACE = """addmv_ as_strided_ conj_physical_ detach_ fill_ gcd_ i0_ lcm_""".split()
 
 
 def _called(name):

@@ -269,7 +269,7 @@ def _bins_of(values, edges):
 
 @op(method=False)
 def histogramdd(input, bins, *, range=None, weight=None, density=False):
-    """Counts over a grid of bins of points, one coordinate in each column of the last dimension, and the grid's edges."""
+    """Counts of points over a grid of bins, and its edges; the last dimension holds a point's coordinates."""
     if not input.is_floating_point():
         raise RuntimeError(f'"histogramdd" not implemented for {str(input.dtype)!r}')
     if input.dim() < 2:

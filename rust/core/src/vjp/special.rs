@@ -1,5 +1,5 @@
-//! Derivatives of the special functions of `Prim::Special` (DLMF 10.6, 10.29, 8.8, 5.15), where PyTorch has them or they
-//! are one of the others.
+//! Derivatives of the special functions of `Prim::Special` (DLMF 10.6, 10.29, 8.8, 5.15), where PyTorch has them or
+//! they are one of the others.
 
 use rtorch_ir::{Error, Result, ScalarOp, SpecialFn};
 

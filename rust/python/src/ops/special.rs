@@ -1,5 +1,5 @@
-//! Special functions: `rtorch._C._special` holds them under the names of `torch.special`; those that PyTorch also has in
-//! `torch` and as methods have a second entry.
+//! Special functions: `rtorch._C._special` holds them under the names of `torch.special`; those that PyTorch also has
+//! in `torch` and as methods have a second entry.
 
 use rtorch_core::ops::special;
 use rtorch_core::{Error, Result};
