@@ -334,12 +334,17 @@ def _converted(result, cls):
 Tensor.__torch_function__ = __torch_function__
 Tensor.__array_priority__ = 1000
 Tensor.__str__ = Tensor.__repr__
+Tensor.__rdiv__ = Tensor.__rtruediv__
 
 
 def _part(name):
     """`.real` or `.imag`: a view, which may be assigned."""
     get = getattr(_C, name)
-    return property(lambda self: get(self), lambda self, value: get(self).copy_(rtorch.as_tensor(value)) and None)
+
+    def write(self, value):
+        get(self).copy_(rtorch.as_tensor(value))
+
+    return property(lambda self: get(self), write)
 
 
 Tensor.real = _part("real")

@@ -62,7 +62,9 @@ def take(input, index):
     """Elements of the flattened input."""
     if index.numel() and input.numel() == 0:
         raise IndexError("take(): tried to take from an empty tensor")
-    return input.reshape(-1)[_long(index, "take")]
+    if index.dtype != rtorch.int64:
+        raise RuntimeError(f"take(): Expected a long tensor for index, but got {index.dtype}")
+    return input.reshape(-1)[index]
 
 
 @op(inplace=True)
@@ -193,7 +195,7 @@ def index_reduce(input, dim, index, source, reduce, *, include_self=True):
     return scatter_reduce(input, dim, at, source, reduce, include_self=include_self)
 
 
-# ---- norms, signs, grids
+# ---- norms, grids
 
 
 @op(out=True)
@@ -209,15 +211,6 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     if p is None:
         p = 2
     return rtorch.linalg.vector_norm(input, p, dim, keepdim, dtype=dtype)
-
-
-@op(inplace=True, out=True)
-def sgn(input):
-    """z / |z| (0 at 0): the sign, for complex numbers too."""
-    if not input.is_complex():
-        return input.sign()
-    size = input.abs()
-    return rtorch.where(size == 0, rtorch.zeros_like(input), input / size)
 
 
 def _triangle(keep, dtype):

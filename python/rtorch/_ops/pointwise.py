@@ -29,6 +29,14 @@ def mvlgamma(input, p):
 @op()
 def fill(input, value):
     """A copy filled with a value."""
+    if rtorch.is_grad_enabled() and (input.requires_grad or isinstance(value, rtorch.Tensor)):
+        # the input's gradient is zero, not absent
+        if isinstance(value, rtorch.Tensor) and value.dim():
+            raise RuntimeError(
+                f"fill only supports 0-dimension value tensor but got tensor with {value.dim()} dimensions."
+            )
+        whole = rtorch.ones(input.shape, dtype=rtorch.bool, device=input.device)
+        return rtorch.masked_fill(input, whole, value)
     return input.clone().fill_(value)
 
 
@@ -49,3 +57,24 @@ def frexp(input):
     exponent = rtorch.where(finite, e, rtorch.zeros_like(e))
     scale = rtorch.exp2(-exponent).to(input.dtype)
     return frexp_type(rtorch.where(finite, input * scale, input), exponent.to(rtorch.int32))
+
+
+@op(inplace=True, out=True)
+def lcm(input, other):
+    """Least common multiple, never negative."""
+    for x in (input, other):
+        if not isinstance(x, rtorch.Tensor):
+            raise TypeError(f"lcm(): argument must be Tensor, not {type(x).__name__}")
+        if x.is_floating_point() or x.is_complex():
+            raise NotImplementedError(f'"lcm_cpu" not implemented for {str(x.dtype)!r}')
+    divisor = rtorch.gcd(input, other)
+    none = divisor == 0
+    part = rtorch.div(input, rtorch.where(none, rtorch.ones_like(divisor), divisor), rounding_mode="trunc")
+    return rtorch.where(none, rtorch.zeros_like(divisor), (part * other).abs())
+
+
+@op(function=False)
+def is_nonzero(input):
+    """Is the one element of the tensor not zero?"""
+    return rtorch.is_nonzero(input)
+

@@ -244,6 +244,9 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
         )
     x = input.reshape(1, -1) if input.dim() < 2 else input
     n = x.size(1)
+    for name, weights in (("fweights", fweights), ("aweights", aweights)):
+        if weights is not None:
+            _check_weights(name, weights, n)
     w = None
     if fweights is not None:
         w = fweights
@@ -260,6 +263,24 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
     centred = x - mean
     c = (centred if w is None else centred * w) @ centred.t() / norm
     return c.squeeze()
+
+
+def _check_weights(name, weights, n):
+    if weights.dim() > 1:
+        raise RuntimeError(
+            f"cov(): expected {name} to have one or fewer dimensions but got {name} with {weights.dim()} dimensions"
+        )
+    if name == "aweights" and not weights.is_floating_point():
+        raise RuntimeError(f"cov(): expected aweights to have floating point dtype but got {weights.dtype}")
+    if name == "fweights" and (weights.is_floating_point() or weights.is_complex() or weights.dtype == rtorch.bool):
+        raise RuntimeError(f"cov(): expected fweights to have integral dtype but got {weights.dtype}")
+    if weights.numel() != n:
+        raise RuntimeError(
+            f"cov(): expected {name} to have the same numel as there are observations in the input but got "
+            f"{weights.numel()} != {n}"
+        )
+    if n and bool((weights < 0).any()):
+        raise RuntimeError(f"cov(): {name} cannot be negative")
 
 
 @op()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
+
 import rtorch
 
 from ._register import named, op
 from .shape import _dim
 
 histogram_type = named("histogram", "hist bin_edges")
+histogramdd_type = named("histogramdd", "hist bin_edges")
 
 
 @op(method=False, out=True)
@@ -174,7 +177,10 @@ def bincount(input, weights=None, minlength=0):
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     if weights is not None and weights.shape != input.shape:
         raise RuntimeError("weights should be 1-d and have the same length as input")
-    n = max(int(input.max()) + 1, minlength)
+    largest = int(input.max())
+    if largest >= 2**63 - 1:
+        raise RuntimeError(f"maximum value of input overflowed, it should be < {2**63 - 1} but got {largest}")
+    n = max(largest + 1, minlength)
     index = input.to(rtorch.int64)
     if weights is None:
         return rtorch.zeros(n, dtype=rtorch.int64, device=input.device).index_add_(0, index, rtorch.ones_like(index))
@@ -238,3 +244,60 @@ def histogram(input, bins, *, range=None, weight=None, density=False):
     if density:
         hist = hist / hist.sum() / (edges[1:] - edges[:-1])
     return histogram_type(hist, edges)
+
+
+def _edges(x, bins, low, high):
+    """Edges of equal bins over [low, high], or over the data's range."""
+    if low is None:
+        low, high = (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
+    elif low > high:
+        raise RuntimeError("torch.histogramdd(): max must be larger than min")
+    if not (abs(low) < float("inf") and abs(high) < float("inf")):
+        raise RuntimeError(f"torch.histogramdd(): range of [{low}, {high}] is not finite")
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return rtorch.linspace(low, high, bins + 1, dtype=x.dtype)
+
+
+def _bins_of(values, edges):
+    """The bin of each value (the last edge belongs to the last bin), and which lie in one."""
+    n = edges.numel() - 1
+    at = rtorch.searchsorted(edges, values.contiguous(), right=True) - 1
+    at = rtorch.where(values == edges[-1], n - 1, at)
+    return at, (at >= 0) & (at < n)
+
+
+@op(method=False)
+def histogramdd(input, bins, *, range=None, weight=None, density=False):
+    """Counts of points over a grid of bins, and its edges; the last dimension holds a point's coordinates."""
+    if not input.is_floating_point():
+        raise RuntimeError(f'"histogramdd" not implemented for {str(input.dtype)!r}')
+    if input.dim() < 2:
+        raise RuntimeError("torch.histogramdd: input tensor should have at least 2 dimensions")
+    points = input.detach().reshape(-1, input.size(-1))
+    columns = points.size(1)
+    bins = [bins] * columns if isinstance(bins, int) else list(bins)
+    if len(bins) != columns:
+        raise RuntimeError(
+            "torch.histogramdd: The size of bins must be equal to the innermost dimension of the input."
+        )
+    if range is not None and len(range) != 2 * columns:
+        raise RuntimeError(f"torch.histogramdd: for a {columns}-dimensional histogram range should have {2 * columns}")
+    edges, place = [], rtorch.zeros(points.size(0), dtype=rtorch.int64)
+    inside = rtorch.ones(points.size(0), dtype=rtorch.bool)
+    for c, b in enumerate(bins):
+        if isinstance(b, int) and b <= 0:
+            raise RuntimeError(f"torch.histogramdd(): bins must be > 0, but got {b} for dimension {c}")
+        low, high = (None, None) if range is None else range[2 * c : 2 * c + 2]
+        edges.append(b if isinstance(b, rtorch.Tensor) else _edges(points[:, c], b, low, high))
+        at, hit = _bins_of(points[:, c], edges[-1])
+        place, inside = place * (edges[-1].numel() - 1) + at, inside & hit
+    shape = [e.numel() - 1 for e in edges]
+    weight = rtorch.ones(points.size(0), dtype=input.dtype) if weight is None else weight.detach().reshape(-1)
+    total = rtorch.zeros(shape, dtype=input.dtype)
+    hist = total.reshape(-1).index_add(0, place[inside], weight[inside]).reshape(shape)
+    if density:
+        hist = hist / hist.sum()
+        for c, e in enumerate(edges):
+            hist = hist / (e[1:] - e[:-1]).reshape([-1 if i == c else 1 for i in builtins.range(columns)])
+    return histogramdd_type(hist, tuple(edges))

@@ -127,7 +127,7 @@ def broadcast_shapes(*shapes):
     for s in full:
         for i, n in enumerate(reversed(s), 1):
             if n < 0:
-                raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): ({n})")
+                raise ValueError("Attempting to broadcast a dimension with negative length!")
             if n == 1 or n == out[-i]:
                 continue
             if out[-i] != 1:

@@ -18,6 +18,8 @@ def _grid(m, sym, start, end, kwargs):
     """M points (of a period one longer unless symmetric) from start to end."""
     requires_grad = kwargs.pop("requires_grad", False)
     dtype = kwargs.pop("dtype", None) or rtorch.get_default_dtype()
+    if dtype not in (rtorch.float32, rtorch.float64):
+        raise ValueError(f"window functions expect float32 or float64 dtypes, got: {dtype}")
     n = m if sym else m + 1
     step = (end - start) / max(n - 1, 1)
     k = rtorch.arange(m, dtype=rtorch.float64).mul(step).add(start)

@@ -45,6 +45,7 @@ pub fn alloc(device: Device, bytes: usize) -> Result<Buf> {
     match device {
         Device::Cpu => Ok(Buf::Cpu(Memory::uninit(bytes)?)),
         Device::Wgpu(i) => gpu::alloc(i, bytes),
+        Device::Meta => Ok(Buf::Meta(bytes)),
     }
 }
 
@@ -58,7 +59,12 @@ pub fn upload(device: Device, bytes: &[u8]) -> Result<Buf> {
             Ok(Buf::Cpu(buf))
         }
         Device::Wgpu(i) => gpu::upload(i, bytes),
+        Device::Meta => Ok(Buf::Meta(bytes.len())),
     }
+}
+
+fn no_data() -> Error {
+    Error::not_implemented("Cannot copy out of meta tensor; no data!")
 }
 
 /// The bytes as host memory: the buffer itself on the CPU, a copy of it elsewhere.
@@ -67,6 +73,7 @@ pub fn download(buf: &Buf) -> Result<Memory> {
         Buf::Cpu(b) => Ok(b.clone()),
         #[cfg(feature = "gpu")]
         Buf::Gpu(i, b) => gpu::download(*i, b),
+        Buf::Meta(_) => Err(no_data()),
     }
 }
 
@@ -80,6 +87,7 @@ pub fn map(device: Device, program: &Program, shape: &[usize], leaves: &[Window]
             rtorch_cpu::map(program, shape, &ins, &outs)
         }
         Device::Wgpu(i) => gpu::map(i, program, shape, leaves, outs),
+        Device::Meta => Ok(()),
     }
 }
 
@@ -102,6 +110,7 @@ pub fn map_windows(kernel: &Kernel, layout: &Layout, leaves: &[Window], out: &Bu
             map_uncounted(kernel, layout, layout.numel(), &ins, memory)
         }
         Buf::Cpu(_) => map(device, &kernel.program, &layout.shape, leaves, &outs),
+        Buf::Meta(_) => Ok(()),
         #[cfg(feature = "gpu")]
         Buf::Gpu(..) => map(device, &kernel.program, &layout.shape, leaves, &outs),
     }
@@ -133,6 +142,7 @@ pub fn run(
     match device {
         Device::Cpu => run_cpu(prim, inputs, epilogue, outs),
         Device::Wgpu(i) => gpu::run(i, prim, inputs, outs),
+        Device::Meta => Ok(()),
     }
 }
 
@@ -182,6 +192,7 @@ pub fn cpu_arg(w: &Window) -> Result<rtorch_cpu::Arg<'_>> {
         Buf::Cpu(b) => Ok(rtorch_cpu::Arg { ptr: b.as_ptr(), dtype: w.dtype, layout: &w.layout }),
         #[cfg(feature = "gpu")]
         Buf::Gpu(..) => Err(Error::runtime("a kernel of the CPU was given memory of another device")),
+        Buf::Meta(_) => Err(no_data()),
     }
 }
 
@@ -190,6 +201,7 @@ pub fn synchronize(device: Device) -> Result<()> {
     match device {
         Device::Cpu => Ok(()),
         Device::Wgpu(i) => gpu::synchronize(i),
+        Device::Meta => Ok(()),
     }
 }
 

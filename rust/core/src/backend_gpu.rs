@@ -41,7 +41,7 @@ pub fn download(index: u32, buf: &rtorch_gpu::Buffer) -> Result<Memory> {
 fn arg(w: &Window) -> Result<GpuArg<'_>> {
     match &w.buf {
         Buf::Gpu(_, b) => Ok(GpuArg { buffer: b, dtype: w.dtype, layout: &w.layout }),
-        Buf::Cpu(_) => Err(Error::runtime("a kernel of the GPU was given memory of the host")),
+        Buf::Cpu(_) | Buf::Meta(_) => Err(Error::runtime("a kernel of the GPU was given memory of the host")),
     }
 }
 

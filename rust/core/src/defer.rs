@@ -125,6 +125,7 @@ fn lock() -> ReentrantMutexGuard<'static, ()> {
 /// Is pointwise work on this many elements recorded rather than run?
 pub fn defers(device: Device, numel: usize) -> bool {
     numel > 0
+        && !device.is_meta()
         && match mode() {
             Mode::Eager => false,
             Mode::Always => true,
@@ -386,6 +387,7 @@ fn sole_owner(buf: &Buf) -> bool {
         // an element may be read by another invocation of the same dispatch after it was written: not donated
         #[cfg(feature = "gpu")]
         Buf::Gpu(..) => false,
+        Buf::Meta(_) => false,
     }
 }
 

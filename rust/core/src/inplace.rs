@@ -399,6 +399,7 @@ fn handles(buf: &Buf) -> usize {
         Buf::Cpu(b) => b.handles(),
         #[cfg(feature = "gpu")]
         Buf::Gpu(..) => 0,
+        Buf::Meta(_) => 0,
     }
 }
 
@@ -424,6 +425,7 @@ pub fn export(t: &Tensor) -> Result<(crate::storage::Export, rtorch_cpu::Memory)
     let storage = t.storage();
     let buf = match writable_for_export(&storage)? {
         Buf::Cpu(b) => b,
+        Buf::Meta(_) => return Err(rtorch_ir::Error::not_implemented("Cannot copy out of meta tensor; no data!")),
         #[cfg(feature = "gpu")]
         Buf::Gpu(..) => {
             return Err(rtorch_ir::Error::type_(format!(

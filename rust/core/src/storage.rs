@@ -21,6 +21,8 @@ pub enum Buf {
     Cpu(Memory),
     #[cfg(feature = "gpu")]
     Gpu(u32, rtorch_gpu::Buffer),
+    /// As many bytes as this that do not exist (the meta device).
+    Meta(usize),
 }
 
 impl Buf {
@@ -39,6 +41,7 @@ impl Buf {
             Buf::Cpu(_) => Device::Cpu,
             #[cfg(feature = "gpu")]
             Buf::Gpu(i, _) => Device::Wgpu(*i),
+            Buf::Meta(_) => Device::Meta,
         }
     }
     pub fn len(&self) -> usize {
@@ -46,6 +49,7 @@ impl Buf {
             Buf::Cpu(b) => b.len(),
             #[cfg(feature = "gpu")]
             Buf::Gpu(_, b) => b.len(),
+            Buf::Meta(n) => *n,
         }
     }
     pub fn is_empty(&self) -> bool {
@@ -58,6 +62,7 @@ impl Buf {
             Buf::Cpu(b) => Some(b.as_ptr()),
             #[cfg(feature = "gpu")]
             Buf::Gpu(..) => None,
+            Buf::Meta(_) => None,
         }
     }
     /// Do two handles mean the same memory?
@@ -68,6 +73,7 @@ impl Buf {
             (Buf::Gpu(_, a), Buf::Gpu(_, b)) => a.same(b),
             #[cfg(feature = "gpu")]
             (Buf::Cpu(_), Buf::Gpu(..)) | (Buf::Gpu(..), Buf::Cpu(_)) => false,
+            (Buf::Meta(_), _) | (_, Buf::Meta(_)) => false,
         }
     }
     /// Is this the only handle?
@@ -76,6 +82,7 @@ impl Buf {
             Buf::Cpu(b) => b.handles() == 1,
             #[cfg(feature = "gpu")]
             Buf::Gpu(_, b) => b.is_unique(),
+            Buf::Meta(_) => true,
         }
     }
 }

@@ -17,6 +17,9 @@ use crate::defer::Operand;
 use crate::device::Device;
 use crate::storage::{Buf, Storage, Value};
 
+/// The meta device among numbered ones.
+const META: u32 = u32::MAX;
+
 /// How often a tensor's contents were written in place; shared by views and `detach()`.
 #[derive(Clone, Default)]
 pub enum Version {
@@ -95,6 +98,7 @@ impl Facts {
         let device = match p.storage.device() {
             Device::Cpu => 0,
             Device::Wgpu(i) => i + 1,
+            Device::Meta => META,
         };
         self.device.store(device, Ordering::Relaxed);
         self.numel.store(p.layout.numel(), Ordering::Relaxed);
@@ -245,6 +249,7 @@ impl Tensor {
     pub fn device(&self) -> Device {
         match self.0.facts.device.load(Ordering::Relaxed) {
             0 => Device::Cpu,
+            META => Device::Meta,
             n => Device::Wgpu(n - 1),
         }
     }
@@ -330,9 +335,10 @@ impl Tensor {
                 Buf::Cpu(b) => b.as_ptr() as usize,
                 #[cfg(feature = "gpu")]
                 Buf::Gpu(_, b) => b.id(),
+                Buf::Meta(_) => 0,
             })?;
             p.storage.set_addressed();
-            Some(if p.layout.numel() == 0 { 0 } else { base + p.layout.offset * p.dtype.size() })
+            Some(if p.layout.numel() == 0 || base == 0 { 0 } else { base + p.layout.offset * p.dtype.size() })
         })
     }
 
@@ -391,7 +397,7 @@ pub fn checked_bytes(shape: &[usize], dtype: DType) -> Result<usize> {
 
 /// float64 and complex are not for the GPU; the message says what to do instead.
 pub fn check_device_dtype(device: Device, dtype: DType) -> Result<()> {
-    if device.is_cpu() || !matches!(dtype, DType::F64 | DType::C64 | DType::C128) {
+    if !matches!(device, Device::Wgpu(_)) || !matches!(dtype, DType::F64 | DType::C64 | DType::C128) {
         return Ok(());
     }
     Err(Error::type_(format!(

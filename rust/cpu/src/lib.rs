@@ -32,6 +32,7 @@ pub mod simd;
 pub mod small;
 mod softmax;
 mod sort;
+mod special;
 #[cfg(test)]
 mod testing;
 pub mod threads;

@@ -47,6 +47,7 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         Prim::BatchNorm { eps, weight, bias } => crate::norm::batch_norm(*eps, (*weight, *bias), inputs, outs),
         Prim::BatchNormGrad { eps, weight } => crate::norm::batch_norm_grad(*eps, *weight, inputs, outs),
         Prim::Fft { kind, axes, scale } => crate::fft::fft(*kind, axes, *scale, inputs, outs),
+        Prim::Special(f) => crate::special::special(*f, inputs, outs),
         Prim::Linalg(op) => crate::linalg::linalg(*op, inputs, outs),
         Prim::Nonzero => crate::nonzero::nonzero(inputs, outs),
     }

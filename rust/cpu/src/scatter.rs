@@ -34,7 +34,8 @@ pub fn scatter(axis: usize, op: ScatterOp, inputs: &[Source], outs: &[Arg]) -> R
 /// `Prim::IndexAdd`: (x, index 1-d, src) -> copy of x with the slices of src added (or set) at index along the axis.
 pub fn index_add(axis: usize, op: ScatterOp, inputs: &[Source], outs: &[Arg]) -> Result<()> {
     let (x, index, src, out) = (direct(&inputs[0])?, direct(&inputs[1])?, direct(&inputs[2])?, outs[0]);
-    check_index(index, axis, x.layout.shape.get(axis).copied().unwrap_or(1))?;
+    // PyTorch raises IndexError here, RuntimeError for a scatter
+    check_index(index, axis, x.layout.shape.get(axis).copied().unwrap_or(1)).map_err(|e| Error::index(e.message))?;
     refuse_order(op, x.dtype)?;
     // as a scatter whose index is the same for all lines
     let mut layout = Layout { offset: index.layout.offset, ..Layout::contiguous(&src.layout.shape) };

@@ -60,7 +60,7 @@ pub fn support(prim: &Prim, dtypes: &[DType]) -> Support {
         Prim::Conv { .. } | Prim::ConvGradInput { .. } | Prim::ConvGradWeight { .. } => {
             if dtypes.iter().all(|d| d.is_float()) { Support::Native } else { Support::Host }
         }
-        Prim::Linalg(_) | Prim::Fft { .. } => Support::Host,
+        Prim::Linalg(_) | Prim::Fft { .. } | Prim::Special(_) => Support::Host,
     }
 }
 
@@ -163,7 +163,7 @@ impl Device {
             Prim::Sort { axis, descending, stable: _ } => self.sort(*axis, *descending, a, outs),
             Prim::TopK { k: _, axis, largest, sorted: _ } => self.sort(*axis, *largest, a, outs),
             Prim::Nonzero => self.nonzero_into(a, out),
-            Prim::Linalg(_) | Prim::Fft { .. } => Err(host(prim, &[])),
+            Prim::Linalg(_) | Prim::Fft { .. } | Prim::Special(_) => Err(host(prim, &[])),
         }
     }
 }

@@ -58,7 +58,9 @@ pub fn contiguous_strides(shape: &[usize]) -> Strides {
 /// Product of the sizes, or an error where it does not fit an i64 (PyTorch's limit).
 pub fn checked_numel(shape: &[usize]) -> Result<usize> {
     if shape.contains(&0) {
-        return Ok(0);
+        // nothing is stored, but the strides count the other dimensions
+        let reach = shape.iter().try_fold(1usize, |n, &s| n.checked_mul(s.max(1)).filter(|&n| n <= i64::MAX as usize));
+        return reach.map(|_| 0).ok_or_else(|| Error::runtime("Stride calculation overflowed"));
     }
     let mut n = 1usize;
     for &s in shape {

@@ -10,6 +10,7 @@ pub mod oracle;
 pub mod prim;
 pub mod program;
 pub mod shape;
+pub mod special;
 pub mod table;
 
 pub use dtype::{CType, Category, DType, Scalar, promote};
@@ -17,4 +18,5 @@ pub use error::{Error, ErrorKind, Result};
 pub use layout::{Layout, Shape, Strides};
 pub use prim::Prim;
 pub use program::{Const, Ex, Inst, Program, Reg};
+pub use special::SpecialFn;
 pub use table::{Class, ScalarOp};

@@ -5,6 +5,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::dtype::DType;
 use crate::layout::{Layout, Shape};
+use crate::special::SpecialFn;
 
 /// Dimensions, sorted.
 pub type Axes = SmallVec<[usize; 5]>;
@@ -308,6 +309,8 @@ pub enum Prim {
         axes: Axes,
         scale: f64,
     },
+    /// Arguments of one shape and floating dtype -> the function of each element.
+    Special(SpecialFn),
 }
 
 /// Shape and dtype of an operand or a result.
@@ -382,6 +385,7 @@ impl Prim {
             Prim::AttentionGrad(_) => "attention_grad",
             Prim::Linalg(_) => "linalg",
             Prim::Fft { .. } => "fft",
+            Prim::Special(f) => f.name(),
         }
     }
 
@@ -450,7 +454,7 @@ impl Prim {
                 smallvec![with(s.clone(), x[0].dtype), with(s, DType::I64)]
             }
             Prim::Nonzero => smallvec![with(smallvec![0, x[0].shape.len()], DType::I64)],
-            Prim::Softmax { .. } | Prim::SoftmaxGrad { .. } => smallvec![first(0)],
+            Prim::Softmax { .. } | Prim::SoftmaxGrad { .. } | Prim::Special(_) => smallvec![first(0)],
             Prim::LayerNorm { dims, .. } => {
                 let n = x[0].shape.len() - dims;
                 let s: Shape = x[0].shape.iter().enumerate().map(|(i, &s)| if i < n { s } else { 1 }).collect();
@@ -552,7 +556,7 @@ impl Prim {
     pub fn takes_prologue(&self, i: usize) -> bool {
         match self {
             Prim::Reduce { .. } | Prim::Extreme { .. } | Prim::VarMean { .. } => true,
-            Prim::Softmax { .. } | Prim::SoftmaxGrad { .. } => true,
+            Prim::Softmax { .. } | Prim::SoftmaxGrad { .. } | Prim::Special(_) => true,
             Prim::LayerNorm { .. } => i == 0,
             Prim::LayerNormGrad { .. } => i < 2,
             Prim::BatchNorm { .. } => i == 0,

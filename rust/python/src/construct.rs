@@ -151,6 +151,9 @@ fn infer(obj: &Bound<'_, PyAny>) -> PyResult<Option<DType>> {
     let Some(list) = items(obj)? else { return Err(cannot_infer(obj)?) };
     let mut found: Option<DType> = None;
     for x in &list {
+        if x.is_instance_of::<PyString>() {
+            return crate::error::value_error("too many dimensions 'str'");
+        }
         if let Some(d) = infer(x)? {
             found = Some(found.map_or(d, |f| promote(f, d)));
         }

@@ -20,7 +20,13 @@ pub struct PyDevice {
 enum DeviceKind {
     Cpu,
     Wgpu,
+    Meta,
+    /// One of PyTorch's that does not exist here: it can be named and compared, no tensor lives there.
+    Other(&'static str),
 }
+
+/// Kinds of devices that PyTorch programs name.
+const OTHERS: [&str; 10] = ["cuda", "mps", "xpu", "xla", "hpu", "mtia", "ipu", "vulkan", "privateuseone", "mkldnn"];
 
 /// The default device, and what `with device:` blocks put in front of it.
 static DEFAULT: Mutex<(Option<Device>, Vec<Option<Device>>)> = Mutex::new((None, Vec::new()));
@@ -34,36 +40,53 @@ impl PyDevice {
         match d {
             Device::Cpu => PyDevice { device: DeviceKind::Cpu, index: None },
             Device::Wgpu(i) => PyDevice { device: DeviceKind::Wgpu, index: Some(i) },
+            Device::Meta => PyDevice { device: DeviceKind::Meta, index: None },
         }
     }
-    pub fn get(&self) -> Device {
-        match self.device {
+    /// Where tensors of this device live; an error for devices that only have a name.
+    pub fn get(&self) -> PyResult<Device> {
+        Ok(match self.device {
             DeviceKind::Cpu => Device::Cpu,
             DeviceKind::Wgpu => Device::Wgpu(self.index.unwrap_or(0)),
-        }
+            DeviceKind::Meta => Device::Meta,
+            DeviceKind::Other(name) => {
+                return Err(PyRuntimeError::new_err(format!(
+                    "rtorch has no device '{name}': tensors live on 'cpu', on 'wgpu' (any GPU) or on 'meta'"
+                )));
+            }
+        })
     }
     fn parse(text: &str) -> PyResult<PyDevice> {
-        let d = Device::parse(text).or_raise()?;
+        let kind = text.split_once(':').map_or(text, |t| t.0);
+        let named = match OTHERS.iter().find(|o| **o == kind) {
+            Some(name) => PyDevice { device: DeviceKind::Other(name), index: None },
+            None => PyDevice::of(Device::parse(text).or_raise()?),
+        };
         let index = match text.split_once(':') {
             Some((_, i)) => Some(
                 i.parse::<u32>().map_err(|_| PyRuntimeError::new_err(format!("Invalid device string: '{text}'")))?,
             ),
             None => None,
         };
-        Ok(PyDevice { index, ..PyDevice::of(d) })
+        Ok(PyDevice { index, ..named })
     }
     fn type_name(&self) -> &'static str {
-        self.get().type_name()
+        match self.device {
+            DeviceKind::Cpu => "cpu",
+            DeviceKind::Wgpu => "wgpu",
+            DeviceKind::Meta => "meta",
+            DeviceKind::Other(name) => name,
+        }
     }
 }
 
 /// A device from an object, a string or an index of the accelerator.
 pub fn extract(obj: &Bound<'_, PyAny>) -> PyResult<Option<Device>> {
     if let Ok(d) = obj.cast::<PyDevice>() {
-        return Ok(Some(d.get().get()));
+        return d.get().get().map(Some);
     }
     if let Ok(s) = obj.cast::<PyString>() {
-        return Ok(Some(PyDevice::parse(s.to_str()?)?.get()));
+        return PyDevice::parse(s.to_str()?)?.get().map(Some);
     }
     if crate::convert::is_int(obj) {
         return Ok(Some(Device::Wgpu(index_of(obj.extract::<i64>()?)?)));
@@ -134,13 +157,14 @@ impl PyDevice {
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<(Py<PyAny>, (String,))> {
         Ok((slf.get_type().into_any().unbind(), (slf.get().__str__(),)))
     }
-    fn __enter__(slf: Py<Self>) -> Py<Self> {
+    fn __enter__(slf: Py<Self>) -> PyResult<Py<Self>> {
+        let device = slf.get().get()?;
         let mut d = DEFAULT.lock();
         let before = d.0;
         d.1.push(before);
-        d.0 = Some(slf.get().get());
+        d.0 = Some(device);
         drop(d);
-        slf
+        Ok(slf)
     }
     #[pyo3(signature = (*_exc))]
     fn __exit__(&self, _exc: &Bound<'_, PyTuple>) {

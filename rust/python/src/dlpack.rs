@@ -257,6 +257,7 @@ impl tensor::PyTensor {
     fn __dlpack_device__(&self) -> PyResult<(i32, i32)> {
         match self.t.device() {
             rtorch_core::Device::Cpu => Ok((CPU, 0)),
+            rtorch_core::Device::Meta => Err(PyBufferError::new_err("a meta tensor has no data to share")),
             rtorch_core::Device::Wgpu(_) => Err(PyBufferError::new_err("wgpu is no device of DLPack")),
         }
     }

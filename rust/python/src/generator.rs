@@ -1,7 +1,6 @@
 //! `rtorch.Generator`: a stream of random numbers. The streams themselves are the core's.
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 use rtorch_core::Device;
 use rtorch_core::ops::random::generator::{self, Generator};
 
@@ -72,9 +71,6 @@ fn set_state(g: &Generator, state: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// A seed as PyTorch takes it: negative ones count from the end of 64 bits.
 fn seed_of(seed: &Bound<'_, PyAny>) -> PyResult<u64> {
-    if seed.is_instance_of::<PyString>() {
-        return Ok(seed.call_method0("__int__")?.extract::<i64>()? as u64);
-    }
     let seed = match tensor::get(seed) {
         Some(t) => crate::convert::item(seed.py(), t)?.to_i64().into_pyobject(seed.py())?.into_any(),
         None => seed.py().get_type::<pyo3::types::PyInt>().call1((seed,))?,

@@ -102,6 +102,19 @@ fn return_type(py: Python<'_>, name: &'static str) -> PyResult<Py<PyAny>> {
     Ok(c)
 }
 
+/// What `out=` may be, by dtype.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OutRule {
+    /// Any dtype that the result can be cast to.
+    Casts,
+    /// The result takes the target's dtype.
+    Fills,
+    /// The result's dtype.
+    Exact,
+    /// As `Casts`, refused by a TypeError.
+    Typed,
+}
+
 /// `out=`: the result is computed outside of the graph and written into the given tensors, resized where their shape
 /// differs.
 pub fn write_out(
@@ -109,7 +122,7 @@ pub fn write_out(
     name: &str,
     out: &Bound<'_, PyAny>,
     args: &Args,
-    fills: bool,
+    rule: OutRule,
     compute: impl FnOnce() -> PyResult<Out>,
 ) -> PyResult<Py<PyAny>> {
     let targets: Vec<Tensor> = match tensor::get(out) {
@@ -143,7 +156,10 @@ pub fn write_out(
         Out::OptTensors(ts) => ts.into_iter().flatten().collect(),
         other @ (Out::Bool(_) | Out::Int(_) | Out::None | Out::Object(_)) => return finish(py, other),
     };
-    let results = if fills {
+    for (r, t) in results.iter().zip(&targets) {
+        check_rule(name, rule, r, t)?;
+    }
+    let results = if rule == OutRule::Fills {
         results.into_iter().zip(&targets).map(|(r, t)| cast_fill(&r, t)).collect::<PyResult<_>>()?
     } else {
         results
@@ -152,6 +168,21 @@ pub fn write_out(
     match kind {
         Some(kind) => Ok(return_type(py, kind)?.bind(py).call1((out.extract::<Vec<Py<PyAny>>>()?,))?.unbind()),
         None => Ok(out.clone().unbind()),
+    }
+}
+
+fn check_rule(name: &str, rule: OutRule, r: &Tensor, t: &Tensor) -> PyResult<()> {
+    match rule {
+        OutRule::Exact if r.dtype() != t.dtype() => Err(PyRuntimeError::new_err(format!(
+            "{name}(): Expected out tensor to have dtype {}, but got {} instead",
+            r.dtype().name(),
+            t.dtype().name()
+        ))),
+        OutRule::Typed if !r.dtype().can_cast_to(t.dtype()) => Err(PyTypeError::new_err(format!(
+            "torch.{name}(): input types can't be cast to the desired output type {}",
+            t.dtype().cpp_name()
+        ))),
+        OutRule::Casts | OutRule::Fills | OutRule::Exact | OutRule::Typed => Ok(()),
     }
 }
 

@@ -18,7 +18,7 @@ use rtorch_core::{Result, Tensor};
 use crate::autocast;
 use crate::error::{OrRaise, guarded};
 use crate::nodes;
-use crate::output::{Out, finish, write_out};
+use crate::output::{Out, OutRule, finish, write_out};
 use crate::overrides;
 use crate::parse::{Args, Call, Signature, bind};
 use crate::tensor::{DETACH_NUMEL, PyTensor};
@@ -41,7 +41,7 @@ pub struct Op {
     run: Run,
     /// Takes `out=`.
     out: bool,
-    fills: bool,
+    out_rule: OutRule,
     function: bool,
     method: bool,
     /// The submodule of `_C` its function stands in ("" for `_C` itself).
@@ -74,7 +74,7 @@ impl Registry {
             sigs,
             run,
             out: false,
-            fills: false,
+            out_rule: OutRule::Casts,
             function: true,
             method: true,
             module: "",
@@ -137,9 +137,19 @@ impl Op {
         self.out = true;
         self
     }
+    /// `out=` that must have the result's dtype.
+    pub fn out_exact(&mut self) -> &mut Op {
+        self.out_rule = OutRule::Exact;
+        self.out()
+    }
+    /// `out=` whose refused dtype is a TypeError.
+    pub fn out_typed(&mut self) -> &mut Op {
+        self.out_rule = OutRule::Typed;
+        self.out()
+    }
     /// `out=` that decides the dtype (factories).
     pub fn out_fills(&mut self) -> &mut Op {
-        self.fills = true;
+        self.out_rule = OutRule::Fills;
         self.out()
     }
     pub fn function_only(&mut self) -> &mut Op {
@@ -240,7 +250,7 @@ fn invoke(py: Python<'_>, op: &'static Op, mut call: Call<'_, '_>, method: bool)
     }
     match out {
         None => finish(py, run(py, op, &args)?),
-        Some(out) => write_out(py, op.name, &out, &args, op.fills, || {
+        Some(out) => write_out(py, op.name, &out, &args, op.out_rule, || {
             let _off = rtorch_core::autograd::mode::Guard::new(false);
             run(py, op, &args)
         }),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use parking_lot::Mutex;
 use pyo3::basic::CompareOp;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -428,7 +428,10 @@ impl PyTensor {
         one("neg", ScalarOp::Neg, slf)
     }
     fn __pos__(slf: Me) -> Answer {
-        general("positive", slf.as_any(), slf.as_any()).or_else(|_| Ok(slf.clone().into_any().unbind()))
+        if slf.get().t.dtype() == rtorch_core::DType::Bool {
+            return Err(PyRuntimeError::new_err("The `+` operator, on a bool tensor is not supported."));
+        }
+        Ok(slf.clone().into_any().unbind())
     }
     fn __abs__(slf: Me) -> Answer {
         one("abs", ScalarOp::Abs, slf)

@@ -183,7 +183,7 @@ pub fn apply(p: &Prim, x: &[In], n: usize) -> Result<Outs> {
         Prim::Attention(a) if !a.mask => in_first(p.clone(), x, n),
         Prim::AttentionGrad(a) if !a.mask => in_first(p.clone(), x, n),
         Prim::Attention(_) | Prim::AttentionGrad(_) => each(p, x, n),
-        Prim::Linalg(_) => leading(p.clone(), x, n),
+        Prim::Linalg(_) | Prim::Special(_) => leading(p.clone(), x, n),
         Prim::Fft { kind, axes, scale } => leading(Prim::Fft { kind: *kind, axes: shifted(axes), scale: *scale }, x, n),
     }
 }

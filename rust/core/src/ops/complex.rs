@@ -3,7 +3,7 @@
 //! differentiable too. One node of the graph with the operator's name stands for the composition.
 
 use rtorch_ir::complex::{self as lowering, Part};
-use rtorch_ir::{DType, Ex, Program, Result, Shape, ensure};
+use rtorch_ir::{DType, Ex, Program, Result, ScalarOp, Shape, ensure};
 use smallvec::SmallVec;
 
 use super::nn::rule;
@@ -65,6 +65,7 @@ pub fn join(re: &Tensor, im: &Tensor) -> Result<Tensor> {
 /// An expression some of whose arguments are complex; `common` is their promoted dtype.
 pub fn run(spec: &Spec, args: &[Arg], common: DType) -> Result<Tensor> {
     let out = match spec.rule {
+        Rule::RealFloat | Rule::RealBool => return Err(not_implemented(spec.name, common)),
         Rule::Bool => DType::Bool,
         Rule::Same | Rule::Float | Rule::FloatOnly => common,
     };
@@ -138,8 +139,50 @@ pub fn conj(x: &Tensor) -> Result<Tensor> {
     if !x.dtype().is_complex() {
         return shape::alias(x);
     }
-    let out = join(&part(x, 0)?, &super::unary(rtorch_ir::ScalarOp::Neg, &part(x, 1)?)?)?;
+    let out = join(&part(x, 0)?, &super::unary(ScalarOp::Neg, &part(x, 1)?)?)?;
     composite::collapse("ConjBackward0", &[x], &[&out]);
+    Ok(out)
+}
+
+/// Complex numbers from absolute values and angles.
+pub fn polar(size: &Tensor, angle: &Tensor) -> Result<Tensor> {
+    let dtype = size.dtype();
+    ensure!(
+        matches!(dtype, DType::F32 | DType::F64) && dtype == angle.dtype(),
+        runtime,
+        "Expected both inputs to be Half, Float or Double tensors of one dtype but got {} and {}",
+        dtype.cpp_name(),
+        angle.dtype().cpp_name()
+    );
+    let by = |op: ScalarOp| super::mul(size, &super::unary(op, angle)?);
+    let out = join(&by(ScalarOp::Cos)?, &by(ScalarOp::Sin)?)?;
+    composite::collapse("PolarBackward0", &[size, angle], &[&out]);
+    Ok(out)
+}
+
+/// The sign: of a complex number the one of absolute value 1 in its direction, 0 for 0.
+pub fn sgn(x: &Tensor) -> Result<Tensor> {
+    if !x.dtype().is_complex() {
+        return super::unary(ScalarOp::Sign, x);
+    }
+    let size = abs(x)?;
+    let none = super::binary(ScalarOp::Eq, Arg::T(&size), Arg::S(0.into()))?;
+    let size = super::pointwise::where_(&none, Arg::S(1.0.into()), Arg::T(&size))?;
+    super::div(x, &size)
+}
+
+/// Running products, in passes that each multiply in what lies twice as far back.
+pub fn cumprod(x: &Tensor, axis: usize) -> Result<Tensor> {
+    let (mut y, d, n) = (x.clone(), axis as i64, x.size(axis) as i64);
+    let mut step = 1;
+    while step < n {
+        let head = shape::narrow(&y, d, 0, step)?;
+        let rest = super::mul(&shape::narrow(&y, d, step, n - step)?, &shape::narrow(&y, d, 0, n - step)?)?;
+        y = shape::cat(&[head, rest], d)?;
+        step *= 2;
+    }
+    let out = if n > 1 { y } else { shape::clone(x)? };
+    composite::collapse("CumprodBackward0", &[x], &[&out]);
     Ok(out)
 }
 

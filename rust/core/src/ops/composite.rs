@@ -65,6 +65,11 @@ pub fn lerp(x: &Tensor, end: &Tensor, weight: Arg, dest: Dest) -> Result<Tensor>
         end.dtype().name()
     );
     let name = if matches!(weight, Arg::S(_)) { "LerpBackward0" } else { "LerpBackward1" };
+    if x.dtype().is_complex() {
+        return compose("lerp_complex", name, Rule::Same, &[Arg::T(x), Arg::T(end), weight], dest, |a| {
+            a[0] + a[2] * (a[1] - a[0])
+        });
+    }
     compose("lerp", name, Rule::FloatOnly, &[Arg::T(x), Arg::T(end), weight], dest, |a| {
         let d = a[1] - a[0];
         let small = ex::lt(ex::abs(a[2]), a[2].lit(0.5));
@@ -85,6 +90,12 @@ pub fn add_alpha(a: Arg, b: Arg, alpha: Scalar, minus: bool, dest: Dest) -> Resu
         runtime,
         "Boolean alpha only supported for Boolean results."
     );
+    ensure!(
+        common.is_complex() || alpha.imag() == 0.0 && !matches!(alpha, Scalar::Complex(..)),
+        runtime,
+        "For non-complex input tensors, argument alpha must not be a complex number."
+    );
+    let alpha = if common == DType::Bool { Scalar::Bool(alpha.is_true()) } else { alpha };
     let (name, grad) = if minus { ("sub_alpha", "SubBackward0") } else { ("add_alpha", "AddBackward0") };
     compose(name, grad, Rule::Same, &[a, b, Arg::S(alpha)], dest, move |a| {
         if minus { a[0] - a[1] * a[2] } else { a[0] + a[1] * a[2] }
@@ -110,9 +121,9 @@ pub fn angle(x: &Tensor, dest: Dest) -> Result<Tensor> {
 
 unary! {
     /// Radians to degrees.
-    rad2deg "Rad2DegBackward0" Float |a| a * (180.0 / std::f64::consts::PI);
+    rad2deg "Rad2DegBackward0" RealFloat |a| a * (180.0 / std::f64::consts::PI);
     /// Degrees to radians.
-    deg2rad "Deg2RadBackward0" Float |a| a * (std::f64::consts::PI / 180.0);
+    deg2rad "Deg2RadBackward0" RealFloat |a| a * (std::f64::consts::PI / 180.0);
     /// The part after the point, with the sign of the number.
     frac "FracBackward0" FloatOnly |a| a - ex::trunc(a);
     /// sin(pi x) / (pi x), 1 at 0.
@@ -127,27 +138,27 @@ unary! {
     } else {
         ex::eq(a, a)
     };
-    isposinf "" Bool |a| if a.dtype().is_float() { ex::eq(a, a.lit(f64::INFINITY)) } else { ex::ne(a, a) };
-    isneginf "" Bool |a| if a.dtype().is_float() { ex::eq(a, a.lit(f64::NEG_INFINITY)) } else { ex::ne(a, a) };
+    isposinf "" RealBool |a| if a.dtype().is_float() { ex::eq(a, a.lit(f64::INFINITY)) } else { ex::ne(a, a) };
+    isneginf "" RealBool |a| if a.dtype().is_float() { ex::eq(a, a.lit(f64::NEG_INFINITY)) } else { ex::ne(a, a) };
     real_angle "AngleBackward0" Float |a| {
         let turned = ex::where_(ex::lt(a, a.lit(0.0)), a.lit(std::f64::consts::PI), a.lit(0.0));
         ex::where_(ex::isnan(a), a, turned)
     };
     /// -x log(x); 0 at 0, -inf below.
-    entr "EntrBackward0" Float |a| {
+    entr "EntrBackward0" RealFloat |a| {
         let zero = ex::eq(a, a.lit(0.0));
         let low = ex::where_(ex::lt(a, a.lit(0.0)), a.lit(f64::NEG_INFINITY), a);
         ex::where_(zero, a.lit(0.0), ex::where_(ex::le(a, a.lit(0.0)), low, -a * ex::log(a)))
     };
     /// Area under the standard normal's curve up to x.
-    ndtr "NdtrBackward0" Float |a| ex::erfc(a * -std::f64::consts::FRAC_1_SQRT_2) * 0.5;
+    ndtr "NdtrBackward0" RealFloat |a| ex::erfc(a * -std::f64::consts::FRAC_1_SQRT_2) * 0.5;
 }
 
 /// log(x / (1 - x)), x clamped to [eps, 1 - eps] where eps is given.
 pub fn logit(x: &Tensor, eps: Option<f64>, dest: Dest) -> Result<Tensor> {
     let log_odds = |a: Ex| ex::log(a / (-a + 1.0));
     match eps {
-        None => compose("logit", "LogitBackward0", Rule::Float, &[Arg::T(x)], dest, |a| log_odds(a[0])),
+        None => compose("logit", "LogitBackward0", Rule::RealFloat, &[Arg::T(x)], dest, |a| log_odds(a[0])),
         Some(e) => {
             compose("logit_eps", "LogitBackward0", Rule::Float, &[Arg::T(x), e.into(), (1.0 - e).into()], dest, |a| {
                 let low = ex::where_(ex::lt(a[0], a[1]), a[1], a[0]);
@@ -159,12 +170,12 @@ pub fn logit(x: &Tensor, eps: Option<f64>, dest: Dest) -> Result<Tensor> {
 
 /// x log(y), 0 where x is 0 (unless y is NaN).
 pub fn xlogy(x: Arg, y: Arg, dest: Dest) -> Result<Tensor> {
-    compose("xlogy", "XlogyBackward0", Rule::Float, &[x, y], dest, |a| x_times(a[0], a[1], ex::log))
+    compose("xlogy", "XlogyBackward0", Rule::RealFloat, &[x, y], dest, |a| x_times(a[0], a[1], ex::log))
 }
 
 /// x log(1 + y), 0 where x is 0 (unless y is NaN).
 pub fn xlog1py(x: Arg, y: Arg, dest: Dest) -> Result<Tensor> {
-    compose("xlog1py", "SpecialXlog1PyBackward0", Rule::Float, &[x, y], dest, |a| x_times(a[0], a[1], ex::log1p))
+    compose("xlog1py", "SpecialXlog1PyBackward0", Rule::RealFloat, &[x, y], dest, |a| x_times(a[0], a[1], ex::log1p))
 }
 
 fn x_times(x: Ex, y: Ex, f: fn(Ex) -> Ex) -> Ex {
@@ -221,6 +232,14 @@ pub fn heaviside(x: &Tensor, values: &Tensor, dest: Dest) -> Result<Tensor> {
 
 /// NaN and infinities replaced (by default 0 and the dtype's largest and smallest).
 pub fn nan_to_num(x: &Tensor, nan: Option<f64>, pos: Option<f64>, neg: Option<f64>, dest: Dest) -> Result<Tensor> {
+    if x.dtype().is_complex() {
+        let y = nan_to_num(&super::complex::view_as_real(x)?, nan, pos, neg, None)?;
+        let y = super::complex::view_as_complex(&y)?;
+        return match dest {
+            Some(d) => crate::inplace::copy_(d, &y).map(|()| d.clone()),
+            None => Ok(y),
+        };
+    }
     if x.dtype().is_integral() {
         return match dest {
             Some(d) => Ok(d.clone()),
@@ -243,6 +262,27 @@ pub fn nan_to_num(x: &Tensor, nan: Option<f64>, pos: Option<f64>, neg: Option<f6
     })
 }
 
+/// The same for complex numbers, with absolute values in the plane.
+fn complex_isclose(a: &Tensor, b: &Tensor, rtol: f64, atol: f64, equal_nan: bool) -> Result<Tensor> {
+    use rtorch_ir::ScalarOp;
+    let (a, b) = (a.detach(), b.detach());
+    let same = super::binary(ScalarOp::Eq, Arg::T(&a), Arg::T(&b))?;
+    let gap = super::unary(ScalarOp::Abs, &super::sub(&a, &b)?)?;
+    let size = super::unary(ScalarOp::Abs, &b)?;
+    let args = [Arg::T(&gap), Arg::T(&size), rtol.into(), atol.into()];
+    let near = compose("isclose_complex", "", Rule::Bool, &args, None, |x| {
+        let finite = ex::logical_not(ex::logical_or(ex::isinf(x[0]), ex::isinf(x[1])));
+        ex::logical_and(finite, ex::le(x[0], x[3] + ex::abs(x[2] * x[1])))
+    })?;
+    let mut y = super::binary(ScalarOp::LogicalOr, Arg::T(&same), Arg::T(&near))?;
+    if equal_nan {
+        let missing = |t: &Tensor| super::unary(ScalarOp::IsNan, t);
+        let both = super::binary(ScalarOp::LogicalAnd, Arg::T(&missing(&a)?), Arg::T(&missing(&b)?))?;
+        y = super::binary(ScalarOp::LogicalOr, Arg::T(&y), Arg::T(&both))?;
+    }
+    Ok(y)
+}
+
 /// |a - b| <= atol + rtol * |b|, exactly equal infinities included.
 pub fn isclose(a: &Tensor, b: &Tensor, rtol: f64, atol: f64, equal_nan: bool) -> Result<Tensor> {
     ensure!(a.dtype() == b.dtype(), runtime, "{} did not match {}", a.dtype().cpp_name(), b.dtype().cpp_name());
@@ -251,6 +291,9 @@ pub fn isclose(a: &Tensor, b: &Tensor, rtol: f64, atol: f64, equal_nan: bool) ->
         runtime,
         "rtol and atol must be greater than or equal to zero, but got {rtol} and {atol}"
     );
+    if a.dtype().is_complex() {
+        return complex_isclose(a, b, rtol, atol, equal_nan);
+    }
     let float = a.dtype().is_float();
     let name = if equal_nan { "isclose_nan" } else { "isclose" };
     let args = [Arg::T(a), Arg::T(b), rtol.into(), atol.into()];

@@ -13,6 +13,7 @@ pub mod pointwise;
 pub mod random;
 pub mod reduce;
 pub mod shape;
+pub mod special;
 
 use rtorch_ir::{Result, ScalarOp};
 

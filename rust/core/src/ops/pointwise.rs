@@ -93,8 +93,12 @@ pub enum Rule {
     Same,
     /// The same, integers promoted to the default float dtype.
     Float,
+    /// The same, complex numbers refused.
+    RealFloat,
     /// Computed in the promoted dtype, answers bool.
     Bool,
+    /// The same, complex numbers refused.
+    RealBool,
     /// The promoted dtype, refused unless floating (with PyTorch's `not implemented` error).
     FloatOnly,
 }
@@ -140,7 +144,8 @@ fn dtypes(spec: &Spec, common: DType) -> Result<(DType, DType)> {
     Ok(match spec.rule {
         Rule::Same => (common, common),
         Rule::Float => (float(), float()),
-        Rule::Bool => (common, DType::Bool),
+        Rule::RealFloat => (float(), float()),
+        Rule::Bool | Rule::RealBool => (common, DType::Bool),
         Rule::FloatOnly => {
             if !common.is_float() {
                 return Err(not_implemented(spec.name, common));
@@ -306,6 +311,12 @@ pub fn unary_into(op: ScalarOp, x: &Tensor, dest: Option<&Tensor>) -> Result<Ten
              or `logical_not()` operator instead.",
         ));
     }
+    if dtype == DType::Bool && op == ScalarOp::Abs {
+        return Err(not_implemented(op.name(), dtype));
+    }
+    if dtype == DType::Bool && op == ScalarOp::Square && dest.is_none() {
+        return unary_into(op, &crate::ops::convert::to_dtype(x, DType::I64)?, None);
+    }
     if class == Class::Int && !dtype.is_integral() {
         return Err(not_implemented(op.name(), dtype));
     }
@@ -361,12 +372,12 @@ pub fn binary_into(op: ScalarOp, a: Arg, b: Arg, dest: Option<&Tensor>) -> Resul
         }
     }
     let common = result_type(&[a, b]);
+    if op == ScalarOp::Sub {
+        check_sub(a, b)?;
+    }
     if common.is_complex() && class != Class::Logic && op != ScalarOp::Pow && half_with_complex(&[a, b]) {
         // PyTorch's result would be complex32, which has no arithmetic
         return Err(Error::not_implemented(format!("\"{}_cpu\" not implemented for 'ComplexHalf'", op.name())));
-    }
-    if op == ScalarOp::Sub {
-        check_sub(a, b)?;
     }
     check_binary(op, common, b)?;
     let body = |x: &[Ex]| match class {
@@ -450,6 +461,9 @@ fn check_binary(op: ScalarOp, common: DType, b: Arg) -> Result<()> {
         return Err(not_implemented(&format!("{}_cpu", op.name()).replace("_cpu", ""), common));
     }
     let zero_check = divides(op, common);
+    if zero_check && common == DType::Bool {
+        return Err(not_implemented(op.name(), common));
+    }
     if zero_check && op == ScalarOp::Pow {
         if let Arg::S(Scalar::Int(i)) = b
             && i < 0
@@ -506,16 +520,28 @@ pub fn masked_fill(x: &Tensor, mask: &Tensor, value: Arg, dest: Option<&Tensor>)
         "masked_fill_ only supports boolean masks, but got mask with dtype {}",
         mask.dtype().cpp_name()
     );
-    if let Arg::S(s) = value {
-        ensure!(
-            scalar_dtype(s).category() <= x.dtype().category()
-                || x.dtype() != DType::Bool && !matches!(s, Scalar::Float(_)),
-            runtime,
-            "value cannot be converted to type {} without overflow",
-            x.dtype().name()
-        );
-    }
     let dtype = x.dtype();
+    let imaginary = match value {
+        Arg::S(s) => s.imag() != 0.0,
+        Arg::T(v) => v.dtype().is_complex(),
+    };
+    ensure!(
+        !imaginary || dtype.is_complex() || dtype == DType::Bool,
+        runtime,
+        "value cannot be converted to type {} without overflow",
+        dtype.name()
+    );
+    let made;
+    let value = match value {
+        Arg::S(s) if dtype == DType::Bool => Arg::S(Scalar::Bool(s.is_true())),
+        Arg::S(s) if dtype.is_integral() => Arg::S(Scalar::Int(s.to_i64())),
+        Arg::S(s) => Arg::S(s),
+        Arg::T(v) if v.dtype() != dtype => {
+            made = crate::ops::convert::to_dtype(v, dtype)?;
+            Arg::T(&made)
+        }
+        Arg::T(v) => Arg::T(v),
+    };
     let body = move |a: &[Ex]| ex::where_(a[0], a[2].cast(dtype.ctype().dtype()), a[1]);
     let spec = Spec { name: "masked_fill", grad: "MaskedFillBackward0", rule: Rule::Same, body: &body, conditions: 1 };
     let out = run(&spec, &[Arg::T(mask), Arg::T(x), value], dest)?;

@@ -93,6 +93,12 @@ pub fn amax(x: &Tensor, dims: &[i64], keepdim: bool, largest: bool) -> Result<Te
     let name = if largest { "amax" } else { "amin" };
     refuse_complex(name, x)?;
     let axes = axes_of(dims, x.ndim())?;
+    ensure!(
+        !dims.is_empty() || x.numel() > 0,
+        runtime,
+        "{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the \
+         'dim' argument."
+    );
     refuse_empty(name, x, &axes)?;
     let op = if largest { ReduceOp::Max } else { ReduceOp::Min };
     reduce(if largest { "AmaxBackward0" } else { "AminBackward0" }, op, x, axes, keepdim, x.dtype())
@@ -295,6 +301,9 @@ pub fn scan(
     let sums = matches!(op, ScanOp::Sum | ScanOp::Prod);
     let out = dtype.unwrap_or(if sums && x.dtype().is_integral() { DType::I64 } else { x.dtype() });
     let x = to_dtype(x, out)?;
+    if x.dtype().is_complex() && x.ndim() > 0 && op == ScanOp::Prod {
+        return Ok(SmallVec::from_iter([super::complex::cumprod(&x, axis)?]));
+    }
     if x.ndim() == 0 {
         let one = super::shape::reshape(&x, &[1])?;
         let r = prim(name, Prim::Scan { op, axis: 0 }, &[&one])?;

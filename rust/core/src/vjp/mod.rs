@@ -8,6 +8,7 @@ pub(crate) mod index;
 mod linalg;
 mod nn;
 mod reduce;
+mod special;
 mod view;
 
 use std::sync::Arc;
@@ -66,6 +67,7 @@ pub fn saves(prim: &Prim, inputs: usize) -> (SmallVec<[usize; 4]>, SmallVec<[usi
         Prim::AttentionGrad(_) => (all(), SmallVec::new()),
         Prim::Linalg(op) => linalg::saves(*op),
         Prim::Fft { .. } => (none(), SmallVec::new()),
+        Prim::Special(_) => (all(), smallvec![0]),
     }
 }
 
@@ -274,6 +276,7 @@ fn prim_vjp(c: &Ctx, prim: &Prim) -> Result<Cotangents> {
         Prim::AttentionGrad(p) => nn::attention_grad(c, p),
         Prim::Linalg(op) => linalg::linalg(c, *op),
         Prim::Fft { kind, axes, scale } => fft::fft(c, *kind, axes, *scale),
+        Prim::Special(f) => special::special(c, *f),
     }
 }
 

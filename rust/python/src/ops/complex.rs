@@ -18,7 +18,7 @@ pub fn register(r: &mut Registry) {
         Ok(complex::join(re, im)?.into())
     })
     .function_only()
-    .out();
+    .out_exact();
     for name in ["conj", "conj_physical", "resolve_conj", "resolve_neg"] {
         let copies = name.starts_with("conj");
         r.op_named(name.into(), vec![format!("{name}(Tensor input)")], move |a| {
@@ -33,6 +33,11 @@ pub fn register(r: &mut Registry) {
         .function_only();
     r.op("view_as_complex", &["view_as_complex(Tensor input)"], |a| Ok(complex::view_as_complex(a.t(0))?.into()))
         .function_only();
+    r.op("polar", &["polar(Tensor abs, Tensor angle)"], |a| Ok(complex::polar(a.t(0), a.t(1))?.into()))
+        .function_only()
+        .out_exact();
+    r.op("sgn", &["sgn(Tensor input)"], |a| Ok(complex::sgn(a.t(0))?.into())).out();
+    r.inplace();
     for (name, which) in [("real", 0), ("imag", 1)] {
         r.op_named(name.into(), vec![format!("{name}(Tensor input)")], move |a| {
             let x = a.t(0);

@@ -1,25 +1,24 @@
 //! Pointwise compositions of the core under PyTorch's names (`rtorch-core/src/ops/composite.rs`).
 
+use rtorch_core::ops::Arg;
 use rtorch_core::ops::composite as core;
 use rtorch_core::{Result, Tensor};
 
 use crate::registry::Registry;
 
+type Binary = fn(Arg, Arg, Option<&Tensor>) -> Result<Tensor>;
 type Unary = fn(&Tensor, Option<&Tensor>) -> Result<Tensor>;
 
 /// name, function, has an in-place form
-const UNARY: [(&str, Unary, bool); 11] = [
+const UNARY: [(&str, Unary, bool); 8] = [
     ("rad2deg", core::rad2deg, true),
     ("deg2rad", core::deg2rad, true),
     ("frac", core::frac, true),
     ("sinc", core::sinc, true),
-    ("special_sinc", core::sinc, false),
     ("isfinite", core::isfinite, false),
     ("isposinf", core::isposinf, false),
     ("isneginf", core::isneginf, false),
     ("angle", core::angle, false),
-    ("special_entr", core::entr, false),
-    ("special_ndtr", core::ndtr, false),
 ];
 
 pub fn register(r: &mut Registry) {
@@ -53,21 +52,26 @@ pub fn register(r: &mut Registry) {
 }
 
 fn logs(r: &mut Registry) {
-    for name in ["logit", "special_logit"] {
-        let sig = format!("{name}(Tensor input, float? eps=None)");
-        r.op_named(name.into(), vec![sig], |a| Ok(core::logit(a.t(0), a.opt_f(1), None)?.into())).out();
-    }
+    r.op("logit", &["logit(Tensor input, float? eps=None)"], |a| Ok(core::logit(a.t(0), a.opt_f(1), None)?.into()))
+        .out();
     r.op("logit_", &["logit_(Tensor input, float? eps=None)"], |a| {
         Ok(core::logit(a.t(0), a.opt_f(1), Some(a.t(0)))?.into())
     });
-    for name in ["xlogy", "special_xlogy", "special_xlog1py"] {
+    for (name, f) in [("xlogy", core::xlogy as Binary), ("xlog1py", core::xlog1py)] {
         let sigs = vec![
             format!("{name}(Tensor input, Tensor other)"),
             format!("{name}(Tensor input, Scalar other)"),
             format!("{name}(Scalar input, Tensor other)"),
         ];
-        let f = if name == "special_xlog1py" { core::xlog1py } else { core::xlogy };
-        r.op_named(name.into(), sigs, move |a| Ok(f(a.arg(0), a.arg(1), None)?.into())).out();
+        let op = r.op_named(name.into(), sigs, move |a| Ok(f(a.arg(0), a.arg(1), None)?.into()));
+        op.out();
+        if name == "xlog1py" {
+            op.within("_special");
+        }
+    }
+    for (name, f) in [("entr", core::entr as Unary), ("ndtr", core::ndtr)] {
+        let sig = format!("{name}(Tensor input)");
+        r.op_named(name.into(), vec![sig], move |a| Ok(f(a.t(0), None)?.into())).within("_special").out();
     }
     r.op("xlogy_", &["xlogy_(Tensor input, Tensor other)", "xlogy_(Tensor input, Scalar other)"], |a| {
         Ok(core::xlogy(a.arg(0), a.arg(1), Some(a.t(0)))?.into())

@@ -20,7 +20,7 @@ fn reads(r: &mut Registry) {
     r.op("gather", &["gather(Tensor input, int dim, Tensor index, *, bool sparse_grad=False)"], |a| {
         Ok(index::gather(a.t(0), a.i(1), a.t(2))?.into())
     })
-    .out();
+    .out_exact();
     r.op("index_select", &["index_select(Tensor input, int dim, Tensor index)"], |a| {
         Ok(index::index_select(a.t(0), a.i(1), a.t(2))?.into())
     })

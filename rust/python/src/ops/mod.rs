@@ -30,11 +30,13 @@ mod pointwise;
 mod random;
 mod reduce;
 mod shape;
+mod special;
 
 use crate::registry::Registry;
 
 pub fn register(r: &mut Registry) {
     pointwise::register(r);
+    special::register(r);
     complex::register(r);
     composite::register(r);
     reduce::register(r);

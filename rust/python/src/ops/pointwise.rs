@@ -13,7 +13,7 @@ use crate::parse::Args;
 use crate::registry::Registry;
 
 /// PyTorch's second names.
-const ALIASES: [(ScalarOp, &str); 25] = [
+const ALIASES: [(ScalarOp, &str); 16] = [
     (ScalarOp::Abs, "absolute"),
     (ScalarOp::Neg, "negative"),
     (ScalarOp::Acos, "arccos"),
@@ -30,15 +30,6 @@ const ALIASES: [(ScalarOp, &str); 25] = [
     (ScalarOp::Lt, "less"),
     (ScalarOp::Le, "less_equal"),
     (ScalarOp::Ne, "not_equal"),
-    (ScalarOp::Sigmoid, "special_expit"),
-    (ScalarOp::Erf, "special_erf"),
-    (ScalarOp::Erfc, "special_erfc"),
-    (ScalarOp::Erfinv, "special_erfinv"),
-    (ScalarOp::Exp2, "special_exp2"),
-    (ScalarOp::Expm1, "special_expm1"),
-    (ScalarOp::Log1p, "special_log1p"),
-    (ScalarOp::Lgamma, "special_gammaln"),
-    (ScalarOp::Digamma, "special_digamma"),
 ];
 
 /// Rows with more to say than their arguments: entries below, or compositions only.
@@ -107,7 +98,7 @@ fn binary_row(r: &mut Registry, name: &str, op: ScalarOp, class: Class) {
     if takes_numbers(op) {
         sigs.push(format!("{name}(Tensor input, Scalar other)"));
     }
-    if class == Class::Int || matches!(op, ScalarOp::Remainder | ScalarOp::FloorDiv) {
+    if class == Class::Int && op != ScalarOp::Gcd || matches!(op, ScalarOp::Remainder | ScalarOp::FloorDiv) {
         sigs.push(format!("{name}(Scalar input, Tensor other)"));
     }
     let own = sigs.iter().filter(|s| s.contains("(Tensor")).map(|s| s.replacen('(', "_(", 1)).collect();
@@ -191,7 +182,7 @@ fn arithmetic(r: &mut Registry) {
 /// Squares, roots and reciprocals by name: as PyTorch, exactly, and cheaper than `pow`.
 fn power(x: Arg, e: Arg, dest: Option<&Tensor>) -> Result<Out> {
     if let (Arg::T(t), Arg::S(s)) = (x, e)
-        && t.dtype().is_float()
+        && t.dtype().is_differentiable()
     {
         let op = match s.to_f64() {
             2.0 => Some(ScalarOp::Square),
@@ -237,7 +228,9 @@ fn round(x: &Tensor, decimals: i64, dest: Option<&Tensor>) -> Result<Out> {
 }
 
 fn clamp(x: &Tensor, lo: Option<Arg>, hi: Option<Arg>, dest: Option<&Tensor>) -> Result<Out> {
-    if x.dtype() == rtorch_core::DType::Bool || x.dtype().is_complex() {
+    let args: Vec<Arg> = std::iter::once(Arg::T(x)).chain(lo).chain(hi).collect();
+    let common = rtorch_core::ops::pointwise::result_type(&args);
+    if common == rtorch_core::DType::Bool || common.is_complex() {
         return Err(pointwise::not_implemented("clamp", x.dtype()));
     }
     Ok(composite::clamp(x, lo, hi, dest)?.into())

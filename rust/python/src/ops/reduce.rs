@@ -59,10 +59,8 @@ fn sums(r: &mut Registry) {
         })
         .out();
     }
-    for name in ["logsumexp", "special_logsumexp"] {
-        let sig = format!("{name}(Tensor input, int[1] dim, bool keepdim=False)");
-        r.op_named(name.into(), vec![sig], |a| Ok(reduce::logsumexp(a.t(0), a.ints(1), a.b(2))?.into())).out();
-    }
+    let sig = "logsumexp(Tensor input, int[1] dim, bool keepdim=False)";
+    r.op("logsumexp", &[sig], |a| Ok(reduce::logsumexp(a.t(0), a.ints(1), a.b(2))?.into())).out();
     let sigs = ["count_nonzero(Tensor input, int[1]? dim=None)"];
     r.op("count_nonzero", &sigs, |a| {
         let hit = binary(ScalarOp::Ne, Arg::T(&a.t(0).detach()), Arg::S(Scalar::Int(0)))?;
@@ -106,7 +104,7 @@ fn extremes(r: &mut Registry) {
         let lo = reduce::amax(a.t(0), &dims, a.b(2), false)?;
         Ok(Out::Named("aminmax", vec![lo, reduce::amax(a.t(0), &dims, a.b(2), true)?]))
     })
-    .out();
+    .out_exact();
 }
 
 /// (dims, correction, keepdim) of the three overloads of `var` and its kin.

@@ -238,7 +238,7 @@ pub fn fill(x: &Tensor, s: rtorch_core::Scalar) -> Result<()> {
 fn pieces(r: &mut Registry) {
     for name in ["cat", "concat", "concatenate"] {
         let sig = format!("{name}(Tensor[] tensors, int dim=0)");
-        r.op_named(name.into(), vec![sig], |a| Ok(shape::cat(a.ts(0), a.i(1))?.into())).function_only().out();
+        r.op_named(name.into(), vec![sig], |a| Ok(shape::cat(a.ts(0), a.i(1))?.into())).function_only().out_typed();
     }
     r.op("stack", &["stack(Tensor[] tensors, int dim=0)"], |a| Ok(shape::stack(a.ts(0), a.i(1))?.into()))
         .function_only()

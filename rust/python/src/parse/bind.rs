@@ -20,6 +20,8 @@ pub struct Call<'a, 'py> {
     pub py: Python<'py>,
     pub args: SmallVec<[Borrowed<'a, 'py, PyAny>; 6]>,
     pub kwargs: SmallVec<[(&'a str, Borrowed<'a, 'py, PyAny>); 2]>,
+    /// The first argument is the object whose method was called: messages do not count it.
+    pub method: bool,
 }
 
 impl<'a, 'py> Call<'a, 'py> {
@@ -34,7 +36,7 @@ impl<'a, 'py> Call<'a, 'py> {
         nargs: usize,
         names: *mut ffi::PyObject,
     ) -> PyResult<Call<'a, 'py>> {
-        let mut call = Call { py, args: SmallVec::new(), kwargs: SmallVec::new() };
+        let mut call = Call { py, args: SmallVec::new(), kwargs: SmallVec::new(), method: !slf.is_null() };
         if !slf.is_null() {
             // SAFETY: the caller's promise.
             call.args.push(unsafe { Borrowed::from_ptr(py, slf) });
@@ -274,30 +276,71 @@ fn type_name(obj: &Bound<'_, PyAny>) -> String {
     }
 }
 
+/// Overloads that differ by a number in the place of a tensor are one to the user.
+fn distinct<'s>(sigs: &'s [Signature]) -> SmallVec<[&'s Signature; 4]> {
+    let alike = |a: &Signature, b: &Signature| {
+        let same = |x: &Param, y: &Param| {
+            x.name == y.name && (x.kind == y.kind || x.kind == Kind::Tensor && y.kind == Kind::Scalar)
+        };
+        a.params.len() == b.params.len() && a.params.iter().zip(&b.params).all(|(x, y)| same(x, y))
+    };
+    let mut out: SmallVec<[&'s Signature; 4]> = SmallVec::new();
+    for s in sigs {
+        if sigs.len() > 2 || !out.iter().any(|o| alike(o, s)) {
+            out.push(s);
+        }
+    }
+    out
+}
+
+/// The parameters as PyTorch's messages list them.
+fn described(sig: &Signature, skip: usize) -> String {
+    let inner = sig.text.split_once('(').map_or("", |p| p.1.trim_end_matches(')'));
+    let mut params = sig.params.iter();
+    let mut parts: Vec<String> = Vec::new();
+    for piece in inner.split(", ").filter(|p| !p.is_empty()) {
+        if piece == "*" {
+            parts.push("*".into());
+            continue;
+        }
+        let Some(p) = params.next() else { continue };
+        let default = piece.split_once('=').map(|d| format!(" = {}", d.1)).unwrap_or_default();
+        parts.push(format!("{} {}{default}", p.kind.name(), p.name));
+    }
+    format!("({})", parts[skip.min(parts.len())..].join(", "))
+}
+
 fn explain(sigs: &[Signature], call: &Call<'_, '_>) -> String {
-    if let [sig] = sigs {
+    let skip = usize::from(call.method);
+    let found = distinct(sigs);
+    if let [sig] = found.as_slice() {
         return explain_one(sig, call);
     }
     let name = sigs.first().map_or("", |s| s.name);
-    let mut got: Vec<String> = call.args.iter().map(|a| type_name(a)).collect();
+    let mut got: Vec<String> = call.args.iter().skip(skip).map(|a| type_name(a)).collect();
     got.extend(call.kwargs.iter().map(|(k, v)| format!("{k}={}", type_name(v))));
+    // PyTorch's own comma after keywords
+    let tail = if call.kwargs.is_empty() { "" } else { ", " };
     let mut text = format!(
-        "{name}() received an invalid combination of arguments - got ({}), but expected one of:",
+        "{name}() received an invalid combination of arguments - got ({}{tail}), but expected one of:",
         got.join(", ")
     );
-    for s in sigs {
+    for s in found {
         text.push_str("\n * ");
-        text.push_str(s.text.split_once('(').map_or(s.text, |_| &s.text[s.name.len()..]));
+        text.push_str(&described(s, skip));
     }
+    text.push('\n');
     text
 }
 
 fn explain_one(sig: &Signature, call: &Call<'_, '_>) -> String {
     let name = sig.name;
     let given = call.args.len();
+    let skip = usize::from(call.method);
     if given > sig.positional && sig.varargs.is_none() {
-        let s = if sig.positional == 1 { "" } else { "s" };
-        return format!("{name}() takes {} positional argument{s} but {given} were given", sig.positional);
+        let takes = sig.positional.saturating_sub(skip);
+        let s = if takes == 1 { "" } else { "s" };
+        return format!("{name}() takes {takes} positional argument{s} but {} were given", given - skip);
     }
     let mut missing: Vec<&str> = Vec::new();
     for (i, p) in sig.params.iter().enumerate() {
@@ -310,8 +353,8 @@ fn explain_one(sig: &Signature, call: &Call<'_, '_>) -> String {
                 return format!("{name}() got multiple values for argument '{}'", p.name);
             }
             Some(obj) => {
-                if let Err(Misfit::Type) = value(p, &obj) {
-                    return misfit_text(name, p, i, i < given && !p.keyword_only, &obj);
+                if let Err(Misfit::Type) = value(p, obj) {
+                    return misfit_text(name, p, i - skip.min(i), i < given && !p.keyword_only, obj);
                 }
             }
         }

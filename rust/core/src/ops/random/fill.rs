@@ -29,6 +29,10 @@ pub fn fill_(t: &Tensor, dist: &Distribution, generator: Option<&Generator>) -> 
 
 fn fill_plain(t: &Tensor, dist: &Distribution, generator: Option<&Generator>) -> Result<()> {
     let device = t.device();
+    if device.is_meta() {
+        check(dist)?;
+        return inplace::check_grad(t);
+    }
     let g = generator_for(device, generator)?;
     if !device.is_cpu() {
         check(dist)?;
@@ -84,6 +88,9 @@ pub fn bernoulli_tensor_(t: &Tensor, p: &Tensor, generator: Option<&Generator>) 
         p.dtype().cpp_name()
     );
     let p = shape::expand_to(&p.detach(), &t.shape())?;
+    if t.device().is_meta() {
+        return inplace::check_grad(t);
+    }
     let g = generator_for(t.device(), generator)?;
     dispatch::same_device(&[t, &p])?;
     if t.device().is_cpu() {

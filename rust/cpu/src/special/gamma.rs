@@ -1,0 +1,223 @@
+//! Around the gamma function: Hurwitz' zeta by Euler-Maclaurin, polygamma by zeta, the incomplete gamma functions by
+//! series, continued fraction, and for large parameters Temme's uniform expansion as an integral.
+
+/// B(2k) / (2k)!, the coefficients of Euler-Maclaurin's correction.
+const BERNOULLI: [f64; 12] = [
+    1.0 / 12.0,
+    -1.0 / 720.0,
+    1.0 / 30_240.0,
+    -1.0 / 1_209_600.0,
+    1.0 / 47_900_160.0,
+    -691.0 / 1_307_674_368_000.0,
+    1.0 / 74_724_249_600.0,
+    -3_617.0 / 10_670_622_842_880_000.0,
+    43_867.0 / 5_109_094_217_170_944_000.0,
+    -174_611.0 / 802_857_662_698_291_200_000.0,
+    77_683.0 / 14_101_100_039_391_805_440_000.0,
+    -236_364_091.0 / 1_693_824_136_731_743_669_452_800_000.0,
+];
+/// Terms are added one by one up to this argument.
+const DIRECT: f64 = 10.0;
+
+/// The sum of (k + q)^-s over k >= 0 (DLMF 25.11.28).
+pub fn zeta(s: f64, q: f64) -> f64 {
+    if s == 1.0 {
+        return f64::INFINITY;
+    }
+    if s < 1.0 || s.is_nan() || q.is_nan() {
+        return f64::NAN;
+    }
+    if q <= 0.0 {
+        if q == q.floor() {
+            return f64::INFINITY;
+        }
+        if s != s.floor() {
+            return f64::NAN;
+        }
+    }
+    let (mut sum, mut a) = (0.0, q);
+    // the correction's terms shrink only where the argument exceeds the exponent
+    while a < DIRECT.max(s) {
+        let term = a.powf(-s);
+        sum += term;
+        a += 1.0;
+        if a > 1.0 && term.abs() <= sum.abs() * 1e-18 {
+            return sum;
+        }
+    }
+    let power = a.powf(-s);
+    sum += power * a / (s - 1.0) + power / 2.0;
+    let (mut factor, mut k) = (power * s / a, 0.0);
+    for b in BERNOULLI {
+        let term = factor * b;
+        sum += term;
+        if term.abs() < sum.abs() * 1e-18 {
+            break;
+        }
+        factor *= (s + k + 1.0) * (s + k + 2.0) / (a * a);
+        k += 2.0;
+    }
+    sum
+}
+
+/// Derivative number n of digamma: (-1)^(n + 1) n! zeta(n + 1, x).
+pub fn polygamma(n: u32, x: f64) -> f64 {
+    if n == 0 {
+        return rtorch_ir::oracle::special::digamma(x);
+    }
+    let order = f64::from(n);
+    let z = if x < 0.0 && x != x.floor() && x < -20.0 { reflected(n, x) } else { zeta(order + 1.0, x) };
+    let sign = if n % 2 == 1 { 1.0 } else { -1.0 };
+    let size = if n < 2 { z } else { libm::tgamma(order + 1.0) * z };
+    if size.is_finite() || n < 170 { sign * size } else { sign * (libm::lgamma(order + 1.0) + z.ln()).exp() }
+}
+
+/// zeta(n + 1, x) far to the left: the terms left of 0 are as many as -x and added as they are.
+fn reflected(n: u32, x: f64) -> f64 {
+    let below = -x.floor();
+    let mut sum = zeta(f64::from(n) + 1.0, x + below);
+    let mut k = below - 1.0;
+    // those far away change nothing
+    while k >= 0.0 {
+        let term = (x + k).powi(-(n as i32) - 1);
+        sum += term;
+        if term.abs() < sum.abs() * 1e-19 {
+            break;
+        }
+        k -= 1.0;
+    }
+    sum
+}
+
+/// x^a e^-x / Gamma(a + 1), by the distance of x from a where both are large.
+fn prefactor(a: f64, x: f64) -> f64 {
+    if a < 20.0 {
+        return (a * x.ln() - x - libm::lgamma(a + 1.0)).exp();
+    }
+    let mu = (x - a) / a;
+    // Stirling's correction of Gamma(a + 1)
+    let i = 1.0 / (a * a);
+    let stirling = (1.0 / 12.0 - i * (1.0 / 360.0 - i * (1.0 / 1260.0 - i * (1.0 / 1680.0 - i / 1188.0)))) / a;
+    (-a * mu_minus_log1p(mu) - stirling).exp() / (std::f64::consts::TAU * a).sqrt()
+}
+
+/// mu - log(1 + mu), without cancellation near 0.
+fn mu_minus_log1p(mu: f64) -> f64 {
+    if mu.abs() > 0.3 {
+        return mu - mu.ln_1p();
+    }
+    // log(1 + mu) = 2 atanh(r), r = mu / (2 + mu)
+    let r = mu / (2.0 + mu);
+    let q = r * r;
+    let (mut power, mut sum, mut k) = (q, 0.0, 3.0);
+    while power > 1e-19 {
+        sum += power / k;
+        power *= q;
+        k += 2.0;
+    }
+    r * (mu - 2.0 * sum)
+}
+
+/// Both regularized functions (lower, upper); the smaller one is computed, the other follows.
+fn incomplete(a: f64, x: f64) -> (f64, f64) {
+    if a.is_nan() || x.is_nan() || a < 0.0 || x < 0.0 {
+        return (f64::NAN, f64::NAN);
+    }
+    if a == 0.0 {
+        return if x > 0.0 { (1.0, 0.0) } else { (f64::NAN, f64::NAN) };
+    }
+    if x == 0.0 {
+        return (0.0, 1.0);
+    }
+    if a.is_infinite() {
+        return if x.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, 1.0) };
+    }
+    if x.is_infinite() {
+        return (1.0, 0.0);
+    }
+    if x <= 1.1 && a <= 1.1 && x > a {
+        let q = small_upper(a, x);
+        return (1.0 - q, q);
+    }
+    if a > TEMME && ((x - a) / a).abs() < 4.5 / a.sqrt() {
+        return uniform(a, x);
+    }
+    if x < a + 1.0 {
+        let p = (prefactor(a, x) * lower_series(a, x)).min(1.0);
+        return if p > 0.9 && a < 1.0 { (p, small_upper(a, x)) } else { (p, 1.0 - p) };
+    }
+    let q = prefactor(a, x) * a * upper_fraction(a, x);
+    (1.0 - q, q)
+}
+
+/// Parameters beyond this use the uniform expansion around x = a, where series and fraction take about sqrt(a) steps.
+const TEMME: f64 = 2.0e5;
+
+fn lower_series(a: f64, x: f64) -> f64 {
+    let (mut term, mut sum, mut n) = (1.0, 1.0, a);
+    loop {
+        n += 1.0;
+        term *= x / n;
+        sum += term;
+        if term < sum * 1e-17 {
+            return sum;
+        }
+    }
+}
+
+/// Legendre's continued fraction (DLMF 8.9.2), evaluated forward.
+fn upper_fraction(a: f64, x: f64) -> f64 {
+    let tiny = 1e-300;
+    let mut b = x + 1.0 - a;
+    let mut c = 1.0 / tiny;
+    let mut d = 1.0 / b;
+    let mut h = d;
+    let mut i = 1.0;
+    loop {
+        let an = -i * (i - a);
+        b += 2.0;
+        d = an * d + b;
+        d = 1.0 / if d.abs() < tiny { tiny } else { d };
+        c = b + an / c;
+        c = if c.abs() < tiny { tiny } else { c };
+        let step = d * c;
+        h *= step;
+        if (step - 1.0).abs() < 1e-16 || i > 1e6 {
+            return h;
+        }
+        i += 1.0;
+    }
+}
+
+/// The upper function for small a and x: 1 - x^a / Gamma(a + 1) (1 + a sum), each part by its own small difference.
+fn small_upper(a: f64, x: f64) -> f64 {
+    let (mut term, mut sum, mut n) = (1.0f64, 0.0f64, 1.0f64);
+    while term.abs() > 1e-19 {
+        term *= -x / n;
+        sum += term / (a + n);
+        n += 1.0;
+    }
+    // x^a / Gamma(a + 1) = exp(u)
+    let u = a * x.ln() - libm::lgamma(a + 1.0);
+    -u.exp_m1() - u.exp() * a * sum
+}
+
+/// Temme's expansion (DLMF 8.12.3) to the second order in 1 / a: enough beyond `TEMME`.
+fn uniform(a: f64, x: f64) -> (f64, f64) {
+    let mu = (x - a) / a;
+    let half = mu_minus_log1p(mu);
+    let eta = (2.0 * half).sqrt().copysign(mu);
+    // coefficients of the expansion's first two terms around eta = 0
+    let c0 = -1.0 / 3.0 + eta * (1.0 / 12.0 - eta * (2.0 / 135.0 - eta * (1.0 / 864.0 + eta / 2835.0)));
+    let c1 = -1.0 / 540.0 - eta / 288.0;
+    let r = (-a * half).exp() / (std::f64::consts::TAU * a).sqrt() * (c0 + c1 / a);
+    let z = eta * (a / 2.0).sqrt();
+    (0.5 * libm::erfc(-z) - r, 0.5 * libm::erfc(z) + r)
+}
+
+pub fn lower(a: f64, x: f64) -> f64 {
+    incomplete(a, x).0
+}
+pub fn upper(a: f64, x: f64) -> f64 {
+    incomplete(a, x).1
+}
