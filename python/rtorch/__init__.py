@@ -26,7 +26,7 @@ del _name, _f
 _LAZY = frozenset(
     "accelerator amp backends compiler cpu cuda distributed distributions _dynamo fft func fx hub jit library "
     "linalg mps mtia nn onnx optim overrides profiler random return_types serialization signal sparse special testing "
-    "torch_version utils version wgpu xpu".split()
+    "torch_version utils version wgpu xpu _utils multiprocessing".split()
 )
 
 
