@@ -89,8 +89,22 @@ def test_loader_refusals():
         data.DataLoader([1], sampler=[0], shuffle=True)
     with pytest.raises(ValueError, match="should not be set after DataLoader is initialized"):
         data.DataLoader([1]).batch_size = 3
-    with pytest.raises(RuntimeError, match="worker processes are not supported yet"):
-        data.DataLoader([1], num_workers=2)
+    with pytest.raises(ValueError, match="num_workers option should be non-negative"):
+        data.DataLoader([1], num_workers=-1)
+    with pytest.raises(ValueError, match="prefetch_factor option could only be specified in multiprocessing"):
+        data.DataLoader([1], prefetch_factor=2)
+    with pytest.raises(ValueError, match="persistent_workers option needs num_workers > 0"):
+        data.DataLoader([1], persistent_workers=True)
+    with pytest.raises(ValueError, match="multiprocessing_context can only be used with multi-process loading"):
+        data.DataLoader([1], multiprocessing_context="spawn")
+    with pytest.raises(ValueError, match="should specify a valid start method"):
+        data.DataLoader([1], num_workers=1, multiprocessing_context="thread")
+    with pytest.raises(TypeError, match="should be a valid context object"):
+        data.DataLoader([1], num_workers=1, multiprocessing_context=3)
+    with pytest.warns(UserWarning, match="pin_memory"):
+        data.DataLoader([1], pin_memory=True)
+    with pytest.warns(UserWarning, match="excessive worker creation"):
+        data.DataLoader([1], num_workers=10_000)
 
 
 def test_collate():

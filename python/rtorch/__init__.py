@@ -25,8 +25,8 @@ del _name, _f
 
 _LAZY = frozenset(
     "accelerator amp backends compiler cpu cuda distributed distributions _dynamo fft func fx hub jit library "
-    "linalg masked mps mtia nn onnx optim overrides profiler random return_types serialization signal sparse special "
-    "testing torch_version utils version wgpu xpu".split()
+    "linalg masked mps mtia multiprocessing nn onnx optim overrides profiler random return_types serialization signal "
+    "sparse special testing torch_version utils version wgpu xpu _utils".split()
 )
 
 

@@ -227,7 +227,16 @@ def type_of_tensor(self, dtype=None, non_blocking=False):
 
 @_method
 def is_shared(self):
-    return False
+    """Does the memory lie where other processes can map it (`share_memory_`)?"""
+    return self.untyped_storage().is_shared()
+
+
+@_method
+def share_memory_(self):
+    """Moves the storage to memory that other processes can map; every tensor over it goes along. Writes of any of them
+    are seen by all."""
+    self.untyped_storage().share_memory_()
+    return self
 
 
 @_method

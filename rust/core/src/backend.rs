@@ -179,7 +179,7 @@ fn run_cpu(prim: &Prim, inputs: &[Input], epilogue: Option<(&Program, &[Window])
 
 /// How many elements of host memory are not zero.
 pub fn nonzero_count(w: &Window) -> Result<usize> {
-    Ok(rtorch_cpu::nonzero::count(cpu_arg(w)?))
+    rtorch_cpu::nonzero::count(cpu_arg(w)?)
 }
 
 fn account<'a>(ins: impl Iterator<Item = &'a Window>, outs: &[Window]) {

@@ -5,9 +5,9 @@
 //! Nobody outside can see it: values, errors and aliasing are those of running every op at once.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
-use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
+use parking_lot::{Mutex, MutexGuard, ReentrantMutex, ReentrantMutexGuard};
 use rtorch_ir::{DType, Error, Layout, Prim, Program, Reg, Result, Shape};
 use smallvec::SmallVec;
 
@@ -97,7 +97,9 @@ impl Drop for Node {
     }
 }
 
-static RUN: ReentrantMutex<()> = ReentrantMutex::new(());
+static FIRST: ReentrantMutex<()> = ReentrantMutex::new(());
+/// The lock of whoever runs pending work; a forked child gets a fresh one (`fork.rs`).
+static RUN: AtomicPtr<ReentrantMutex<()>> = AtomicPtr::new((&raw const FIRST).cast_mut());
 static BLOCKING: std::sync::OnceLock<fn(&mut dyn FnMut())> = std::sync::OnceLock::new();
 
 /// Installs what wraps a wait for another thread (the binding releases the GIL there).
@@ -105,17 +107,52 @@ pub fn set_blocking_hook(f: fn(&mut dyn FnMut())) {
     let _ = BLOCKING.set(f);
 }
 
+fn run_lock() -> &'static ReentrantMutex<()> {
+    // SAFETY: a static, or leaked by `replace_lock`.
+    unsafe { &*RUN.load(Ordering::Relaxed) }
+}
+
+/// In a forked child: the threads that held or awaited the lock are gone.
+pub fn replace_lock() {
+    RUN.store(Box::leak(Box::new(ReentrantMutex::new(()))), Ordering::Relaxed);
+}
+
+/// Ends a lock whose guard was forgotten.
+///
+/// # Safety
+/// This thread holds the lock once more than it has guards.
+pub unsafe fn unlock() {
+    // SAFETY: the caller's promise.
+    unsafe { run_lock().force_unlock() };
+}
+
 /// One thread at a time runs pending work: its own kernels use all cores.
-fn lock() -> ReentrantMutexGuard<'static, ()> {
-    if let Some(g) = RUN.try_lock() {
+pub fn lock() -> ReentrantMutexGuard<'static, ()> {
+    if let Some(g) = run_lock().try_lock() {
         return g;
     }
     match BLOCKING.get() {
-        None => RUN.lock(),
+        None => run_lock().lock(),
         Some(wait) => loop {
             // the guard cannot leave the closure's thread of control: wait for a free moment, then try again
-            wait(&mut || drop(RUN.lock()));
-            if let Some(g) = RUN.try_lock() {
+            wait(&mut || drop(run_lock().lock()));
+            if let Some(g) = run_lock().try_lock() {
+                return g;
+            }
+        },
+    }
+}
+
+/// A mutex that another thread may hold for long (or while it forks): the wait gives up the GIL.
+pub fn lock_patiently<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    if let Some(g) = mutex.try_lock() {
+        return g;
+    }
+    match BLOCKING.get() {
+        None => mutex.lock(),
+        Some(wait) => loop {
+            wait(&mut || drop(mutex.lock()));
+            if let Some(g) = mutex.try_lock() {
                 return g;
             }
         },
@@ -135,6 +172,7 @@ pub fn defers(device: Device, numel: usize) -> bool {
 
 /// The value of a pointwise op over `layout.shape`: recorded, or run at once.
 pub fn map(kernel: &Arc<Kernel>, inputs: SmallVec<[Operand; 3]>, layout: Layout, device: Device) -> Result<Value> {
+    crate::tensor::checked_bytes(&layout.shape, kernel.dtype())?;
     if runs_now(kernel, &layout, device) {
         return Ok(Value::ready(run_now(kernel, &inputs, &layout, device)?));
     }
@@ -162,6 +200,9 @@ fn pend(node: Arc<Node>) -> Value {
 pub fn prim(prim: &Prim, operands: &[Operand], layout: &Layout, dtype: DType, device: Device) -> Result<Option<Value>> {
     if !prim.takes_epilogue() || !device.is_cpu() || !defers(device, layout.numel()) {
         return Ok(None);
+    }
+    if crate::tensor::checked_bytes(&layout.shape, dtype)? > MAX_PENDING_BYTES {
+        return Ok(None); // whether there is memory for it is known at once
     }
     let mut kept = 0;
     for (i, o) in operands.iter().enumerate() {

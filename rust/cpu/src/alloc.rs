@@ -172,6 +172,18 @@ fn unmap_pages(p: NonNull<u8>, cap: usize) {
     system_free(p, cap)
 }
 
+/// An error where the system says that it has less than this to give. Memory is handed out before it is there: asking
+/// for too much ends some process later.
+pub(crate) fn check_available(bytes: usize) -> Result<()> {
+    if bytes >= CHECK_FROM && available().is_some_and(|free| bytes > free) {
+        empty_cache();
+        if available().is_some_and(|free| bytes > free) {
+            return Err(out_of_memory(bytes));
+        }
+    }
+    Ok(())
+}
+
 /// Bytes that the system could still give, where it says so.
 fn available() -> Option<usize> {
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
@@ -504,6 +516,10 @@ impl Buffer {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+    /// Who keeps memory of others alive.
+    pub fn owner(&self) -> Option<&(dyn Any + Send + Sync)> {
+        self.owner.as_deref()
+    }
     /// Is it memory of others (NumPy, a mapped file, shared memory)?
     pub fn is_foreign(&self) -> bool {
         self.owner.is_some()
@@ -568,12 +584,7 @@ fn big(bytes: usize) -> Result<(Buffer, bool)> {
     let wanted = bytes_in_use() + cap;
     let ceiling = HIGH.load(Ordering::Relaxed).max(wanted) + SLACK;
     SHARED.lock().evict(ceiling - wanted);
-    if bytes >= CHECK_FROM && available().is_some_and(|free| cap > free) {
-        empty_cache();
-        if available().is_some_and(|free| cap > free) {
-            return Err(out_of_memory(bytes));
-        }
-    }
+    check_available(cap).map_err(|_| out_of_memory(bytes))?;
     let p = map_pages(cap).or_else(|| {
         empty_cache();
         map_pages(cap)

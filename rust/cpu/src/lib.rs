@@ -28,6 +28,7 @@ mod reduce_fold;
 mod run;
 mod scan;
 mod scatter;
+pub mod shared;
 pub mod simd;
 pub mod small;
 mod softmax;

@@ -68,6 +68,10 @@ impl Memory {
     pub fn is_foreign(&self) -> bool {
         self.head().buffer.as_ref().is_some_and(Buffer::is_foreign)
     }
+    /// The buffer behind it, where it is not a block of its own: memory of others always has one.
+    pub fn buffer(&self) -> Option<&Buffer> {
+        self.head().buffer.as_ref()
+    }
     /// Do two handles mean the same bytes?
     #[inline]
     pub fn same(&self, other: &Memory) -> bool {

@@ -1,7 +1,7 @@
 //! `nonzero`: the positions of what is not zero, in row-major order. Its size depends on the data: `count` tells it
 //! first, the caller allocates, `nonzero` fills.
 
-use rtorch_ir::{Result, ensure};
+use rtorch_ir::{Error, Result, ensure};
 
 use crate::element::dispatch;
 use crate::threads::{num_threads, parallel_for};
@@ -54,16 +54,20 @@ impl<T: Copy + PartialEq + Default> Test for crate::element::Complex<T> {
 }
 
 /// How many elements are not zero: the rows of `nonzero`'s result.
-pub fn count(x: Arg) -> usize {
-    dispatch!(x.dtype, T => counts::<T>(x).iter().sum())
+pub fn count(x: Arg) -> Result<usize> {
+    dispatch!(x.dtype, T => Ok(counts::<T>(x)?.iter().sum()))
 }
 
-fn counts<T: Test>(x: Arg) -> Vec<usize> {
+fn counts<T: Test>(x: Arg) -> Result<Vec<usize>> {
     let n = x.layout.numel();
     let walk = Walk::new(&x.layout.shape, [&byte_strides(x.layout, x.dtype.size())]);
     let (_, [step]) = walk.inner();
     let base = Base::of(&x);
-    let mut out = vec![0usize; n.div_ceil(BLOCK)];
+    // an expanded operand may have more blocks than there is memory
+    let mut out = Vec::new();
+    let refused = |_| Error::memory(format!("nonzero: no memory to count {n} elements"));
+    out.try_reserve_exact(n.div_ceil(BLOCK)).map_err(refused)?;
+    out.resize(n.div_ceil(BLOCK), 0usize);
     let slots = Base::new(out.as_mut_ptr().cast());
     parallel_for(out.len(), 1, &|range| {
         for b in range {
@@ -84,7 +88,7 @@ fn counts<T: Test>(x: Arg) -> Vec<usize> {
             unsafe { *slots.at::<usize>((b * size_of::<usize>()) as isize) = total };
         }
     });
-    out
+    Ok(out)
 }
 
 /// `Prim::Nonzero` into an output with as many rows as `count` answers.
@@ -94,7 +98,7 @@ pub fn nonzero(inputs: &[Source], outs: &[Arg]) -> Result<()> {
 }
 
 fn fill<T: Test>(x: Arg, out: Arg) -> Result<()> {
-    let counts = counts::<T>(x);
+    let counts = counts::<T>(x)?;
     let total: usize = counts.iter().sum();
     ensure!(out.layout.shape[0] == total, runtime, "nonzero: the result has {} rows, not {total}", out.layout.shape[0]);
     let mut start = 0;
@@ -198,7 +202,7 @@ mod tests {
                 let n = layout.numel();
                 let values: Vec<f64> = (0..n).map(|_| if rng.below(5) == 0 { 1.0 } else { 0.0 }).collect();
                 let x = T::with(dtype, layout, &values);
-                let rows = count(x.arg());
+                let rows = count(x.arg()).unwrap();
                 let out = T::full(DType::I64, &[rows, 3], -1.0);
                 call(nonzero, &[&x], &[&out]).unwrap();
                 let mut want = Vec::new();
@@ -211,10 +215,10 @@ mod tests {
             }
         }
         let x = T::new(DType::F32, &[4], &[-0.0, f64::NAN, 0.0, 1.0]);
-        assert_eq!(count(x.arg()), 2);
+        assert_eq!(count(x.arg()).unwrap(), 2);
         let scalar = T::full(DType::F32, &[], 3.0);
-        assert_eq!(count(scalar.arg()), 1);
+        assert_eq!(count(scalar.arg()).unwrap(), 1);
         call(nonzero, &[&scalar], &[&T::full(DType::I64, &[1, 0], 0.0)]).unwrap();
-        assert_eq!(count(T::full(DType::F32, &[0, 3], 0.0).arg()), 0);
+        assert_eq!(count(T::full(DType::F32, &[0, 3], 0.0).arg()).unwrap(), 0);
     }
 }

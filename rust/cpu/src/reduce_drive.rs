@@ -170,7 +170,7 @@ pub fn along<R: Rows>(reader: &Reader, g: &Geometry, r: &R, sink: &(dyn Fn(usize
         return failure.result();
     }
     // few outputs of many pieces: all pieces in parallel, then the same tree
-    let states: Vec<Mutex<Option<R::State>>> = (0..g.outputs * pieces).map(|_| Mutex::new(None)).collect();
+    let states = slots::<R::State>(g.outputs * pieces)?;
     parallel_for(states.len(), (grain / m.min(PIECE)).max(1), &|range| {
         let (mut cursor, mut poll) = (reader.cursor(), Poll::new());
         failure.note((|| {
@@ -195,6 +195,15 @@ pub fn along<R: Rows>(reader: &Reader, g: &Geometry, r: &R, sink: &(dyn Fn(usize
         }
     }
     Ok(())
+}
+
+/// Places for the results of parts. An expanded operand may have more parts than there is memory.
+fn slots<T>(n: usize) -> Result<Vec<Mutex<Option<T>>>> {
+    let mut made = Vec::new();
+    let refused = |_| Error::memory(format!("reduction: no memory for {n} partial results"));
+    made.try_reserve_exact(n).map_err(refused)?;
+    made.resize_with(n, || Mutex::new(None));
+    Ok(made)
 }
 
 /// As `Cascade`, for whole vectors of columns; spent ones are used again.
@@ -317,10 +326,7 @@ pub fn across<C: Columns>(
         }
     };
     let failure = Failure::default();
-    let results: Vec<Mutex<Option<C>>> = match a.parts {
-        1 => Vec::new(),
-        parts => (0..outers * a.blocks * parts).map(|_| Mutex::new(None)).collect(),
-    };
+    let results = slots::<C>(if a.parts == 1 { 0 } else { outers * a.blocks * a.parts })?;
     let work = a.width(0) * (a.rows * a.combos).min(PART) * (reader.cost() + 1);
     parallel_for(outers * a.blocks * a.parts, (GRAIN / work.max(1)).max(1), &|range| {
         let mut cursor = reader.cursor();

@@ -6,7 +6,8 @@ use rtorch_ir::{DType, Error, Result};
 
 use crate::alloc::Buffer;
 use crate::element::{Bool, dispatch_real};
-use crate::threads::{check_interrupt, num_threads, parallel_for};
+use crate::gemm::tasks::Stop;
+use crate::threads::{num_threads, parallel_for};
 use crate::versions::versions;
 use crate::walk::{Base, Walk, byte_strides, direct};
 use crate::{Arg, Source};
@@ -18,6 +19,8 @@ const BUCKETS: usize = 1 << DIGIT;
 const SMALL: usize = 1024;
 /// From this size on, one row is sorted by all threads.
 const PARALLEL_ROW: usize = 1 << 16;
+/// Elements between two looks at Ctrl-C: some milliseconds of scattered writes.
+const STOP_BLOCK: usize = 1 << 18;
 /// Elements of `topk` tested against the threshold at a time.
 const BLOCK: usize = 128;
 
@@ -199,22 +202,26 @@ pub fn sort(axis: usize, descending: bool, inputs: &[Source], outs: &[Arg]) -> R
 fn sort_rows<T: Key>(rows: &Rows, descending: bool) -> Result<()> {
     let (count, n) = (rows.walk.len(), rows.len);
     let bytes = 2 * n * size_of::<T::Pair>();
+    let stop = Stop::on_interrupt();
     if count < num_threads() && n >= PARALLEL_ROW {
         let scratch = Buffer::uninit(bytes)?;
         for i in 0..count {
-            sort_one::<T>(rows, rows.walk.at(i), descending, &scratch, true)?;
+            sort_one::<T>(rows, rows.walk.at(i), descending, &scratch, true, &stop)?;
         }
         return Ok(());
     }
     let failed = std::sync::Mutex::new(None);
-    let fail = |e| *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(e);
+    let fail = |e| {
+        stop.raise();
+        *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(e);
+    };
     parallel_for(count, (SMALL / n).max(1), &|range| {
         let scratch = match Buffer::uninit(bytes) {
             Ok(b) => b,
             Err(e) => return fail(e),
         };
         for i in range {
-            if let Err(e) = sort_one::<T>(rows, rows.walk.at(i), descending, &scratch, false) {
+            if let Err(e) = sort_one::<T>(rows, rows.walk.at(i), descending, &scratch, false, &stop) {
                 return fail(e);
             }
         }
@@ -223,15 +230,21 @@ fn sort_rows<T: Key>(rows: &Rows, descending: bool) -> Result<()> {
 }
 
 /// Sorts one line. `scratch` holds two arrays of its pairs.
-fn sort_one<T: Key>(rows: &Rows, at: [isize; 3], descending: bool, scratch: &Buffer, parallel: bool) -> Result<()> {
+fn sort_one<T: Key>(
+    rows: &Rows,
+    at: [isize; 3],
+    descending: bool,
+    scratch: &Buffer,
+    parallel: bool,
+    stop: &Stop,
+) -> Result<()> {
     let n = rows.len;
-    check_interrupt()?;
     let first = scratch.as_ptr().cast::<T::Pair>();
     // SAFETY: the scratch has room for two arrays of n pairs; every pair is written before it is read.
     let (pairs, spare) = unsafe { (first, first.add(n)) };
     let to = Base::new(pairs.cast());
     let grain = if parallel { PARALLEL_ROW / 2 } else { n };
-    parallel_for(n, grain, &|range| {
+    by_blocks(n, grain, stop, &|range| {
         for i in range {
             // SAFETY: an element of the line, and its place in the scratch.
             unsafe {
@@ -240,16 +253,16 @@ fn sort_one<T: Key>(rows: &Rows, at: [isize; 3], descending: bool, scratch: &Buf
                 *to.at::<T::Pair>((i * size_of::<T::Pair>()) as isize) = Pair::new(key, i);
             }
         }
-    });
+    })?;
     let sorted = if n <= SMALL {
         // SAFETY: n pairs, written above.
         unsafe { std::slice::from_raw_parts_mut(pairs, n) }.sort_unstable();
         pairs
     } else {
-        radix::<T>(pairs, spare, n, parallel)?
+        radix::<T>(pairs, spare, n, parallel, stop)?
     };
     let from = Base::new(sorted.cast());
-    parallel_for(n, grain, &|range| {
+    by_blocks(n, grain, stop, &|range| {
         for i in range {
             // SAFETY: positions are those of the line's elements.
             unsafe {
@@ -257,12 +270,30 @@ fn sort_one<T: Key>(rows: &Rows, at: [isize; 3], descending: bool, scratch: &Buf
                 rows.write::<T>(at, i, pair.at());
             }
         }
+    })
+}
+
+/// `parallel_for` in blocks, which end early once the user wants to stop.
+fn by_blocks(n: usize, grain: usize, stop: &Stop, f: &(dyn Fn(std::ops::Range<usize>) + Sync)) -> Result<()> {
+    parallel_for(n, grain, &|range| {
+        for start in range.clone().step_by(STOP_BLOCK) {
+            if stop.now() {
+                return;
+            }
+            f(start..(start + STOP_BLOCK).min(range.end));
+        }
     });
-    Ok(())
+    stop.result()
 }
 
 /// Sorts by radix; answers which of the two arrays holds the result.
-fn radix<T: Key>(mut a: *mut T::Pair, mut b: *mut T::Pair, n: usize, parallel: bool) -> Result<*mut T::Pair> {
+fn radix<T: Key>(
+    mut a: *mut T::Pair,
+    mut b: *mut T::Pair,
+    n: usize,
+    parallel: bool,
+    stop: &Stop,
+) -> Result<*mut T::Pair> {
     // how the row is split is no part of the result: parts keep their order
     let parts = if parallel { num_threads().min(n.div_ceil(PARALLEL_ROW / 2)) } else { 1 };
     let chunk = n.div_ceil(parts);
@@ -270,7 +301,6 @@ fn radix<T: Key>(mut a: *mut T::Pair, mut b: *mut T::Pair, n: usize, parallel: b
     let table = Base::new(counts.as_mut_ptr().cast());
     let counter = |p: usize| (p * size_of::<[u32; BUCKETS]>()) as isize;
     for shift in (0..T::BITS).step_by(DIGIT as usize) {
-        check_interrupt()?;
         let (from, to) = (Base::new(a.cast()), Base::new(b.cast()));
         let slot = |i: usize| (i * size_of::<T::Pair>()) as isize;
         parallel_for(parts, 1, &|range| {
@@ -281,10 +311,16 @@ fn radix<T: Key>(mut a: *mut T::Pair, mut b: *mut T::Pair, n: usize, parallel: b
                     let pairs = std::slice::from_raw_parts(from.at::<T::Pair>(slot(start)), end - start);
                     let counts = &mut *table.at::<[u32; BUCKETS]>(counter(p));
                     counts.fill(0);
-                    pairs.iter().for_each(|pair| counts[pair.digit(shift)] += 1);
+                    for block in pairs.chunks(STOP_BLOCK) {
+                        if stop.now() {
+                            return;
+                        }
+                        block.iter().for_each(|pair| counts[pair.digit(shift)] += 1);
+                    }
                 }
             }
         });
+        stop.result()?;
         // counters become the places of the first pair of each digit of each part
         let mut place = 0u32;
         let mut trivial = false;
@@ -305,14 +341,20 @@ fn radix<T: Key>(mut a: *mut T::Pair, mut b: *mut T::Pair, n: usize, parallel: b
                 unsafe {
                     let pairs = std::slice::from_raw_parts(from.at::<T::Pair>(slot(start)), end - start);
                     let places = &mut *table.at::<[u32; BUCKETS]>(counter(p));
-                    for pair in pairs {
-                        let place = &mut places[pair.digit(shift)];
-                        *to.at::<T::Pair>(slot(*place as usize)) = *pair;
-                        *place += 1;
+                    for block in pairs.chunks(STOP_BLOCK) {
+                        if stop.now() {
+                            return;
+                        }
+                        for pair in block {
+                            let place = &mut places[pair.digit(shift)];
+                            *to.at::<T::Pair>(slot(*place as usize)) = *pair;
+                            *place += 1;
+                        }
                     }
                 }
             }
         });
+        stop.result()?;
         std::mem::swap(&mut a, &mut b);
     }
     Ok(a)
@@ -338,10 +380,11 @@ const SLACK: usize = 256;
 fn topk_rows<T: Key>(rows: &Rows, k: usize, largest: bool) -> Result<()> {
     let (count, n) = (rows.walk.len(), rows.len);
     let grain = (16 * BLOCK / n).max(1);
+    let stop = Stop::on_interrupt();
     parallel_for(count, grain, &|range| {
         let mut best: Vec<T::Pair> = Vec::with_capacity((2 * k + SLACK).min(n));
         for i in range {
-            if check_interrupt().is_err() {
+            if stop.now() {
                 return;
             }
             let at = rows.walk.at(i);
@@ -354,7 +397,7 @@ fn topk_rows<T: Key>(rows: &Rows, k: usize, largest: bool) -> Result<()> {
             }
         }
     });
-    check_interrupt()
+    stop.result()
 }
 
 versions!(

@@ -25,6 +25,7 @@ mod parse;
 mod registry;
 mod runtime;
 mod safetensors;
+mod shared;
 mod size;
 mod storage;
 mod tensor;
@@ -56,6 +57,7 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     construct::install(m)?;
     runtime::install(m)?;
     safetensors::install(m)?;
+    shared::install(m)?;
     wgpu::install(m)?;
     let mut registry = registry::Registry::default();
     ops::register(&mut registry);

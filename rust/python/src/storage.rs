@@ -126,6 +126,9 @@ pub fn resize(t: &Tensor, shape: &[usize]) -> Result<()> {
             rtorch_core::Error::runtime(format!("Storage size calculation overflowed with sizes={shape:?}"))
         })?;
     if need > p.storage.len() {
+        if rtorch_core::shared::mapping(&p.storage).is_some() {
+            return Err(rtorch_core::Error::runtime("Trying to resize storage that is not resizable"));
+        }
         let have = p.storage.len() / p.dtype.size();
         let grown = rtorch_core::ops::factory::zeros(&[need / p.dtype.size()], p.dtype, p.storage.device())?;
         if have > 0 {

@@ -2,6 +2,7 @@
 
 import bisect
 import math
+import types
 
 import rtorch
 
@@ -30,8 +31,7 @@ class Dataset:
     9
     """
 
-    def __class_getitem__(cls, item):
-        return cls
+    __class_getitem__ = classmethod(types.GenericAlias)
 
     def __getitem__(self, index):
         raise NotImplementedError("Subclasses of Dataset should implement __getitem__.")

@@ -377,6 +377,11 @@ pub fn cat(xs: &[Tensor], dim: i64) -> Result<Tensor> {
         return crate::ops::convert::to_dtype(lead, dtype);
     }
     let refs: SmallVec<[&Tensor; 4]> = parts.iter().collect();
+    ensure!(
+        refs.iter().try_fold(0usize, |n, x| n.checked_add(x.size(axis))).is_some(),
+        runtime,
+        "cat: the sizes in dimension {axis} add up to more than a size can be"
+    );
     dispatch::prim1("CatBackward0", Prim::Cat { axis }, &refs)
 }
 

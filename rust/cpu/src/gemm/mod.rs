@@ -313,8 +313,10 @@ impl<T: Gemm> Product<'_, T> {
         let rows = Rows::new(self.m, T::kernels().rows);
         let (a, b) = self.strided(rows.panels);
         let at = Region { rows: [0, rows.panels], cols: [0, self.n] };
+        let stop = Stop::on_interrupt();
         // SAFETY: as the caller's.
-        unsafe { block(&a, rows, &b, self.k, &self.c, at, &Stop::never()) }
+        unsafe { block(&a, rows, &b, self.k, &self.c, at, &stop) }?;
+        stop.result()
     }
 
     unsafe fn parallel(&self, threads: usize) -> Result<()> {

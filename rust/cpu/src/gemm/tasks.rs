@@ -15,6 +15,13 @@ impl Stop {
     pub fn never() -> Stop {
         Stop(None)
     }
+    pub fn on_interrupt() -> Stop {
+        Stop(Some(AtomicBool::new(false)))
+    }
+    /// The error of work that was stopped.
+    pub fn result(&self) -> Result<()> {
+        if self.raised() { Err(Error::interrupted()) } else { Ok(()) }
+    }
     /// Asks for an interrupt too; cheap enough for every block.
     pub fn now(&self) -> bool {
         if self.0.is_some() && threads::check_interrupt().is_err() {
@@ -22,7 +29,7 @@ impl Stop {
         }
         self.raised()
     }
-    fn raise(&self) {
+    pub fn raise(&self) {
         if let Some(flag) = &self.0 {
             flag.store(true, Ordering::Relaxed);
         }
@@ -34,7 +41,7 @@ impl Stop {
 
 /// Runs `f(task, stop)` for every task of `0..n`, in no order, on all threads; the first error ends the rest.
 pub fn for_each(n: usize, f: &(dyn Fn(usize, &Stop) -> Result<()> + Sync)) -> Result<()> {
-    let stop = Stop(Some(AtomicBool::new(false)));
+    let stop = Stop::on_interrupt();
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(None);
     let threads = threads::num_threads().min(n);
@@ -52,7 +59,6 @@ pub fn for_each(n: usize, f: &(dyn Fn(usize, &Stop) -> Result<()> + Sync)) -> Re
     });
     match failed.into_inner() {
         Some(e) => Err(e),
-        None if stop.raised() => Err(Error::interrupted()),
-        None => Ok(()),
+        None => stop.result(),
     }
 }

@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rtorch_cpu::random::Mt19937;
 use rtorch_ir::{Result, ensure};
 
@@ -39,12 +39,15 @@ impl Generator {
     pub fn device(&self) -> Device {
         self.device
     }
+    fn lock(&self) -> MutexGuard<'_, State> {
+        crate::defer::lock_patiently(&self.state)
+    }
     /// The same state?
     pub fn same(&self, other: &Generator) -> bool {
         Arc::ptr_eq(&self.state, &other.state)
     }
     pub fn manual_seed(&self, seed: u64) {
-        match &mut *self.state.lock() {
+        match &mut *self.lock() {
             State::Twister(t) => t.seed(seed),
             State::Philox { seed: s, offset } => (*s, *offset) = (seed, 0),
         }
@@ -56,19 +59,19 @@ impl Generator {
         seed
     }
     pub fn initial_seed(&self) -> u64 {
-        match &*self.state.lock() {
+        match &*self.lock() {
             State::Twister(t) => t.initial_seed(),
             State::Philox { seed, .. } => *seed,
         }
     }
     pub fn get_state(&self) -> Vec<u8> {
-        match &*self.state.lock() {
+        match &*self.lock() {
             State::Twister(t) => t.get_state(),
             State::Philox { seed, offset } => [seed.to_le_bytes(), offset.to_le_bytes()].concat(),
         }
     }
     pub fn set_state(&self, bytes: &[u8]) -> Result<()> {
-        match &mut *self.state.lock() {
+        match &mut *self.lock() {
             State::Twister(t) => t.set_state(bytes),
             State::Philox { seed, offset } => {
                 ensure!(bytes.len() == PHILOX_BYTES, runtime, "RNG state is wrong size");
@@ -80,7 +83,7 @@ impl Generator {
     }
     /// Draws with the Mersenne Twister (of a GPU's generator: with one seeded by its next draw).
     pub fn with_twister<R>(&self, f: impl FnOnce(&mut Mt19937) -> R) -> R {
-        match &mut *self.state.lock() {
+        match &mut *self.lock() {
             State::Twister(t) => f(t),
             State::Philox { seed, offset } => {
                 *offset += 1;
@@ -90,7 +93,7 @@ impl Generator {
     }
     /// Reserves `n` counters: (seed, first counter) of a Philox draw.
     pub fn philox(&self, n: usize) -> (i64, i64) {
-        match &mut *self.state.lock() {
+        match &mut *self.lock() {
             State::Twister(t) => (t.random64() as i64, 0),
             State::Philox { seed, offset } => {
                 let first = *offset;
@@ -127,6 +130,27 @@ pub fn default_generator(device: Device) -> Generator {
     g.manual_seed(*SEED.lock());
     all.push(g.clone());
     g
+}
+
+/// Takes the CPU generator's lock if it is free, and keeps it: before a fork, so that the child does not inherit it
+/// from a thread that it does not have.
+pub fn try_hold() -> bool {
+    match default_generator(Device::Cpu).state.try_lock() {
+        Some(guard) => {
+            std::mem::forget(guard);
+            true
+        }
+        None => false,
+    }
+}
+
+/// Ends what `try_hold` began.
+///
+/// # Safety
+/// After a `try_hold` that answered true, on the same thread (or as the child that the thread forked).
+pub unsafe fn release() {
+    // SAFETY: the caller's promise: the lock is held, and its guard was forgotten.
+    unsafe { default_generator(Device::Cpu).state.force_unlock() };
 }
 
 /// Seeds every device.

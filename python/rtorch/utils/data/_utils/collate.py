@@ -2,6 +2,8 @@
 
 import rtorch
 
+from . import worker
+
 __all__ = ["collate", "default_collate", "default_collate_err_msg_format", "default_convert"]
 
 default_collate_err_msg_format = (
@@ -87,10 +89,24 @@ def _collate_numpy(batch, first, collate_fn_map):
     return rtorch.as_tensor(batch)
 
 
+def _stack(batch, first):
+    """`stack`; in a worker process the result is made in the shared memory that it will travel in."""
+    if worker.get_worker_info() is None or first.device.type != "cpu" or first.is_sparse:
+        return rtorch.stack(batch, 0)
+    if any(type(t) is not rtorch.Tensor or t.shape != first.shape or t.dtype != first.dtype for t in batch):
+        return rtorch.stack(batch, 0)
+    if any(t.requires_grad for t in batch):
+        return rtorch.stack(batch, 0)
+    stacked = rtorch._C._empty_shared([len(batch), *first.shape], first.dtype)
+    for row, sample in zip(stacked, batch):
+        row.copy_(sample)
+    return stacked
+
+
 def _collate_leaf(batch, first, collate_fn_map):
     """Tensors, arrays, numbers and strings; NotImplemented for structures."""
     if isinstance(first, rtorch.Tensor):
-        return rtorch.stack(batch, 0)
+        return _stack(batch, first)
     if _is_numpy(first):
         return _collate_numpy(batch, first, collate_fn_map)
     if isinstance(first, float):
