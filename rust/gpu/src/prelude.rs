@@ -10,6 +10,15 @@ const SOURCES: [&str; 4] = [
     include_str!("../../../shaders/special.wgsl"),
     include_str!("../../../shaders/int64.wgsl"),
 ];
+const INT64_NATIVE: &str = include_str!("../../../shaders/int64_native.wgsl");
+
+/// Types that shaders may use because the adapter has them. For 64-bit integers functions over the adapter's type
+/// replace those that do without; float16 is a matter of storage (`Element::Half`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Types {
+    pub int64: bool,
+    pub half: bool,
+}
 
 struct Item {
     text: String,
@@ -19,6 +28,8 @@ struct Item {
 struct Prelude {
     items: Vec<Item>,
     names: HashMap<String, usize>,
+    /// Is the item found by its name (or was it replaced)?
+    named: Vec<bool>,
 }
 
 /// Names in a piece of WGSL that may be the prelude's.
@@ -33,11 +44,13 @@ fn declared(line: &str) -> Option<&str> {
     names(rest).next()
 }
 
-fn parse() -> Prelude {
+fn parse(types: Types) -> Prelude {
     let mut items: Vec<Item> = Vec::new();
     let mut by_name = HashMap::new();
     let printed = crate::emit::printed_helpers();
-    for source in SOURCES.into_iter().chain([printed.as_str()]) {
+    // what comes later replaces what has its name
+    let native = types.int64.then_some(INT64_NATIVE);
+    for source in SOURCES.into_iter().chain([printed.as_str()]).chain(native) {
         for line in source.lines() {
             if let Some(name) = declared(line) {
                 by_name.insert(name.to_string(), items.len());
@@ -57,17 +70,19 @@ fn parse() -> Prelude {
             names(&items[i].text).filter_map(|n| by_name.get(n).copied()).filter(|&u| u != i).collect();
         items[i].uses = uses;
     }
-    Prelude { items, names: by_name }
+    let mut named = vec![false; items.len()];
+    by_name.values().for_each(|&i| named[i] = true);
+    Prelude { items, names: by_name, named }
 }
 
-fn prelude() -> &'static Prelude {
-    static PRELUDE: OnceLock<Prelude> = OnceLock::new();
-    PRELUDE.get_or_init(parse)
+fn prelude(types: Types) -> &'static Prelude {
+    static PRELUDES: [OnceLock<Prelude>; 2] = [const { OnceLock::new() }; 2];
+    PRELUDES[types.int64 as usize].get_or_init(|| parse(types))
 }
 
 /// The items that `body` needs, with what these need, in the order of the files.
-pub(crate) fn used_by(body: &str) -> String {
-    let p = prelude();
+pub(crate) fn used_by(body: &str, types: Types) -> String {
+    let p = prelude(types);
     let mut wanted = vec![false; p.items.len()];
     let mut open: Vec<usize> = names(body).filter_map(|n| p.names.get(n).copied()).collect();
     while let Some(i) = open.pop() {
@@ -80,6 +95,7 @@ pub(crate) fn used_by(body: &str) -> String {
 }
 
 /// All of it.
-pub(crate) fn whole() -> String {
-    prelude().items.iter().map(|i| i.text.as_str()).collect()
+pub(crate) fn whole(types: Types) -> String {
+    let p = prelude(types);
+    p.items.iter().zip(&p.named).filter(|(_, n)| **n).map(|(i, _)| i.text.as_str()).collect()
 }
