@@ -90,6 +90,23 @@ def test_rows_of_every_length_fold_alike(n):
         torch.testing.assert_close(f(y).cpu(), f(x), rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.modes
+def test_an_optimizer_of_many_states_updates_each_from_the_old_ones():
+    # nine buffers: more than the portable profile binds at once
+    losses = []
+    for device in ("cpu", "wgpu"):
+        torch.manual_seed(0)
+        x, layer = torch.randn(16, 5).to(device), torch.nn.Linear(5, 3).to(device)
+        optimizer = torch.optim.RMSprop(layer.parameters(), lr=0.01, momentum=0.9, centered=True)
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss = (layer(x) ** 2).sum()
+            loss.backward()
+            optimizer.step()
+        losses.append(loss.item())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
 # ---- fusion
 
 
@@ -97,6 +114,7 @@ def dispatches(function):
     torch.accelerator.synchronize()
     torch.reset_runtime_stats()
     out = function()
+    out.data_ptr()  # what is pending runs
     torch.accelerator.synchronize()
     return out, torch.runtime_stats()["gpu_dispatches"]
 
@@ -108,8 +126,8 @@ def test_a_product_takes_what_follows_it(dtype):
     a, b, bias = torch.randn(70, 40).to(dtype), torch.randn(40, 90).to(dtype), torch.randn(90).to(dtype)
     there = [t.to("wgpu") for t in (a, b, bias)]
     chain = lambda a, b, bias: torch.relu(a @ b * 0.5 + bias)
-    got, count = dispatches(lambda: chain(*there).clone())
-    assert count <= (1 if dtype == torch.float32 else 2)
+    got, count = dispatches(lambda: chain(*there))
+    assert count == 1 or dtype == torch.float16 and count == 2  # packed at the end where there is no float16
     torch.testing.assert_close(got.cpu(), chain(a, b, bias), rtol=2e-2 if dtype == torch.float16 else 1e-4, atol=1e-3)
 
 
@@ -118,7 +136,7 @@ def test_a_convolution_takes_what_follows_it():
     x, w, b, r = torch.randn(3, 4, 9, 11), torch.randn(6, 4, 3, 3), torch.randn(6), torch.randn(3, 6, 9, 11)
     there = [t.to("wgpu") for t in (x, w, b, r)]
     chain = lambda x, w, b, r: torch.relu(F.conv2d(x, w, b, padding=1) + r)
-    got, count = dispatches(lambda: chain(*there).clone())
+    got, count = dispatches(lambda: chain(*there))
     assert count == 1
     torch.testing.assert_close(got.cpu(), chain(x, w, b, r), rtol=1e-4, atol=1e-4)
 
@@ -260,7 +278,8 @@ from rtorch import _C
 x = torch.arange(4.0).to("wgpu")
 pending = x * 2
 _C._wgpu_lose(0)
-for use in (lambda: x.cpu(), lambda: pending.cpu(), lambda: (x + 1).sum().item(), lambda: (x @ x).item(), lambda: print(x)):
+uses = lambda: x.cpu(), lambda: pending.cpu(), lambda: (x + 1).sum().item(), lambda: (x @ x).item(), lambda: print(x)
+for use in uses:
     try:
         use()
     except RuntimeError as e:

@@ -36,6 +36,8 @@ pub struct Profile {
     pub types: Types,
     /// Subgroup operations: the last steps of a fold without workgroup memory.
     pub subgroups: bool,
+    /// The least invocations of a subgroup.
+    pub subgroup_least: u32,
     pub software: bool,
 }
 
@@ -198,6 +200,7 @@ pub(crate) fn request(
             half: features.contains(wgpu::Features::SHADER_F16),
         },
         subgroups: features.contains(wgpu::Features::SUBGROUP),
+        subgroup_least: adapter.get_info().subgroup_min_size,
         software,
     };
     (features, limits, profile)

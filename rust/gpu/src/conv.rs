@@ -223,7 +223,7 @@ impl Device {
         }
         let sizes = s.sizes(what);
         if let Some(t) = tail
-            && (sizes.k == 0 || sizes.parts(self.profile.software) > 1)
+            && (sizes.k == 0 || sizes.parts(self.gemm_way()) > 1)
         {
             return self.apart(t, out, |temporary| self.conv_product(what, s, a, b, bias, None, temporary));
         }
@@ -231,14 +231,14 @@ impl Device {
             return self.fill(out, Scalar::Int(0));
         }
         let work = Work::of(self, out)?;
-        let parts = sizes.parts(self.profile.software);
+        let parts = sizes.parts(self.gemm_way());
         let mut partial = None;
         if parts > 1 {
             let shape = [&[parts], work.layout.shape.as_slice()].concat();
             partial = Some(Work::temporary(self, DType::F32, &shape)?);
         }
         let mut k = Kernel::new(self, Id::Conv);
-        k.words(&sizes.words(parts, self.profile.software));
+        k.words(&sizes.words(parts, self.gemm_way()));
         k.words(&[s.cg as u32, s.og as u32]);
         let first = k.build.params.len();
         for d in &s.spatial {

@@ -66,7 +66,7 @@ impl Device {
             return Ok(());
         }
         let sizes = Sizes { batch, m, n, k, a_rows_first: rows_first(a), b_rows_first: rows_first(b) };
-        let parts = if scale.bias { 1 } else { sizes.parts(self.profile.software) };
+        let parts = if scale.bias { 1 } else { sizes.parts(self.gemm_way()) };
         let vector = m.min(n) == 1 && k >= VECTOR && !scale.bias;
         let result = tail.map_or(out.dtype, |t| t.program.leaves[0]);
         if let Some(t) = tail
@@ -95,7 +95,7 @@ impl Device {
         let (bd, md, nd) = matrix_groups(nd);
         let groups: &[&[usize]] = &[&bd, &md, &nd];
         let mut kernel = Kernel::new(self, Id::MatMul);
-        kernel.words(&sizes.words(parts, self.profile.software));
+        kernel.words(&sizes.words(parts, self.gemm_way()));
         let (alpha, beta) = (kernel.word((scale.alpha as f32).to_bits()), kernel.word((scale.beta as f32).to_bits()));
         kernel.key((tail.is_some() as u32) << 2 | (scale.bias as u32) << 1 | (parts > 1) as u32);
         let sa = kernel.source(a, groups)?;

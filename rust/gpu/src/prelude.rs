@@ -4,16 +4,16 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 3] = [
     include_str!("../../../shaders/prelude.wgsl"),
     include_str!("../../../shaders/math.wgsl"),
     include_str!("../../../shaders/special.wgsl"),
-    include_str!("../../../shaders/int64.wgsl"),
 ];
+const INT64: &str = include_str!("../../../shaders/int64.wgsl");
 const INT64_NATIVE: &str = include_str!("../../../shaders/int64_native.wgsl");
 
-/// Types that shaders may use because the adapter has them. For 64-bit integers functions over the adapter's type
-/// replace those that do without; float16 is a matter of storage (`Element::Half`).
+/// Types that shaders may use because the adapter has them. For 64-bit integers there are functions over the
+/// adapter's type beside those that do without; float16 is a matter of storage (`Element::Half`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Types {
     pub int64: bool,
@@ -28,8 +28,6 @@ struct Item {
 struct Prelude {
     items: Vec<Item>,
     names: HashMap<String, usize>,
-    /// Is the item found by its name (or was it replaced)?
-    named: Vec<bool>,
 }
 
 /// Names in a piece of WGSL that may be the prelude's.
@@ -48,9 +46,8 @@ fn parse(types: Types) -> Prelude {
     let mut items: Vec<Item> = Vec::new();
     let mut by_name = HashMap::new();
     let printed = crate::emit::printed_helpers();
-    // what comes later replaces what has its name
-    let native = types.int64.then_some(INT64_NATIVE);
-    for source in SOURCES.into_iter().chain([printed.as_str()]).chain(native) {
+    let int64 = if types.int64 { INT64_NATIVE } else { INT64 };
+    for source in SOURCES.into_iter().chain([int64, printed.as_str()]) {
         for line in source.lines() {
             if let Some(name) = declared(line) {
                 by_name.insert(name.to_string(), items.len());
@@ -70,9 +67,7 @@ fn parse(types: Types) -> Prelude {
             names(&items[i].text).filter_map(|n| by_name.get(n).copied()).filter(|&u| u != i).collect();
         items[i].uses = uses;
     }
-    let mut named = vec![false; items.len()];
-    by_name.values().for_each(|&i| named[i] = true);
-    Prelude { items, names: by_name, named }
+    Prelude { items, names: by_name }
 }
 
 fn prelude(types: Types) -> &'static Prelude {
@@ -96,6 +91,5 @@ pub(crate) fn used_by(body: &str, types: Types) -> String {
 
 /// All of it.
 pub(crate) fn whole(types: Types) -> String {
-    let p = prelude(types);
-    p.items.iter().zip(&p.named).filter(|(_, n)| **n).map(|(i, _)| i.text.as_str()).collect()
+    prelude(types).items.iter().map(|i| i.text.as_str()).collect()
 }

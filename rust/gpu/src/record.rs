@@ -45,12 +45,13 @@ pub fn static_shaders() -> Vec<(&'static str, String)> {
     all
 }
 
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("reduce", include_str!("../../../shaders/reduce.wgsl")),
     ("rows", include_str!("../../../shaders/rows.wgsl")),
     ("gemm", include_str!("../../../shaders/gemm.wgsl")),
     ("matmul_any", include_str!("../../../shaders/matmul_any.wgsl")),
     ("scan", include_str!("../../../shaders/scan.wgsl")),
     ("sort", include_str!("../../../shaders/sort.wgsl")),
+    ("gemm_direct", include_str!("../../../shaders/gemm_direct.wgsl")),
     ("attention", include_str!("../../../shaders/attention.wgsl")),
 ];

@@ -109,7 +109,8 @@ fn cut(prim: &Prim, d: usize, inputs: &[GpuSource], outs: &[GpuArg]) -> Option<C
         | Prim::BatchNorm { .. }
         | Prim::BatchNormGrad { .. }
         | Prim::Nonzero
-        | Prim::Linalg(_) => None,
+        | Prim::Linalg(_)
+        | Prim::Fft { .. } => None,
     }
 }
 

@@ -17,7 +17,7 @@ use rtorch_ir::{DType, Layout, Prim, Program, Shape};
 /// Parses, validates and translates; fails with the text of what is wrong.
 fn check(what: &str, text: &str, full: bool) {
     use naga::valid::{Capabilities, ValidationFlags, Validator};
-    let wgsl = naga::front::wgsl::Options { capabilities: Capabilities::all(), ..Default::default() };
+    let wgsl = naga::front::wgsl::Options { parse_doc_comments: false, capabilities: Capabilities::all() };
     let module = naga::front::wgsl::Frontend::new_with_options(wgsl)
         .parse(text)
         .unwrap_or_else(|e| panic!("{what}: {}", e.emit_to_string(text)));
@@ -51,7 +51,7 @@ fn check(what: &str, text: &str, full: bool) {
 #[test]
 fn static_shaders_are_valid_everywhere() {
     for (name, text) in static_shaders() {
-        check(name, &text, name.contains("native"));
+        check(name, &text, name.contains("native") || text.contains("subgroup"));
     }
 }
 
