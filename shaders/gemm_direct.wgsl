@@ -38,6 +38,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   //@begin sums
   var c0 = 0.0;
   var c1 = 0.0;
+  var c2 = 0.0;
+  var c3 = 0.0;
+  var c4 = 0.0;
+  var c5 = 0.0;
+  var c6 = 0.0;
+  var c7 = 0.0;
   //@end
   for (var k0 = part * P.w[1].x; k0 < k_end; k0 = k0 + 1u) {
     let k = deep_at(k0);
@@ -46,12 +52,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let a0 = load_a(batch, min(m0 + lane % 8u, last), k);
     c0 = c0 + subgroupBroadcast(a0, 0u) * b;
     c1 = c1 + subgroupBroadcast(a0, 1u) * b;
+    c2 = c2 + subgroupBroadcast(a0, 2u) * b;
+    c3 = c3 + subgroupBroadcast(a0, 3u) * b;
+    c4 = c4 + subgroupBroadcast(a0, 4u) * b;
+    c5 = c5 + subgroupBroadcast(a0, 5u) * b;
+    c6 = c6 + subgroupBroadcast(a0, 6u) * b;
+    c7 = c7 + subgroupBroadcast(a0, 7u) * b;
     //@end
   }
   if (n < P.w[0].y) {
     //@begin results
-    put(batch, part, m0, column, c0);
+    if (m0 + 0u <= last) { put(batch, part, m0 + 0u, column, c0); }
     if (m0 + 1u <= last) { put(batch, part, m0 + 1u, column, c1); }
+    if (m0 + 2u <= last) { put(batch, part, m0 + 2u, column, c2); }
+    if (m0 + 3u <= last) { put(batch, part, m0 + 3u, column, c3); }
+    if (m0 + 4u <= last) { put(batch, part, m0 + 4u, column, c4); }
+    if (m0 + 5u <= last) { put(batch, part, m0 + 5u, column, c5); }
+    if (m0 + 6u <= last) { put(batch, part, m0 + 6u, column, c6); }
+    if (m0 + 7u <= last) { put(batch, part, m0 + 7u, column, c7); }
     //@end
   }
 }

@@ -1,5 +1,5 @@
-// 64-bit integers where the adapter has them (SHADER_INT64): each function of int64.wgsl, which is their meaning, on the
-// adapter's own type. The host takes this file or that one (rust/gpu/src/prelude.rs).
+// 64-bit integers where the adapter has them (SHADER_INT64): each function of int64.wgsl, which is their meaning, on
+// the adapter's own type. The host takes this file or that one (rust/gpu/src/prelude.rs).
 
 alias rt_i64 = i64;
 fn rt_words(a: rt_i64) -> vec2<u32> {

@@ -346,7 +346,7 @@ def test_ctrl_c_ends_a_wait_within_a_second():
     with pytest.raises(KeyboardInterrupt):
         # some seconds of a software adapter's time, in many submissions
         b = a
-        for _ in range(24):
+        for _ in range(10):
             b = b @ a
         b.sum().item()
     assert time.perf_counter() - sent[0] < 1.0

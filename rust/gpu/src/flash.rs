@@ -135,95 +135,106 @@ fn dots(own: &str, memory: &str, at: &str, n: usize) -> String {
     terms.join(" + ")
 }
 
-/// `open`, `step` and `close` of the template for `x` and `y` vectors of four.
-fn texts(pass: Pass, x: usize, y: usize) -> [String; 3] {
-    let (mut open, mut step, mut close) = (String::new(), String::new(), String::new());
-    let own = |open: &mut String, name: &str, function: &str, n: usize, factor: &str| {
+/// `open`, `step` and `close` of the template.
+#[derive(Default)]
+struct Texts {
+    open: String,
+    step: String,
+    close: String,
+}
+
+impl Texts {
+    /// An own row in registers, times a factor.
+    fn own(&mut self, name: &str, n: usize, factor: &str) {
         for c in 0..n {
-            let _ = writeln!(open, "let {name}{c} = {function}(m, row, {c}u){factor};");
-        }
-    };
-    let zeros = |open: &mut String, name: &str, n: usize| {
-        for c in 0..n {
-            let _ = writeln!(open, "var {name}{c} = vec4<f32>();");
-        }
-    };
-    let out = |close: &mut String, name: &str, function: &str, n: usize, factor: &str| {
-        for c in 0..n {
-            let _ = writeln!(close, "{function}(m, row, {c}u, {name}{c}{factor});");
-        }
-    };
-    match pass {
-        Pass::Forward => {
-            own(&mut open, "q", "quad_q", x, " * scale");
-            zeros(&mut open, "o", y);
-            open += "var top = -3.4028234e38;\nvar sum = 0.0;\n";
-            for u in 0..4 {
-                let _ = writeln!(
-                    step,
-                    "let s{u} = score(m, row, j0 + r + {u}u, {});",
-                    dots("q", "xs", &format!("r + {u}u"), x)
-                );
-            }
-            step += "let next = max(max(max(s0, s1), max(s2, s3)), top);\nif (next > top) {\n\
-                     let change = rt_exp_f32(top - next);\ntop = next;\nsum = sum * change;\n";
-            for c in 0..y {
-                let _ = writeln!(step, "o{c} = o{c} * change;");
-            }
-            step += "}\n";
-            for u in 0..4 {
-                let _ = writeln!(step, "let p{u} = rt_exp_f32(s{u} - top);");
-            }
-            step += "sum = sum + ((p0 + p1) + (p2 + p3));\n";
-            for c in 0..y {
-                let at = |u: usize| format!("p{u} * ys[(r + {u}u) * {y}u + {c}u]");
-                let _ = writeln!(step, "o{c} = o{c} + (({} + {}) + ({} + {}));", at(0), at(1), at(2), at(3));
-            }
-            // a query that sees no key gives zeros
-            close += "let over = select(1.0 / sum, 0.0, sum == 0.0);\n";
-            out(&mut close, "o", "put_y", y, " * over");
-            close += "note(m, row, select(top + rt_log_f32(sum), -rt_inf(), sum == 0.0));\n";
-        }
-        Pass::Queries => {
-            own(&mut open, "q", "quad_q", x, " * scale");
-            own(&mut open, "g", "quad_g", y, "");
-            zeros(&mut open, "d", x);
-            open += "let dots = dots_at(m, row);\nlet shift = shift_at(m, row);\n";
-            for u in 0..4 {
-                let at = format!("r + {u}u");
-                let _ = writeln!(step, "let s{u} = score(m, row, j0 + {at}, {});", dots("q", "xs", &at, x));
-                let _ = writeln!(step, "let e{u} = rt_exp_f32(s{u} - shift) * ({} - dots);", dots("g", "ys", &at, y));
-            }
-            for c in 0..x {
-                let at = |u: usize| format!("e{u} * xs[(r + {u}u) * {x}u + {c}u]");
-                let _ = writeln!(step, "d{c} = d{c} + (({} + {}) + ({} + {}));", at(0), at(1), at(2), at(3));
-            }
-            out(&mut close, "d", "put_x", x, " * scale");
-        }
-        Pass::KeysValues => {
-            own(&mut open, "k", "quad_k", x, " * scale");
-            own(&mut open, "v", "quad_v", y, "");
-            zeros(&mut open, "d", x);
-            zeros(&mut open, "w", y);
-            for u in 0..4 {
-                let at = format!("r + {u}u");
-                let _ = writeln!(step, "let n{u} = min(j0 + {at}, {} - 1u);", word(2));
-                let _ = writeln!(step, "let s{u} = score(m, j0 + {at}, row, {});", dots("k", "xs", &at, x));
-                let _ = writeln!(step, "let p{u} = rt_exp_f32(s{u} - shift_at(m, n{u}));");
-                let _ = writeln!(step, "let e{u} = p{u} * ({} - dots_at(m, n{u}));", dots("v", "ys", &at, y));
-            }
-            for (name, weight, memory, n) in [("d", "e", "xs", x), ("w", "p", "ys", y)] {
-                for c in 0..n {
-                    let at = |u: usize| format!("{weight}{u} * {memory}[(r + {u}u) * {n}u + {c}u]");
-                    let _ =
-                        writeln!(step, "{name}{c} = {name}{c} + (({} + {}) + ({} + {}));", at(0), at(1), at(2), at(3));
-                }
-            }
-            out(&mut close, "d", "put_x", x, " * scale");
-            out(&mut close, "w", "put_y", y, "");
+            let _ = writeln!(self.open, "let {name}{c} = quad_{name}(m, row, {c}u){factor};");
         }
     }
-    [open, step, close]
+    /// A sum in registers that starts at zero.
+    fn sum(&mut self, name: &str, n: usize) {
+        for c in 0..n {
+            let _ = writeln!(self.open, "var {name}{c} = vec4<f32>();");
+        }
+    }
+    /// Adds four rows of workgroup memory, weighted, to a sum.
+    fn add(&mut self, name: &str, weight: &str, memory: &str, n: usize) {
+        for c in 0..n {
+            let at = |u: usize| format!("{weight}{u} * {memory}[(r + {u}u) * {n}u + {c}u]");
+            let _ = writeln!(self.step, "{name}{c} = {name}{c} + (({} + {}) + ({} + {}));", at(0), at(1), at(2), at(3));
+        }
+    }
+    /// Stores a sum times a factor.
+    fn put(&mut self, name: &str, function: &str, n: usize, factor: &str) {
+        for c in 0..n {
+            let _ = writeln!(self.close, "{function}(m, row, {c}u, {name}{c}{factor});");
+        }
+    }
+
+    /// A query's running maximum, sum and weighted values; `x` and `y` are vectors of four in rows of keys and values.
+    fn forward(x: usize, y: usize) -> Texts {
+        let mut t = Texts::default();
+        t.own("q", x, " * scale");
+        t.sum("o", y);
+        t.open += "var top = -3.4028234e38;\nvar sum = 0.0;\n";
+        for u in 0..4 {
+            let dots = dots("q", "xs", &format!("r + {u}u"), x);
+            let _ = writeln!(t.step, "let s{u} = score(m, row, j0 + r + {u}u, {dots});");
+        }
+        t.step += "let next = max(max(max(s0, s1), max(s2, s3)), top);\nif (next > top) {\n\
+                   let change = rt_exp_f32(top - next);\ntop = next;\nsum = sum * change;\n";
+        for c in 0..y {
+            let _ = writeln!(t.step, "o{c} = o{c} * change;");
+        }
+        t.step += "}\n";
+        for u in 0..4 {
+            let _ = writeln!(t.step, "let p{u} = rt_exp_f32(s{u} - top);");
+        }
+        t.step += "sum = sum + ((p0 + p1) + (p2 + p3));\n";
+        t.add("o", "p", "ys", y);
+        // a query that sees no key gives zeros
+        t.close += "let over = select(1.0 / sum, 0.0, sum == 0.0);\n";
+        t.put("o", "put_y", y, " * over");
+        t.close += "note(m, row, select(top + rt_log_f32(sum), -rt_inf(), sum == 0.0));\n";
+        t
+    }
+
+    /// A query's gradient.
+    fn queries(x: usize, y: usize) -> Texts {
+        let mut t = Texts::default();
+        t.own("q", x, " * scale");
+        t.own("g", y, "");
+        t.sum("d", x);
+        t.open += "let dots = dots_at(m, row);\nlet shift = shift_at(m, row);\n";
+        for u in 0..4 {
+            let at = format!("r + {u}u");
+            let _ = writeln!(t.step, "let s{u} = score(m, row, j0 + {at}, {});", dots("q", "xs", &at, x));
+            let _ = writeln!(t.step, "let e{u} = rt_exp_f32(s{u} - shift) * ({} - dots);", dots("g", "ys", &at, y));
+        }
+        t.add("d", "e", "xs", x);
+        t.put("d", "put_x", x, " * scale");
+        t
+    }
+
+    /// The gradients of a key and its value.
+    fn keys_values(x: usize, y: usize) -> Texts {
+        let mut t = Texts::default();
+        t.own("k", x, " * scale");
+        t.own("v", y, "");
+        t.sum("d", x);
+        t.sum("w", y);
+        for u in 0..4 {
+            let at = format!("r + {u}u");
+            let _ = writeln!(t.step, "let n{u} = min(j0 + {at}, {} - 1u);", word(2));
+            let _ = writeln!(t.step, "let s{u} = score(m, j0 + {at}, row, {});", dots("k", "xs", &at, x));
+            let _ = writeln!(t.step, "let p{u} = rt_exp_f32(s{u} - shift_at(m, n{u}));");
+            let _ = writeln!(t.step, "let e{u} = p{u} * ({} - dots_at(m, n{u}));", dots("v", "ys", &at, y));
+        }
+        t.add("d", "e", "xs", x);
+        t.add("w", "p", "ys", y);
+        t.put("d", "put_x", x, " * scale");
+        t.put("w", "put_y", y, "");
+        t
+    }
 }
 
 /// A function that stores four columns of a row, those there are.
@@ -265,7 +276,8 @@ fn io_text(pass: Pass, p: &AttentionParams, b: &Bound, [d, e]: [usize; 2], rows:
         s += &per_row(lse, names, "lse_at");
         s += &per_row(dots, names, "dots_at");
         // a query that sees nothing: its scores are all -inf, and exp gives 0 for any finite shift
-        s += "fn shift_at(m: u32, row: u32) -> f32 {\nlet l = lse_at(m, row);\nreturn select(l, 0.0, rt_isinf_f32(l));\n}\n";
+        s += "fn shift_at(m: u32, row: u32) -> f32 {\nlet l = lse_at(m, row);\n\
+              return select(l, 0.0, rt_isinf_f32(l));\n}\n";
     }
     match pass {
         Pass::Forward => {
@@ -323,8 +335,13 @@ impl Device {
         };
         k.launch(fold((matrices * tiles) as u64), |names| {
             let io = io_text(pass, p, &bound, [d, e], rows, names);
-            let [open, step, close] = texts(pass, d.div_ceil(4), e.div_ceil(4));
-            splice(TEMPLATE, &[("io", &io), ("open", &open), ("step", &step), ("close", &close)])
+            let (x, y) = (d.div_ceil(4), e.div_ceil(4));
+            let t = match pass {
+                Pass::Forward => Texts::forward(x, y),
+                Pass::Queries => Texts::queries(x, y),
+                Pass::KeysValues => Texts::keys_values(x, y),
+            };
+            splice(TEMPLATE, &[("io", &io), ("open", &t.open), ("step", &t.step), ("close", &t.close)])
         })
     }
 

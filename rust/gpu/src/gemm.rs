@@ -126,9 +126,9 @@ impl Device {
         })
     }
 
-    /// How products are made here: on a CPU that plays GPU without workgroup memory, where eight threads of a subgroup
-    /// can tell each other what they loaded (measured on lavapipe, 2 cores: a 3 x 3 convolution of 16 to 32 channels takes a
-    /// quarter of the tiled kernel's time).
+    /// How products are made here: without workgroup memory on a CPU that plays GPU, where eight threads of a subgroup
+    /// can tell each other what they loaded (CPU time on lavapipe, 2 busy cores: a 3 x 3 convolution of 16 to 32
+    /// channels 14 ms, tiled 30; a product of 256 x 256 matrices 7.9 ms, tiled 10).
     pub(crate) fn gemm_way(&self) -> Way {
         if self.profile.software && self.profile.subgroups && self.profile.subgroup_least >= 8 {
             Way::Direct

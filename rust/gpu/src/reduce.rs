@@ -105,7 +105,6 @@ struct StateText {
 
 fn state(what: Fold, t: CType) -> StateText {
     let ty = type_name(t);
-    let get = |at: &str| load("partial", t.dtype(), at);
     let value_words = if t == CType::I64 { 2 } else { 1 };
     match (what, what.positional()) {
         (Fold::Var, _) => StateText {
@@ -157,38 +156,42 @@ fn state(what: Fold, t: CType) -> StateText {
                 words: value_words + 1,
             }
         }
-        (Fold::Plain(op), None) => {
-            let row = Fold::row(op).unwrap_or(ScalarOp::Add).row();
-            // values from memory leave nothing to simplify: no need for the helper's care
-            let merge = match (op, t) {
-                (ReduceOp::Sum, CType::F32) => "a + b".to_string(),
-                _ => format!("{}_{}(a, b)", row.wgsl, suffix(t)),
-            };
-            let (put, get) = match t {
-                CType::Bool => ("partial[at] = select(0u, 1u, s);".to_string(), "(partial[at] != 0u)".to_string()),
-                CType::I64 => (
-                    "partial[at] = rt_words(s).x; partial[at + 1u] = rt_words(s).y;".to_string(),
-                    "rt_i64_make(partial[at], partial[at + 1u])".to_string(),
-                ),
-                CType::I32 | CType::F32 | CType::F64 | CType::C64 | CType::C128 => {
-                    ("partial[at] = bitcast<u32>(s);".to_string(), get("at"))
-                }
-            };
-            StateText {
-                text: format!(
-                    "alias State = {ty};\nfn start() -> State {{ return {}; }}\n\
-                     fn merge(a: State, b: State) -> State {{ return {merge}; }}\n\
-                     fn save(at: u32, s: State) {{ {put} }}\nfn restore(at: u32) -> State {{ return {get}; }}\n",
-                    neutral(op, t),
-                ),
-                one: "v".to_string(),
-                moved: moved(&[Field::Of("s", t)]),
-                words: value_words,
-            }
-        }
+        (Fold::Plain(op), None) => plain_state(op, t),
         (Fold::Extreme { .. }, None) => {
             StateText { text: String::new(), one: String::new(), moved: String::new(), words: 1 }
         }
+    }
+}
+
+/// The state of a fold of values alone: the value.
+fn plain_state(op: ReduceOp, t: CType) -> StateText {
+    let row = Fold::row(op).unwrap_or(ScalarOp::Add).row();
+    // values from memory leave nothing to simplify: no need for the helper's care
+    let merge = match (op, t) {
+        (ReduceOp::Sum, CType::F32) => "a + b".to_string(),
+        _ => format!("{}_{}(a, b)", row.wgsl, suffix(t)),
+    };
+    let (put, get) = match t {
+        CType::Bool => ("partial[at] = select(0u, 1u, s);".to_string(), "(partial[at] != 0u)".to_string()),
+        CType::I64 => (
+            "partial[at] = rt_words(s).x; partial[at + 1u] = rt_words(s).y;".to_string(),
+            "rt_i64_make(partial[at], partial[at + 1u])".to_string(),
+        ),
+        CType::I32 | CType::F32 | CType::F64 | CType::C64 | CType::C128 => {
+            ("partial[at] = bitcast<u32>(s);".to_string(), load("partial", t.dtype(), "at"))
+        }
+    };
+    StateText {
+        text: format!(
+            "alias State = {};\nfn start() -> State {{ return {}; }}\n\
+             fn merge(a: State, b: State) -> State {{ return {merge}; }}\n\
+             fn save(at: u32, s: State) {{ {put} }}\nfn restore(at: u32) -> State {{ return {get}; }}\n",
+            type_name(t),
+            neutral(op, t),
+        ),
+        one: "v".to_string(),
+        moved: moved(&[Field::Of("s", t)]),
+        words: if t == CType::I64 { 2 } else { 1 },
     }
 }
 

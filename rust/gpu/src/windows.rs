@@ -53,24 +53,8 @@ fn cut(prim: &Prim, d: usize, inputs: &[GpuSource], outs: &[GpuArg]) -> Option<C
             c.ins[1] = None;
             c
         }),
-        Prim::IndexSelect { axis, .. } => {
-            let k = inputs[1].shape.len();
-            let ins = if d < *axis {
-                [Some(d), None]
-            } else if d < axis + k {
-                [None, Some(d - axis)]
-            } else {
-                [Some(d + 1 - k), None]
-            };
-            Some(Cut { ins: SmallVec::from_slice(&ins), outs: smallvec![Part::Dim(d)] })
-        }
-        Prim::Index { n } => {
-            let k = inputs[1].shape.len();
-            let of_index = d < k;
-            let mut ins: SmallVec<[Option<usize>; 6]> = smallvec![of_index.then_some(d); inputs.len()];
-            ins[0] = (!of_index).then(|| d - k + n);
-            Some(Cut { ins, outs: smallvec![Part::Dim(d)] })
-        }
+        Prim::IndexSelect { axis, .. } => Some(indexed(d, *axis, 1, inputs)),
+        Prim::Index { n } => Some(indexed(d, 0, *n, inputs)),
         Prim::Extreme { axis, keepdim, .. } => kept(d, &[*axis], *keepdim, inputs, outs),
         Prim::VarMean { axes, keepdim, .. } => kept(d, axes, *keepdim, inputs, outs),
         Prim::MatMul { .. } => {
@@ -112,6 +96,15 @@ fn cut(prim: &Prim, d: usize, inputs: &[GpuSource], outs: &[GpuArg]) -> Option<C
         | Prim::Linalg(_)
         | Prim::Fft { .. } => None,
     }
+}
+
+/// A cut of dim `d` of a result whose dims `axis..axis + n` of x were replaced by those of the indices.
+fn indexed(d: usize, axis: usize, n: usize, inputs: &[GpuSource]) -> Cut {
+    let k = inputs[1].shape.len();
+    let of_index = d >= axis && d < axis + k;
+    let mut ins: SmallVec<[Option<usize>; 6]> = smallvec![of_index.then(|| d - axis); inputs.len()];
+    ins[0] = (!of_index).then(|| if d < axis { d } else { d - k + n });
+    Cut { ins, outs: smallvec![Part::Dim(d)] }
 }
 
 /// A cut of a reduction's dim that is kept: `d` counts the operand's dims.
