@@ -107,6 +107,13 @@ def test_an_optimizer_of_many_states_updates_each_from_the_old_ones():
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
+@pytest.mark.modes
+def test_dims_of_one_in_any_place():
+    for shape in ((3, 1, 100), (1, 5), (5, 1), (1, 1, 7), (2, 1, 3, 1, 4), (1, 1)):
+        x = torch.randn(shape)
+        assert torch.equal((x.to("wgpu") + 1).cpu(), x + 1), shape
+
+
 # ---- fusion
 
 
