@@ -17,8 +17,15 @@ fn rt_with_sign(x: f32, s: f32) -> f32 {
 }
 
 // ---- arithmetic on f32
-fn rt_add_f32(a: f32, b: f32) -> f32 { return a + b; }
-fn rt_sub_f32(a: f32, b: f32) -> f32 { return a - b; }
+// Drivers may simplify sums as if numbers were real (x - x to 0, (x + y) - x to y): what is not finite goes by bits.
+fn rt_sum_of(a: f32, b: f32, r: f32) -> f32 {
+  let m = max(rt_mag(a), rt_mag(b));
+  if (m < 0x7f800000u) { return r; }
+  if (m > 0x7f800000u || (bitcast<u32>(a) ^ bitcast<u32>(b)) == 0x80000000u) { return rt_nan(); }
+  return select(b, a, rt_isinf_f32(a));
+}
+fn rt_add_f32(a: f32, b: f32) -> f32 { return rt_sum_of(a, b, a + b); }
+fn rt_sub_f32(a: f32, b: f32) -> f32 { return rt_sum_of(a, rt_neg_f32(b), a - b); }
 fn rt_mul_f32(a: f32, b: f32) -> f32 { return a * b; }
 fn rt_div_f32(a: f32, b: f32) -> f32 { return a / b; }
 fn rt_neg_f32(a: f32) -> f32 { return bitcast<f32>(bitcast<u32>(a) ^ 0x80000000u); }

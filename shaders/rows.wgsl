@@ -29,8 +29,21 @@ fn write(k: u32, j: u32, s: State) { out(k, j, rt_exp_f32(src(k, j) - s.x) / s.y
 
 var<workgroup> tree: array<State, 256>;
 
+//@begin lanes
+fn fold_lanes(lid: u32, lane: u32, mine: State) -> State {
+  tree[lid] = mine;
+  for (var half = LANES / 2u; half > 0u; half = half / 2u) {
+    workgroupBarrier();
+    if (lane < half) {
+      tree[lid] = merge(tree[lid], tree[lid + half]);
+    }
+  }
+  return tree[lid];
+}
+
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+//@end
   let lane = lid % LANES;
   let row = (group.x + group.y * 32768u) * (256u / LANES) + lid / LANES;
   let n = P.w[0].y;
@@ -42,12 +55,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
   if (LANES > 1u) {
-    tree[lid] = s;
-    for (var half = LANES / 2u; half > 0u; half = half / 2u) {
-      workgroupBarrier();
-      if (lane < half) {
-        tree[lid] = merge(tree[lid], tree[lid + half]);
-      }
+    s = fold_lanes(lid, lane, s);
+    if (lane == 0u) {
+      tree[lid] = s;
     }
     workgroupBarrier();
     s = tree[lid - lane];

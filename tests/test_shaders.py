@@ -31,7 +31,7 @@ def device():
     if not vulkan:
         assert not required(), "RTORCH_REQUIRE_GPU=1, but there is no adapter: install mesa-vulkan-drivers"
         pytest.skip("no GPU adapter (install mesa-vulkan-drivers)")
-    return vulkan[0].request_device_sync()
+    return vulkan[0].request_device_sync(required_features={"subgroup"} & set(vulkan[0].features))
 
 
 def launch(device, code, params, buffers, groups):
@@ -126,6 +126,26 @@ def test_sort(device):
     (out,) = run_static(device, "sort", [1024, 1024, 2, 1024, 1], [pairs], (1, 1, 1))
     order = np.argsort(keys, kind="stable")
     np.testing.assert_array_equal(out.view(np.uint32).reshape(-1, 2), pairs[order])
+
+
+def test_attention(device):
+    # two matrices of 70 queries and 45 keys, rows of four
+    rng = np.random.default_rng(3)
+    q, k, v = (rng.standard_normal((2, n, 4)).astype(np.float32) for n in (70, 45, 45))
+    params = [2, 70, 45, 2, np.float32(0.5).view(np.uint32)]
+    *_, y = run_static(device, "attention", params, [q, k, v, np.zeros_like(q)], (4, 1, 1))
+    scores = q @ k.transpose(0, 2, 1) * 0.5
+    e = np.exp(scores - scores.max(2, keepdims=True))
+    np.testing.assert_allclose(y.reshape(q.shape), e / e.sum(2, keepdims=True) @ v, rtol=1e-4, atol=1e-5)
+
+
+def test_gemm_direct(device):
+    if "subgroup" not in device.features:
+        pytest.skip("the adapter has no subgroups")
+    a, b = noise(20, 45), noise(45, 70)
+    params = [20, 70, 45, 1, 45, 2, 3, 6]
+    *_, c = run_static(device, "gemm_direct", params, [a, b, np.zeros((20, 70), np.float32)], (6, 1, 1))
+    np.testing.assert_allclose(c.reshape(20, 70), a @ b, rtol=1e-4, atol=1e-4)
 
 
 # ---- printed kernels

@@ -60,7 +60,7 @@ def get_device_name(device=None):
 def get_device_properties(device=None):
     """name, type, backend, driver, limits and features of an adapter; opens the device."""
     limits = dict(_C._wgpu_limits(_index(device)))
-    features = [name for name in ("immediates", "shader_int64") if limits.pop(name, False)]
+    features = [name for name in ("immediates", "shader_int64", "shader_f16", "subgroups") if limits.pop(name, False)]
     return SimpleNamespace(**_adapter(device), limits=limits, features=features)
 
 

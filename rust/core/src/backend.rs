@@ -128,7 +128,7 @@ fn map_uncounted(kernel: &Kernel, layout: &Layout, n: usize, ins: &[rtorch_cpu::
     rtorch_cpu::map(&kernel.program, &layout.shape, ins, &outs)
 }
 
-/// Runs a primitive; with an epilogue (CPU only), its first result goes through a program whose leaf 0 it is and whose
+/// Runs a primitive; with an epilogue, its first result goes through a program whose leaf 0 it is and whose
 /// other leaves are the windows.
 pub fn run(
     device: Device,
@@ -141,7 +141,7 @@ pub fn run(
     account(inputs.iter().flat_map(|i| i.leaves.iter()).chain(extra), outs);
     match device {
         Device::Cpu => run_cpu(prim, inputs, epilogue, outs),
-        Device::Wgpu(i) => gpu::run(i, prim, inputs, outs),
+        Device::Wgpu(i) => gpu::run(i, prim, inputs, epilogue, outs),
         Device::Meta => Ok(()),
     }
 }
@@ -226,7 +226,7 @@ pub mod gpu {
     pub fn map(_: u32, _: &Program, _: &[usize], _: &[Window], _: &[Window]) -> Result<()> {
         absent()
     }
-    pub fn run(_: u32, _: &Prim, _: &[Input], _: &[Window]) -> Result<()> {
+    pub fn run(_: u32, _: &Prim, _: &[Input], _: Option<(&Program, &[Window])>, _: &[Window]) -> Result<()> {
         absent()
     }
     pub fn synchronize(_: u32) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rtorch_cpu::Memory;
-use rtorch_gpu::{GpuArg, GpuSource, Support};
+use rtorch_gpu::{GpuArg, GpuEpilogue, GpuSource, Support};
 use rtorch_ir::{DType, Error, Prim, Program, Result};
 use smallvec::SmallVec;
 
@@ -51,13 +51,22 @@ pub fn map(index: u32, program: &Program, shape: &[usize], leaves: &[Window], ou
     device(index)?.map(program, shape, &ins, &outs)
 }
 
-pub fn run(index: u32, prim: &Prim, inputs: &[Input], outs: &[Window]) -> Result<()> {
+pub fn run(
+    index: u32,
+    prim: &Prim,
+    inputs: &[Input],
+    epilogue: Option<(&Program, &[Window])>,
+    outs: &[Window],
+) -> Result<()> {
     let args: SmallVec<[SmallVec<[GpuArg; 2]>; 4]> =
         inputs.iter().map(|i| i.leaves.iter().map(arg).collect::<Result<_>>()).collect::<Result<_>>()?;
     let sources: SmallVec<[GpuSource; 4]> =
         inputs.iter().zip(&args).map(|(i, a)| GpuSource { program: &i.program, leaves: a, shape: &i.shape }).collect();
     let outs: SmallVec<[GpuArg; 3]> = outs.iter().map(arg).collect::<Result<_>>()?;
-    device(index)?.run(prim, &sources, &outs)
+    let device = device(index)?;
+    let Some((program, leaves)) = epilogue else { return device.run(prim, &sources, None, &outs) };
+    let leaves: SmallVec<[GpuArg; 8]> = leaves.iter().map(arg).collect::<Result<_>>()?;
+    device.run(prim, &sources, Some(&GpuEpilogue { program, leaves: &leaves }), &outs)
 }
 
 /// Has the device a kernel for the primitive on these operands?

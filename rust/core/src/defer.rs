@@ -198,7 +198,12 @@ fn pend(node: Arc<Node>) -> Value {
 
 /// The value of a primitive that takes an epilogue, recorded; None where it should run at once.
 pub fn prim(prim: &Prim, operands: &[Operand], layout: &Layout, dtype: DType, device: Device) -> Result<Option<Value>> {
-    if !prim.takes_epilogue() || !device.is_cpu() || !defers(device, layout.numel()) {
+    if !prim.takes_epilogue() || !defers(device, layout.numel()) {
+        return Ok(None);
+    }
+    if let Device::Wgpu(i) = device
+        && !backend::gpu::supports(i, prim, operands)
+    {
         return Ok(None);
     }
     if crate::tensor::checked_bytes(&layout.shape, dtype)? > MAX_PENDING_BYTES {
@@ -206,7 +211,9 @@ pub fn prim(prim: &Prim, operands: &[Operand], layout: &Layout, dtype: DType, de
     }
     let mut kept = 0;
     for (i, o) in operands.iter().enumerate() {
-        if o.value.is_pending() && !(prim.takes_prologue(i) && o.inlinable(&o.layout.shape).is_some()) {
+        // one that waits for another would make chains as long as a loop
+        let stays = prim.takes_prologue(i) && o.inlinable(&o.layout.shape).is_some_and(|n| !waits(&n));
+        if o.value.is_pending() && !stays {
             o.value.force()?;
         }
         kept += o.value.cell().ready().map_or(0, |b| b.len());
@@ -228,6 +235,22 @@ pub fn prim(prim: &Prim, operands: &[Operand], layout: &Layout, dtype: DType, de
 /// Is a pointwise op with this result not recorded?
 pub fn runs_now(kernel: &Kernel, layout: &Layout, device: Device) -> bool {
     !defers(device, layout.numel()) || kernel.leaves() > MAX_LEAVES
+}
+
+/// Is a node, or one that it reads, a primitive that waits for its epilogue?
+fn waits(node: &Arc<Node>) -> bool {
+    let mut open: SmallVec<[Arc<Node>; 8]> = SmallVec::from_iter([node.clone()]);
+    let mut seen: SmallVec<[*const Node; 32]> = SmallVec::new();
+    while let Some(n) = open.pop() {
+        if n.kernel().is_none() {
+            return true;
+        }
+        if !seen.contains(&Arc::as_ptr(&n)) {
+            seen.push(Arc::as_ptr(&n));
+            open.extend(n.inputs.iter().filter_map(|o| o.value.cell().pending()));
+        }
+    }
+    false
 }
 
 /// Runs a kernel on its operands into a fresh buffer.

@@ -71,7 +71,7 @@ fn prim(dev: &Arc<Device>, prim: &Prim, ins: &[&T]) -> rtorch_ir::Result<()> {
     let sources: Vec<GpuSource> =
         ins.iter().zip(&leaves).map(|(t, l)| GpuSource { program: &p, leaves: l, shape: &t.layout.shape }).collect();
     let args: Vec<GpuArg> = outs.iter().map(|(b, l, d)| GpuArg { buffer: b, dtype: *d, layout: l }).collect();
-    dev.run(prim, &sources, &args)
+    dev.run(prim, &sources, None, &args)
 }
 
 fn main() -> rtorch_ir::Result<()> {

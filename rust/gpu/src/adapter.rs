@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use rtorch_ir::Error;
 
+use crate::prelude::Types;
+
 /// Immediates (push constants) are used up to this size where the adapter has them: Vulkan promises 128.
 pub const IMMEDIATE_BYTES: u32 = 128;
 /// More bindings than this make dispatches slower without fusing more.
@@ -30,8 +32,12 @@ pub struct Profile {
     pub binding: u64,
     /// Bytes of the largest buffer.
     pub buffer: u64,
-    /// Native 64-bit integers in shaders.
-    pub int64: bool,
+    /// 64-bit integers and float16 in shaders.
+    pub types: Types,
+    /// Subgroup operations: the last steps of a fold without workgroup memory.
+    pub subgroups: bool,
+    /// The least invocations of a subgroup.
+    pub subgroup_least: u32,
     pub software: bool,
 }
 
@@ -61,6 +67,12 @@ pub fn portable() -> bool {
     std::env::var("RTORCH_GPU_PROFILE").is_ok_and(|v| v == "portable")
 }
 
+/// Bytes that a binding may span at most (`RTORCH_GPU_BINDING`), for tests of what is larger.
+fn smaller_binding() -> u64 {
+    let asked = std::env::var("RTORCH_GPU_BINDING").ok().and_then(|v| v.parse().ok());
+    asked.map_or(u64::MAX, |v: u64| v.max(1 << 16))
+}
+
 /// wgpu's backend that does nothing, for tests: there only where wgpu was built with it.
 pub(crate) fn noop() -> Option<Found> {
     let mut desc = wgpu::InstanceDescriptor::new_without_display_handle();
@@ -76,6 +88,23 @@ pub(crate) fn noop() -> Option<Found> {
         integrated: false,
     };
     Some(Found { adapter, info })
+}
+
+/// Mesa's layer that sorts devices asks the desktop session which it prefers, and complains on stderr where there is no
+/// session. Without one it has nothing to say: it is left out while adapters are listed, once, and then as before.
+fn without_session<T>(list: impl FnOnce() -> T) -> T {
+    const LAYER: &str = "NODEVICE_SELECT";
+    let quiet = std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os(LAYER).is_none();
+    if !(quiet && cfg!(target_os = "linux")) {
+        return list();
+    }
+    // SAFETY: Rust's own readers of the environment are locked out by the standard library; C code that reads it at
+    // this very moment is as exposed as to any `os.environ[...] = ...` of the program.
+    unsafe { std::env::set_var(LAYER, "1") };
+    let out = list();
+    // SAFETY: as above.
+    unsafe { std::env::remove_var(LAYER) };
+    out
 }
 
 fn enumerate() -> Vec<Found> {
@@ -121,7 +150,7 @@ fn choose(mut found: Vec<Found>) -> Vec<Found> {
 
 pub(crate) fn all() -> &'static [Found] {
     static ALL: OnceLock<Vec<Found>> = OnceLock::new();
-    ALL.get_or_init(enumerate)
+    ALL.get_or_init(|| without_session(enumerate))
 }
 
 /// The adapters in the order of their device index: hardware first. Software adapters are listed only when
@@ -153,7 +182,10 @@ pub(crate) fn request(
     let (features, limits) = if portable {
         (wgpu::Features::empty(), wgpu::Limits::default())
     } else {
-        let wanted = wgpu::Features::IMMEDIATES | wgpu::Features::SHADER_INT64 | wgpu::Features::SUBGROUP;
+        let wanted = wgpu::Features::IMMEDIATES
+            | wgpu::Features::SHADER_INT64
+            | wgpu::Features::SHADER_F16
+            | wgpu::Features::SUBGROUP;
         (have & wanted, adapter.limits())
     };
     let limits = limits.or_worse_values_from(&adapter.limits());
@@ -161,9 +193,14 @@ pub(crate) fn request(
         immediates: features.contains(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= IMMEDIATE_BYTES,
         storage_buffers: limits.max_storage_buffers_per_shader_stage.min(MAX_STORAGE_BUFFERS),
         // u32 counts bytes and elements in shaders
-        binding: limits.max_storage_buffer_binding_size.min((1 << 31) - 256) & !255,
+        binding: limits.max_storage_buffer_binding_size.min((1 << 31) - 256).min(smaller_binding()) & !255,
         buffer: limits.max_buffer_size & !255,
-        int64: features.contains(wgpu::Features::SHADER_INT64),
+        types: Types {
+            int64: features.contains(wgpu::Features::SHADER_INT64),
+            half: features.contains(wgpu::Features::SHADER_F16),
+        },
+        subgroups: features.contains(wgpu::Features::SUBGROUP),
+        subgroup_least: adapter.get_info().subgroup_min_size,
         software,
     };
     (features, limits, profile)

@@ -1,5 +1,6 @@
-//! Attention and its gradient: scores by tiled products, softmax with mask and scale as its prologue, and products
-//! again, over as many heads at a time as the scores of fit a budget. Not here: the kernels these are made of.
+//! Attention and its gradient. Most sizes go to `flash.rs`, which makes no matrix of scores; few queries or very wide
+//! rows come here: scores by tiled products, softmax with mask and scale as its prologue, and products again, over as
+//! many heads at a time as the scores of fit a budget. Not here: the kernels these are made of.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use rtorch_ir::{DType, Layout, Program, Result};
 use smallvec::SmallVec;
 
 use crate::device::Device;
+use crate::flash::{self, Given};
 use crate::gather::Plain;
 use crate::matmul::swapped;
 use crate::memory::Buffer;
@@ -101,6 +103,9 @@ impl Device {
         let plain = plain?;
         let args: SmallVec<[GpuArg; 4]> = plain.iter().map(Plain::arg).collect();
         let z = sizes(&args[0], &args[1]);
+        if let Some(given) = flash_sizes(&args[0], &args[1], &args[2], args.get(3)) {
+            return self.flash(p, &given, outs);
+        }
         let masks = self.masks(p, args.get(3), &z, &args[0])?;
         let (q, k, v) = (Heads::of(self, &args[0])?, Heads::of(self, &args[1])?, Heads::of(self, &args[2])?);
         let out = Work::contiguous(self, &outs[0])?;
@@ -191,6 +196,9 @@ impl Device {
         let plain = plain?;
         let args: SmallVec<[GpuArg; 8]> = plain.iter().map(Plain::arg).collect();
         let z = sizes(&args[1], &args[2]);
+        if let Some(given) = flash_sizes(&args[1], &args[2], &args[3], args.get(6)) {
+            return self.flash_grad(p, &given, [args[0], args[4], args[5]], outs);
+        }
         let masks = self.masks(p, args.get(6), &z, &args[1])?;
         let heads: Result<SmallVec<[Heads; 5]>> = args[..5].iter().map(|a| Heads::of(self, a)).collect();
         let heads = heads?;
@@ -214,7 +222,11 @@ impl Device {
                 let mut prog = s.program.clone();
                 let l = prog.load(DType::F32);
                 let x = prog.outputs[0];
-                let (mut prog, e) = build(prog, || ex::exp(Ex(x) - Ex(l)));
+                // the sum of a query that sees nothing is no shift: its scores are all -inf, and exp gives 0
+                let (mut prog, e) = build(prog, || {
+                    let l = Ex(l);
+                    ex::exp(Ex(x) - ex::where_(ex::isinf(l), l.lit(0.0), l))
+                });
                 prog.outputs[0] = e.0;
                 let mut leaves: SmallVec<[GpuArg; 4]> = SmallVec::from_slice(s.leaves);
                 leaves.push(lse.arg(&lse_part));
@@ -255,6 +267,13 @@ impl Device {
         let d = rows.layout.broadcast_to(&shape)?;
         self.map(&prog, &shape, &[p.arg(), dp.arg(), GpuArg { layout: &d, ..rows.arg() }], &[dp.arg()])
     }
+}
+
+/// The operands where `flash.rs` takes them.
+fn flash_sizes<'a>(q: &GpuArg<'a>, k: &GpuArg<'a>, v: &GpuArg<'a>, mask: Option<&GpuArg<'a>>) -> Option<Given<'a>> {
+    let four = [q, k, v].into_iter().chain(mask).all(|a| a.layout.ndim() == 4);
+    let given = Given { q: *q, k: *k, v: *v, mask: mask.copied() };
+    (four && flash::suits(q.layout.shape[2], q.layout.shape[3], v.layout.shape[3])).then_some(given)
 }
 
 fn sizes(q: &GpuArg, k: &GpuArg) -> Sizes {

@@ -13,9 +13,9 @@ use crate::device::Device;
 use crate::emit::{convert, load};
 use crate::gather::Plain;
 use crate::gemm::Sizes;
-use crate::kernel::{Id, Kernel, Names, Operand};
+use crate::kernel::{Id, Kernel, Names, Operand, Tail};
 use crate::work::Work;
-use crate::{GpuArg, GpuSource};
+use crate::{GpuArg, GpuEpilogue, GpuSource};
 
 /// Which of the three products.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -141,10 +141,11 @@ fn names_of(prefix: &str, n: usize) -> Vec<String> {
 }
 
 /// The operands of a bound convolution kernel.
-struct Bound {
+struct Bound<'a> {
     a: Operand,
     b: Operand,
     bias: Option<Operand>,
+    tail: Option<Tail<'a>>,
     out: Operand,
     /// The first of the spatial words.
     first: usize,
@@ -199,6 +200,10 @@ fn text(what: What, s: &Shapes, o: &Bound, names: &Names) -> String {
     t += &format!("fn load_b(b: u32, {k}: Deep, {c}: Column) -> f32 {{\n{load_b}}}\n");
     t += &o.out.store_function(names, "store");
     let at = counters.join(", ");
+    if let Some(tail) = &o.tail {
+        t += &tail.function(names, "tail", o.out.dtype.ctype());
+        v = format!("tail({at}, {v})");
+    }
     t + &format!("fn put(b: u32, part: u32, m: u32, {c}: Column, v: f32) {{\n{before}store({at}, {v});\n}}\n")
 }
 
@@ -210,29 +215,36 @@ impl Device {
         a: &GpuArg,
         b: &GpuArg,
         bias: Option<&GpuArg>,
+        tail: Option<&GpuEpilogue>,
         out: &GpuArg,
     ) -> Result<()> {
         if out.layout.numel() == 0 {
             return Ok(());
         }
         let sizes = s.sizes(what);
+        if let Some(t) = tail
+            && (sizes.k == 0 || sizes.parts(self.gemm_way()) > 1)
+        {
+            return self.apart(t, out, |temporary| self.conv_product(what, s, a, b, bias, None, temporary));
+        }
         if sizes.k == 0 && bias.is_none() {
             return self.fill(out, Scalar::Int(0));
         }
         let work = Work::of(self, out)?;
-        let parts = sizes.parts(self.profile.software);
+        let parts = sizes.parts(self.gemm_way());
         let mut partial = None;
         if parts > 1 {
             let shape = [&[parts], work.layout.shape.as_slice()].concat();
             partial = Some(Work::temporary(self, DType::F32, &shape)?);
         }
         let mut k = Kernel::new(self, Id::Conv);
-        k.words(&sizes.words(parts, self.profile.software));
+        k.words(&sizes.words(parts, self.gemm_way()));
         k.words(&[s.cg as u32, s.og as u32]);
         let first = k.build.params.len();
         for d in &s.spatial {
             k.words(d);
         }
+        k.key(tail.is_some() as u32);
         k.key((what as u32) << 8 | (s.spatial.len() as u32) << 2 | (bias.is_some() as u32) << 1 | (parts > 1) as u32);
         for (&size, d) in s.kernel.iter().zip(&s.spatial) {
             k.key(size as u32);
@@ -245,6 +257,7 @@ impl Device {
             a: k.operand(a, &refs[..n], false)?,
             b: k.operand(b, &refs[..n], false)?,
             bias: bias.map(|b| k.operand(b, &refs[..1], false)).transpose()?,
+            tail: tail.map(|t| k.tail(t, &out.layout.shape, &refs[..n])).transpose()?,
             out: match &partial {
                 // partial results have a first dim more, counted last
                 Some(p) => k.operand(&p.arg(), &[&refs[1..=n], &refs[..1]].concat(), false)?,
@@ -261,12 +274,18 @@ impl Device {
     }
 
     /// (x, w, bias if any) -> y.
-    pub(crate) fn conv(self: &Arc<Self>, params: &ConvParams, inputs: &[GpuSource], out: &GpuArg) -> Result<()> {
+    pub(crate) fn conv(
+        self: &Arc<Self>,
+        params: &ConvParams,
+        inputs: &[GpuSource],
+        tail: Option<&GpuEpilogue>,
+        out: &GpuArg,
+    ) -> Result<()> {
         let plain: Result<SmallVec<[Plain; 3]>> = inputs.iter().map(|s| Plain::of(self, s)).collect();
         let plain = plain?;
         let (x, w, bias) = (plain[0].arg(), plain[1].arg(), plain.get(2).map(|b| b.arg()));
         let s = Shapes::new(params, &x.layout.shape, &w.layout.shape, &out.layout.shape);
-        self.conv_product(What::Forward, &s, &w, &x, bias.as_ref(), out)
+        self.conv_product(What::Forward, &s, &w, &x, bias.as_ref(), tail, out)
     }
 
     /// (g, w) -> gradient of x.
@@ -279,7 +298,7 @@ impl Device {
         let (g, w) = (Plain::of(self, &inputs[0])?, Plain::of(self, &inputs[1])?);
         let (g, w) = (g.arg(), w.arg());
         let s = Shapes::new(params, &out.layout.shape, &w.layout.shape, &g.layout.shape);
-        self.conv_product(What::GradInput, &s, &w, &g, None, out)
+        self.conv_product(What::GradInput, &s, &w, &g, None, None, out)
     }
 
     /// (g, x) -> gradient of w.
@@ -292,6 +311,6 @@ impl Device {
         let (g, x) = (Plain::of(self, &inputs[0])?, Plain::of(self, &inputs[1])?);
         let (g, x) = (g.arg(), x.arg());
         let s = Shapes::new(params, &x.layout.shape, &out.layout.shape, &g.layout.shape);
-        self.conv_product(What::GradWeight, &s, &g, &x, None, out)
+        self.conv_product(What::GradWeight, &s, &g, &x, None, None, out)
     }
 }

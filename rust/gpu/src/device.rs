@@ -14,6 +14,7 @@ use crate::memory::{ALIGN, Buffer, Page, Pool};
 use crate::pipeline::{Layouts, Pipeline};
 use crate::queue::{IN_FLIGHT, Stream};
 use crate::record::Recorded;
+use crate::submit::{Handle, Job, Submitter, Ticket};
 
 /// A wait gives other threads a chance to record after this long ...
 const SLICE: Duration = Duration::from_millis(2);
@@ -47,7 +48,7 @@ pub struct Device {
     pub info: AdapterInfo,
     pub profile: Profile,
     pub(crate) wgpu: wgpu::Device,
-    pub(crate) queue: wgpu::Queue,
+    submitting: Handle,
     pub(crate) layouts: Layouts,
     pub(crate) pool: Mutex<Pool>,
     pub(crate) stream: Mutex<Stream>,
@@ -98,7 +99,7 @@ pub fn opened() -> Vec<Arc<Device>> {
     DEVICES.get().map_or_else(Vec::new, |slots| slots.iter().filter_map(|s| s.lock().clone()).collect())
 }
 
-/// The device of an adapter index, made at the first call.
+/// The device of an adapter index, made at the first call, and anew after it was lost.
 pub fn device(index: usize) -> Result<Arc<Device>> {
     if forked() {
         return Err(fork_error());
@@ -106,7 +107,7 @@ pub fn device(index: usize) -> Result<Arc<Device>> {
     let slots = DEVICES.get_or_init(|| adapter::all().iter().map(|_| Mutex::new(None)).collect());
     let Some(slot) = slots.get(index) else { return Err(adapter::missing(index)) };
     let mut slot = slot.lock();
-    if let Some(d) = &*slot {
+    if let Some(d) = slot.as_ref().filter(|d| !d.is_lost()) {
         return Ok(d.clone());
     }
     let d = Arc::new(Device::open(index, &adapter::all()[index], adapter::portable())?);
@@ -144,7 +145,10 @@ impl Device {
             f.lost.lock().get_or_insert(format!("{reason:?} {message}"));
         });
         let layouts = Layouts::new(&device, &profile);
-        let stream = Stream::new(&device, &layouts);
+        let submitter = Submitter::new(queue)
+            .map_err(|e| Error::runtime(format!("wgpu:{index}: no thread to submit from could be made: {e}")))?;
+        let submitting = submitter.handle();
+        let stream = Stream::new(&device, &layouts, submitter);
         let flag = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("flag"),
             size: ALIGN,
@@ -171,7 +175,7 @@ impl Device {
             recording: Mutex::default(),
             pid: std::process::id(),
             wgpu: device,
-            queue,
+            submitting,
         })
     }
 
@@ -182,7 +186,8 @@ impl Device {
         }
         if let Some(why) = &*self.faults.lost.lock() {
             return Err(Error::runtime(format!(
-                "wgpu:{}: the device was lost ({}). Tensors on it are gone; restart the process to use it again",
+                "wgpu:{}: the device was lost ({}). Tensors on it are gone: load or compute them again, which uses a \
+                 new device",
                 self.index,
                 why.trim()
             )));
@@ -191,6 +196,16 @@ impl Device {
             Some(e) => Err(e),
             None => Ok(()),
         }
+    }
+
+    /// Did the driver give up on the device? Nothing runs on it any more.
+    pub fn is_lost(&self) -> bool {
+        self.faults.lost.lock().is_some()
+    }
+    /// Ends the device as a driver's reset would: for tests of what follows.
+    pub fn lose(&self) {
+        self.wgpu.destroy();
+        self.faults.lost.lock().get_or_insert("ended on request".to_string());
     }
 
     /// The buffer that index kernels report to; whoever binds it is checked at the next synchronisation.
@@ -217,7 +232,7 @@ impl Device {
     pub fn flush(&self) -> Result<()> {
         self.check()?;
         self.throttle()?;
-        self.stream.lock().submit(&self.queue);
+        self.stream.lock().submit();
         Ok(())
     }
 
@@ -232,26 +247,19 @@ impl Device {
                 s.in_flight.pop_front()
             };
             let Some(oldest) = oldest else { return Ok(()) };
-            if let Err(e) = self.wait(oldest.clone()) {
+            if let Err(e) = self.wait(oldest) {
                 self.stream.lock().in_flight.push_front(oldest);
                 return Err(e);
             }
         }
     }
 
-    /// Waits for a submission in slices, asking for interrupts in between. Each slice holds the stream: wgpu asserts
-    /// that nobody submits or polls while it waits with a time limit.
-    fn wait(&self, index: wgpu::SubmissionIndex) -> Result<()> {
+    /// Waits for a submission in slices, asking for interrupts in between.
+    fn wait(&self, ticket: Ticket) -> Result<()> {
         let mut slices = 0;
         loop {
-            let wait = wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout: Some(SLICE) };
-            let stream = self.stream.lock();
-            let polled = self.wgpu.poll(wait);
-            drop(stream);
-            match polled {
-                Ok(_) => return self.check(),
-                Err(wgpu::PollError::Timeout) => {}
-                Err(e) => return Err(Error::runtime(format!("wgpu: waiting for the device failed: {e}"))),
+            if self.wait_slice(ticket)? {
+                return self.check();
             }
             slices += 1;
             if slices % SLICES_PER_CHECK == 0 {
@@ -264,15 +272,36 @@ impl Device {
         }
     }
 
+    /// Waits one slice; has the submission run?
+    fn wait_slice(&self, ticket: Ticket) -> Result<bool> {
+        let gone = |()| Error::runtime("wgpu: the driver failed while work was handed to it; restart the process");
+        let Some(index) = self.submitting.submission(ticket, SLICE).map_err(gone)? else { return Ok(false) };
+        let Some(gate) = self.submitting.gate(SLICE) else { return Ok(false) };
+        let polled = self.wgpu.poll(wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(SLICE) });
+        drop(gate);
+        match polled {
+            Ok(_) => Ok(true),
+            Err(wgpu::PollError::Timeout) => Ok(false),
+            Err(e) => Err(Error::runtime(format!("wgpu: waiting for the device failed: {e}"))),
+        }
+    }
+
+    /// Hands no more work to the driver, and waits until it has returned: at the end of the process.
+    pub fn close(&self) {
+        if self.pid == std::process::id() {
+            self.submitting.close();
+        }
+    }
+
     /// Waits until everything recorded so far has run; raises what kernels found wrong.
     pub fn synchronize(&self) -> Result<()> {
         self.check()?;
         if self.flag_used.load(Ordering::Relaxed) {
             return self.read(None, 0, &mut []);
         }
-        let index = self.stream.lock().submit(&self.queue);
-        if let Some(index) = index {
-            self.wait(index)?;
+        let ticket = self.stream.lock().submit();
+        if let Some(ticket) = ticket {
+            self.wait(ticket)?;
             self.stream.lock().in_flight.clear();
         }
         Ok(())
@@ -280,9 +309,9 @@ impl Device {
 
     /// Waits without raising: before memory is given back.
     pub(crate) fn synchronize_quietly(&self) {
-        let mut stream = self.stream.lock();
-        if let Some(index) = stream.submit(&self.queue) {
-            let _ = self.wgpu.poll(wgpu::PollType::Wait { submission_index: Some(index), timeout: None });
+        let ticket = self.stream.lock().submit();
+        if let Some(ticket) = ticket {
+            while matches!(self.wait_slice(ticket), Ok(false)) {}
         }
     }
 
@@ -292,7 +321,7 @@ impl Device {
         if data.is_empty() {
             return Ok(());
         }
-        in_range(to, offset, data.len())?;
+        in_range(to.of(self)?, offset, data.len())?;
         self.uploaded.fetch_add(data.len() as u64, Ordering::Relaxed);
         let end = offset + data.len();
         // only whole words can be written: unaligned ends that have neighbours are merged with what is there
@@ -318,26 +347,26 @@ impl Device {
     /// One write of whole words. What is recorded goes first: a write takes effect before the next submission.
     fn write(&self, to: &Buffer, offset: usize, data: &[u8]) -> Result<()> {
         let mut stream = self.stream.lock();
+        stream.submit();
         let waiting = self.waiting_uploads.fetch_add(data.len() as u64, Ordering::Relaxed);
-        if stream.has_work() {
-            stream.submit(&self.queue);
-        }
         if waiting + data.len() as u64 > UPLOADS {
             self.waiting_uploads.store(data.len() as u64, Ordering::Relaxed);
-            let index = self.queue.submit([]);
+            let ticket = stream.submitter.hand(Job::Flush);
             drop(stream);
-            self.wait(index)?;
+            self.wait(ticket)?;
             stream = self.stream.lock();
+            // another thread may have recorded meanwhile
+            stream.submit();
         }
-        self.queue.write_buffer(&to.page().buffer, to.start() + offset as u64, data);
-        drop(stream);
+        let (buffer, offset) = (to.page().buffer.clone(), to.start() + offset as u64);
+        stream.submitter.hand(Job::Write { buffer, offset, data: data.to_vec() });
         Ok(())
     }
 
     /// Reads bytes of a buffer after everything recorded before; raises what kernels found wrong.
     pub fn download(&self, from: &Buffer, offset: usize, out: &mut [u8]) -> Result<()> {
         self.check()?;
-        in_range(from, offset, out.len())?;
+        in_range(from.of(self)?, offset, out.len())?;
         self.downloaded.fetch_add(out.len() as u64, Ordering::Relaxed);
         let mut at = 0;
         while at < out.len() {
@@ -354,7 +383,7 @@ impl Device {
         let len = (skip + out.len()).next_multiple_of(4) as u64;
         let flagged = self.flag_used.swap(false, Ordering::Relaxed);
         let staging = self.staging_buffer(len + FLAG_BYTES);
-        let index = {
+        let ticket = {
             let mut s = self.stream.lock();
             let encoder = s.encoder(&self.wgpu);
             if let Some(b) = from {
@@ -364,11 +393,11 @@ impl Device {
             if flagged {
                 encoder.copy_buffer_to_buffer(&self.flag.buffer, 0, &staging, 0, FLAG_BYTES);
             }
-            s.submit(&self.queue)
+            encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, 0..len + FLAG_BYTES, |_| {});
+            s.submit()
         };
-        let Some(index) = index else { return Ok(()) };
-        staging.map_async(wgpu::MapMode::Read, 0..len + FLAG_BYTES, |_| {});
-        if let Err(e) = self.wait(index) {
+        let Some(ticket) = ticket else { return Ok(()) };
+        if let Err(e) = self.wait(ticket) {
             self.flag_used.fetch_or(flagged, Ordering::Relaxed);
             return Err(e);
         }
@@ -386,7 +415,8 @@ impl Device {
         staging.unmap();
         self.staging.lock().push(staging);
         if flagged && words[0] != 0 {
-            self.queue.write_buffer(&self.flag.buffer, 0, &[0; FLAG_BYTES as usize]);
+            let (buffer, data) = (self.flag.buffer.clone(), vec![0; FLAG_BYTES as usize]);
+            self.stream.lock().submitter.hand(Job::Write { buffer, offset: 0, data });
             let index = (words[1] as u64 | (words[2] as u64) << 32) as i64;
             return Err(Error::new(
                 ErrorKind::Index,
@@ -417,8 +447,8 @@ impl Device {
     /// Copies bytes between buffers (or within one, ranges apart); offsets and length are multiples of 4.
     pub fn copy(&self, from: &Buffer, from_offset: usize, to: &Buffer, to_offset: usize, len: usize) -> Result<()> {
         self.check()?;
-        in_range(from, from_offset, len)?;
-        in_range(to, to_offset, len)?;
+        in_range(from.of(self)?, from_offset, len)?;
+        in_range(to.of(self)?, to_offset, len)?;
         let len = len.next_multiple_of(4);
         if !from_offset.is_multiple_of(4) || !to_offset.is_multiple_of(4) || from.page().id == to.page().id {
             // the encoder refuses copies within one buffer that share a page's 4 bytes; go through a fresh piece

@@ -7,6 +7,7 @@ use rtorch_ir::{CType, DType, Error, Inst, Program, Reg, Result, ScalarOp};
 use smallvec::SmallVec;
 
 use crate::access::{Build, word};
+use crate::pipeline::Element;
 
 /// The WGSL type of a compute type.
 pub(crate) fn type_name(t: CType) -> &'static str {
@@ -57,6 +58,11 @@ pub(crate) fn packed_bits(d: DType) -> Option<u32> {
     }
 }
 
+/// Does a binding hold float16 elements rather than words?
+fn halves(binding: &str) -> bool {
+    binding.starts_with(Element::Half.letter())
+}
+
 /// The expression of element `at` of a binding.
 pub(crate) fn load(binding: &str, d: DType, at: &str) -> String {
     match d {
@@ -67,6 +73,8 @@ pub(crate) fn load(binding: &str, d: DType, at: &str) -> String {
         DType::I8 => format!("rt_get_i8({binding}[{at} >> 2u], {at})"),
         DType::Bool => format!("rt_get_bool({binding}[{at} >> 2u], {at})"),
         DType::I16 => format!("rt_get_i16({binding}[{at} >> 1u], {at})"),
+        // exact, but that an adapter may take a denormal for zero
+        DType::F16 if halves(binding) => format!("f32({binding}[{at}])"),
         DType::F16 => format!("rt_get_f16({binding}[{at} >> 1u], {at})"),
         DType::BF16 => format!("rt_get_bf16({binding}[{at} >> 1u], {at})"),
     }
@@ -84,10 +92,14 @@ pub(crate) fn packed(d: DType, v: &str) -> String {
     }
 }
 
-/// Statements that store a value of a type of whole words.
+/// Statements that store a value of a type of whole words, or one of float16 where elements are.
 pub(crate) fn store(binding: &str, d: DType, at: &str, v: &str) -> String {
     if d == DType::I64 {
         return format!("{{ let w = rt_words({v}); {binding}[2u * {at}] = w.x; {binding}[2u * {at} + 1u] = w.y; }}\n");
+    }
+    if halves(binding) {
+        // how f16() rounds is the adapter's choice: rounded before
+        return format!("{binding}[{at}] = f16(rt_round_f16({v}));\n");
     }
     format!("{binding}[{at}] = bitcast<u32>({v});\n")
 }

@@ -10,10 +10,10 @@ use crate::access::{Access, Build};
 use crate::device::Device;
 use crate::emit;
 use crate::memory::ALIGN;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Element, Pipeline};
 use crate::queue::Window;
 use crate::record::Recorded;
-use crate::{GpuArg, GpuSource};
+use crate::{GpuArg, GpuEpilogue, GpuSource};
 
 /// Invocations per workgroup of the one-dimensional kernels.
 pub(crate) const GROUP: u32 = 256;
@@ -36,6 +36,7 @@ pub(crate) enum Id {
     Scatter,
     LayerNorm,
     LayerNormGrad,
+    Attention,
     Scan,
     Sort,
     Nonzero,
@@ -43,7 +44,7 @@ pub(crate) enum Id {
 
 struct Slot {
     window: Window,
-    atomic: bool,
+    element: Element,
 }
 
 /// An operand as a kernel sees it: a binding and the place of its elements.
@@ -62,12 +63,16 @@ pub(crate) struct Src<'a> {
     groups: usize,
 }
 
+/// An epilogue, printed as a function of the groups' counters and the value.
+pub(crate) struct Tail<'a>(Src<'a>);
+
 /// Names of the bindings by slot.
-pub(crate) struct Names(SmallVec<[u8; 12]>);
+pub(crate) struct Names(SmallVec<[(u8, Element); 12]>);
 
 impl Names {
     pub fn of(&self, slot: usize) -> String {
-        format!("b{}", self.0[slot])
+        let (number, element) = self.0[slot];
+        format!("{}{number}", element.letter())
     }
 }
 
@@ -106,7 +111,7 @@ impl<'d> Kernel<'d> {
         emit::check_dtype(a.dtype)?;
         let size = a.dtype.size() as u64;
         let (lo, hi) = a.layout.extent().unwrap_or((0, 0));
-        let page = a.buffer.page();
+        let page = a.buffer.of(self.dev)?.page();
         let first = a.buffer.start() + lo as u64 * size;
         let last = a.buffer.start() + hi as u64 * size;
         let reach = a.buffer.start() + a.buffer.taken();
@@ -135,7 +140,12 @@ impl<'d> Kernel<'d> {
         access.fill(&mut self.build);
         self.key(a.dtype as u32 | (atomic as u32) << 8);
         let window = Window { page: page.clone(), start, size: len };
-        self.slots.push(Slot { window, atomic });
+        let element = match (atomic, a.dtype) {
+            (true, _) => Element::Atomic,
+            (false, DType::F16) if self.dev.profile.types.half => Element::Half,
+            _ => Element::Word,
+        };
+        self.slots.push(Slot { window, element });
         Ok(Operand { slot: self.slots.len() - 1, access, dtype: a.dtype })
     }
 
@@ -162,44 +172,59 @@ impl<'d> Kernel<'d> {
     pub fn flag(&mut self) -> usize {
         let page = self.dev.flag_page();
         let window = Window { start: 0, size: page.size, page };
-        self.slots.push(Slot { window, atomic: true });
+        self.slots.push(Slot { window, element: Element::Atomic });
         self.slots.len() - 1
     }
 
-    /// Binds the leaves of a program; `shape` is what the groups' dims count.
+    /// Binds the leaves of a program; its shape is what the groups' dims count.
     pub fn source<'a>(&mut self, s: &GpuSource<'a>, groups: &[&[usize]]) -> Result<Src<'a>> {
-        let consts = emit::fill(s.program, &mut self.build);
+        self.program(s.program, s.leaves, s.shape, groups)
+    }
+
+    /// Binds the leaves of an epilogue of a result of this shape.
+    pub fn tail<'a>(&mut self, e: &GpuEpilogue<'a>, shape: &[usize], groups: &[&[usize]]) -> Result<Tail<'a>> {
+        Ok(Tail(self.program(e.program, e.leaves, shape, groups)?))
+    }
+
+    fn program<'a>(
+        &mut self,
+        program: &'a Program,
+        args: &[GpuArg],
+        shape: &[usize],
+        groups: &[&[usize]],
+    ) -> Result<Src<'a>> {
+        let consts = emit::fill(program, &mut self.build);
         let mut leaves = SmallVec::new();
-        for leaf in s.leaves {
-            let layout = broadcast(leaf.layout, s.shape)?;
+        for leaf in args {
+            let layout = broadcast(leaf.layout, shape)?;
             leaves.push(self.operand(&GpuArg { layout: &layout, ..*leaf }, groups, false)?);
         }
-        let index = uses_index(s.program).then(|| {
-            let mut a = Access::new(&Layout::contiguous(s.shape), 0, groups);
+        let index = uses_index(program).then(|| {
+            let mut a = Access::new(&Layout::contiguous(shape), 0, groups);
             a.fill(&mut self.build);
             a
         });
-        Ok(Src { program: s.program, consts, leaves, index, groups: groups.len() })
+        Ok(Src { program, consts, leaves, index, groups: groups.len() })
     }
 
     /// Which slots share a binding: none, unless there are too many of them.
-    fn bindings(&mut self) -> Result<(Names, SmallVec<[Window; 10]>, SmallVec<[bool; 10]>)> {
+    fn bindings(&mut self) -> Result<(Names, SmallVec<[Window; 10]>, SmallVec<[Element; 10]>)> {
         let limit = self.dev.profile.storage_buffers as usize;
         let share = self.slots.len() > limit;
         let mut names = Names(SmallVec::new());
         let mut windows: SmallVec<[Window; 10]> = SmallVec::new();
-        let mut atomic: SmallVec<[bool; 10]> = SmallVec::new();
+        let mut elements: SmallVec<[Element; 10]> = SmallVec::new();
         for s in &self.slots {
             let w = &s.window;
-            let same = |(o, a): (&Window, &bool)| {
-                share && *a == s.atomic && o.page.id == w.page.id && o.start == w.start && o.size == w.size
+            let same = |(o, e): (&Window, &Element)| {
+                share && *e == s.element && o.page.id == w.page.id && o.start == w.start && o.size == w.size
             };
-            let at = windows.iter().zip(&atomic).position(same).unwrap_or_else(|| {
+            let at = windows.iter().zip(&elements).position(same).unwrap_or_else(|| {
                 windows.push(w.clone());
-                atomic.push(s.atomic);
+                elements.push(s.element);
                 windows.len() - 1
             });
-            names.0.push(at as u8);
+            names.0.push((at as u8, s.element));
         }
         if windows.len() > limit {
             return Err(Error::runtime(format!(
@@ -209,15 +234,15 @@ impl<'d> Kernel<'d> {
         }
         if share {
             self.build.key.push(u32::MAX);
-            let pattern: SmallVec<[u32; 12]> = names.0.iter().map(|&n| n as u32).collect();
+            let pattern: SmallVec<[u32; 12]> = names.0.iter().map(|n| n.0 as u32).collect();
             self.build.key.extend(pattern);
         }
-        Ok((names, windows, atomic))
+        Ok((names, windows, elements))
     }
 
     fn pipeline(
         &self,
-        atomic: &[bool],
+        elements: &[Element],
         windows: &[Window],
         groups: [u32; 3],
         body: impl FnOnce() -> String,
@@ -226,23 +251,23 @@ impl<'d> Kernel<'d> {
         let mut recording = self.dev.recording.lock();
         let Some(list) = &mut *recording else {
             drop(recording);
-            return self.dev.pipeline(&self.build.key, atomic, n, body);
+            return self.dev.pipeline(&self.build.key, elements, n, body);
         };
         let body = body();
         let immediates = self.dev.immediates(n);
         list.push(Recorded {
-            text: crate::pipeline::assemble(&body, atomic, n, immediates),
+            text: crate::pipeline::assemble(&body, elements, n, immediates, self.dev.profile.types),
             params: self.build.params.to_vec(),
             immediates,
             groups,
             bindings: windows.iter().map(|w| w.size).collect(),
         });
-        self.dev.pipeline(&self.build.key, atomic, n, || body)
+        self.dev.pipeline(&self.build.key, elements, n, || body)
     }
 
     /// Records the dispatch. `body` prints the kernel where it is new.
     pub fn launch(mut self, groups: [u32; 3], body: impl FnOnce(&Names) -> String) -> Result<()> {
-        let (names, windows, atomic) = self.bindings()?;
+        let (names, windows, elements) = self.bindings()?;
         self.dev.check()?;
         if groups.contains(&0) {
             return Ok(());
@@ -254,7 +279,7 @@ impl<'d> Kernel<'d> {
         if n * 4 > crate::queue::SLOT_BYTES as usize {
             return Err(Error::runtime("wgpu: a fused kernel has too many operands of too many dimensions"));
         }
-        let pipeline = self.pipeline(&atomic, &windows, groups, || body(&names))?;
+        let pipeline = self.pipeline(&elements, &windows, groups, || body(&names))?;
         let mut bytes: SmallVec<[u8; 256]> = SmallVec::new();
         for p in &self.build.params {
             bytes.extend_from_slice(&p.to_le_bytes());
@@ -264,7 +289,7 @@ impl<'d> Kernel<'d> {
         let mut stream = dev.stream.lock();
         dev.dispatches.fetch_add(1, Ordering::Relaxed);
         if stream.dispatch(&dev.wgpu, &dev.layouts, &pipeline, &windows, &bytes, groups) {
-            stream.submit(&dev.queue);
+            stream.submit();
         }
         Ok(())
     }
@@ -294,7 +319,12 @@ impl Src<'_> {
             s += &a.print(&format!("{tag}index"), counters);
             index = format!("rt_i64_of_u32({tag}index)");
         }
-        let load = |n: usize| emit::load(&names.of(self.leaves[n].slot), self.leaves[n].dtype, &format!("{tag}a{n}"));
+        // an epilogue has no memory for its leaf 0
+        let missing = self.program.leaves.len() - self.leaves.len();
+        let load = |n: usize| match n.checked_sub(missing) {
+            None => "result".to_string(),
+            Some(n) => emit::load(&names.of(self.leaves[n].slot), self.leaves[n].dtype, &format!("{tag}a{n}")),
+        };
         let (text, outs) = emit::program(self.program, &format!("{tag}v"), self.consts, load, &index);
         (s + &text, outs)
     }
@@ -306,6 +336,20 @@ impl Src<'_> {
         let args: Vec<String> = counters.iter().map(|c| format!("{c}: u32")).collect();
         let ty = emit::type_name(self.ctype());
         format!("fn {name}({}) -> {ty} {{\n{text}return {};\n}}\n", args.join(", "), outs[0])
+    }
+}
+
+impl Tail<'_> {
+    /// A function `name(g0: u32, ..., v: f32)` that answers what is stored for the value `v` of the result, as `to`.
+    pub fn function(&self, names: &Names, name: &str, to: CType) -> String {
+        let counters: Vec<String> = (0..self.0.groups).map(|i| format!("g{i}")).collect();
+        let refs: Vec<&str> = counters.iter().map(|c| c.as_str()).collect();
+        let (text, outs) = self.0.inline(names, "e", &refs);
+        let args: Vec<String> = counters.iter().map(|c| format!("{c}: u32, ")).collect();
+        let result = emit::cast("v", DType::F32, self.0.program.leaves[0]);
+        let value = emit::convert(&outs[0], self.0.ctype(), to);
+        let ty = emit::type_name(to);
+        format!("fn {name}({}v: f32) -> {ty} {{\nlet result = {result};\n{text}return {value};\n}}\n", args.concat())
     }
 }
 

@@ -8,9 +8,11 @@ mod attention;
 mod conv;
 mod device;
 mod emit;
+mod flash;
 mod gather;
 mod gemm;
 mod kernel;
+mod lanes;
 mod map;
 mod matmul;
 mod memory;
@@ -27,11 +29,14 @@ mod scan;
 mod scatter;
 mod sort;
 mod stores;
+mod submit;
+mod windows;
 mod work;
 
 pub use adapter::{AdapterInfo, Profile, adapters};
 pub use device::{Counters, Device, device, noop_device, opened, set_interrupt_hook};
 pub use memory::Buffer;
+pub use prelude::Types;
 pub use record::{Recorded, static_shaders};
 pub use run::{Support, support};
 
@@ -52,6 +57,14 @@ pub struct GpuSource<'a> {
     pub program: &'a Program,
     pub leaves: &'a [GpuArg<'a>],
     pub shape: &'a [usize],
+}
+
+/// What a primitive's first result goes through before it is stored: a one-output program whose leaf 0 it is; the
+/// other leaves, broadcast to the result's shape, are given.
+#[derive(Clone, Copy)]
+pub struct GpuEpilogue<'a> {
+    pub program: &'a Program,
+    pub leaves: &'a [GpuArg<'a>],
 }
 
 impl<'a> GpuSource<'a> {

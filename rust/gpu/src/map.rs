@@ -67,15 +67,7 @@ impl Device {
         }
         let limit = self.profile.storage_buffers as usize;
         if leaves.len() + outs.len() > limit && outs.len() > 1 {
-            // one kernel per output
-            for i in 0..outs.len() {
-                let mut p = program.clone();
-                p.outputs = SmallVec::from_slice(&[program.outputs[i]]);
-                let kept = p.prune();
-                let l: SmallVec<[GpuArg; 8]> = kept.iter().map(|&k| leaves[k]).collect();
-                self.run_map(&p, shape, &l, &outs[i..i + 1], add)?;
-            }
-            return Ok(());
+            return self.one_by_one(program, shape, leaves, outs, add);
         }
         let mut layouts: SmallVec<[Layout; 10]> = SmallVec::new();
         for a in leaves.iter().chain(outs) {
@@ -86,6 +78,38 @@ impl Device {
         }
         reorder(&mut layouts, leaves.len());
         self.map_window(program, leaves, outs, &mut layouts, add)
+    }
+
+    /// One kernel per output. An output that is a leaf's memory is written when all have been computed.
+    fn one_by_one(
+        self: &Arc<Self>,
+        program: &Program,
+        shape: &[usize],
+        leaves: &[GpuArg],
+        outs: &[GpuArg],
+        add: bool,
+    ) -> Result<()> {
+        let mut kept_back: SmallVec<[(usize, Buffer, Layout); 4]> = SmallVec::new();
+        for (i, out) in outs.iter().enumerate() {
+            let mut p = program.clone();
+            p.outputs = SmallVec::from_slice(&[program.outputs[i]]);
+            let kept = p.prune();
+            let l: SmallVec<[GpuArg; 8]> = kept.iter().map(|&k| leaves[k]).collect();
+            if !leaves.iter().any(|leaf| leaf.buffer.same(out.buffer)) {
+                self.run_map(&p, shape, &l, &[*out], add)?;
+                continue;
+            }
+            let layout = Layout::contiguous(shape);
+            let buffer = self.alloc(layout.numel() * out.dtype.size())?;
+            self.run_map(&p, shape, &l, &[GpuArg { buffer: &buffer, dtype: out.dtype, layout: &layout }], false)?;
+            kept_back.push((i, buffer, layout));
+        }
+        for (i, buffer, layout) in &kept_back {
+            let program = Program::copy(outs[*i].dtype, outs[*i].dtype);
+            let from = GpuArg { buffer, dtype: outs[*i].dtype, layout };
+            self.run_map(&program, shape, &[from], &outs[*i..i + 1], add)?;
+        }
+        Ok(())
     }
 
     /// Runs a box of the iteration, halved along its outermost dim until every operand fits a binding.

@@ -51,6 +51,14 @@ impl Buffer {
     pub fn device(&self) -> &Arc<Device> {
         &self.0.device
     }
+    /// Fails for memory of another device than this: of an adapter, or from before a loss.
+    pub(crate) fn of(&self, device: &Device) -> Result<&Buffer> {
+        if std::ptr::eq(&*self.0.device, device) {
+            return Ok(self);
+        }
+        self.0.device.check()?;
+        Err(Error::runtime(format!("wgpu:{}: a kernel was given memory of another adapter", device.index)))
+    }
     pub(crate) fn page(&self) -> &Arc<Page> {
         &self.0.page
     }
@@ -198,7 +206,7 @@ impl Device {
             size
         } else {
             let n = self.pool.lock().shared.len() as u32;
-            (FIRST_PAGE << n.min(3)).clamp(size.next_multiple_of(ALIGN), PAGE).max(size).min(self.profile.binding)
+            (FIRST_PAGE << n.min(3)).min(PAGE).min(self.profile.binding).max(size)
         };
         let page = match self.create_page(page_size) {
             Ok(p) => p,

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::access::word;
 use crate::device::Device;
 use crate::kernel::Id;
+use crate::lanes::Field;
 use crate::memory::Buffer;
 use crate::reduce::Fold;
 use crate::rows::Rows;
@@ -109,6 +110,7 @@ impl Device {
             notes: &outs[1..3],
             extra: [(eps as f32).to_bits(), 0],
             op: op.replace("EPS", &format!("bitcast<f32>({})", word(2))),
+            fields: &[Field::Words("s.n"), Field::Words("s.mean"), Field::Words("s.m2"), Field::Words("s.scale")],
         })
     }
 
@@ -145,6 +147,7 @@ impl Device {
             notes: &[],
             extra: [0; 2],
             op,
+            fields: &[Field::Words("s")],
         })?;
         // gradients of weight and bias: sums over the rows
         let (hg, hx) = (Held::of(self, &inputs[0])?, Held::of(self, &inputs[1])?);

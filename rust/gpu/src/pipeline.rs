@@ -8,7 +8,7 @@ use rtorch_ir::{Error, Result};
 
 use crate::adapter::{IMMEDIATE_BYTES, Profile};
 use crate::device::Device;
-use crate::prelude;
+use crate::prelude::{self, Types};
 use crate::queue::SLOT_BYTES;
 
 pub(crate) struct Pipeline {
@@ -78,25 +78,50 @@ impl Layouts {
     }
 }
 
+/// What a binding's array holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Element {
+    Word,
+    Atomic,
+    /// float16 where the adapter has it: elements are loaded and stored one by one.
+    Half,
+}
+
+impl Element {
+    /// The letter before a binding's number: the name says how its elements are read (`emit.rs`).
+    pub fn letter(self) -> &'static str {
+        match self {
+            Element::Word | Element::Atomic => "b",
+            Element::Half => "h",
+        }
+    }
+}
+
 /// The declarations before a kernel's body: parameters (as `P.w`, vectors of four words) and bindings `b0`, `b1`, ...
-pub(crate) fn head(atomic: &[bool], param_words: usize, immediates: bool) -> String {
+pub(crate) fn head(elements: &[Element], param_words: usize, immediates: bool) -> String {
     let mut s = String::new();
     let bytes = if immediates { IMMEDIATE_BYTES as u64 } else { SLOT_BYTES };
     if param_words > 0 {
         s += &format!("struct Params {{ w: array<vec4<u32>, {}> }}\n", bytes / 16);
         s += if immediates { "var<immediate> P: Params;\n" } else { "@group(1) @binding(0) var<uniform> P: Params;\n" };
     }
-    for (i, &a) in atomic.iter().enumerate() {
-        let ty = if a { "atomic<u32>" } else { "u32" };
-        s += &format!("@group(0) @binding({i}) var<storage, read_write> b{i}: array<{ty}>;\n");
+    for (i, e) in elements.iter().enumerate() {
+        let ty = match e {
+            Element::Word => "u32",
+            Element::Atomic => "atomic<u32>",
+            Element::Half => "f16",
+        };
+        s += &format!("@group(0) @binding({i}) var<storage, read_write> {}{i}: array<{ty}>;\n", e.letter());
     }
     s
 }
 
 /// A whole shader: the used part of the prelude, the head, the body.
-pub(crate) fn assemble(body: &str, atomic: &[bool], param_words: usize, immediates: bool) -> String {
-    let mut s = prelude::used_by(body);
-    s += &head(atomic, param_words, immediates);
+pub(crate) fn assemble(body: &str, elements: &[Element], param_words: usize, immediates: bool, types: Types) -> String {
+    // float16 must be asked for; 64-bit integers and subgroups must not (naga)
+    let mut s = if elements.contains(&Element::Half) { "enable f16;\n".to_string() } else { String::new() };
+    s += &prelude::used_by(body, types);
+    s += &head(elements, param_words, immediates);
     s += body;
     s
 }
@@ -113,7 +138,7 @@ impl Device {
     pub(crate) fn pipeline(
         &self,
         key: &[u32],
-        atomic: &[bool],
+        elements: &[Element],
         param_words: usize,
         body: impl FnOnce() -> String,
     ) -> Result<Arc<Pipeline>> {
@@ -121,7 +146,7 @@ impl Device {
             return Ok(p.clone());
         }
         let immediates = self.immediates(param_words);
-        let text = assemble(&body(), atomic, param_words, immediates);
+        let text = assemble(&body(), elements, param_words, immediates, self.profile.types);
         if std::env::var("RTORCH_GPU_PRINT").is_ok_and(|v| v == "1") {
             eprintln!("---- kernel {key:?}\n{text}");
         }
@@ -130,7 +155,7 @@ impl Device {
         let checks = wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
         // SAFETY: bounds checks stay on; every loop of our shaders counts to a limit given as data.
         let module = unsafe { self.wgpu.create_shader_module_trusted(desc, checks) };
-        let layouts = &self.layouts.pipeline[atomic.len()];
+        let layouts = &self.layouts.pipeline[elements.len()];
         let layout = match (&layouts.1, immediates) {
             (Some(l), true) => l,
             _ => &layouts.0,

@@ -4,12 +4,21 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 3] = [
     include_str!("../../../shaders/prelude.wgsl"),
     include_str!("../../../shaders/math.wgsl"),
     include_str!("../../../shaders/special.wgsl"),
-    include_str!("../../../shaders/int64.wgsl"),
 ];
+const INT64: &str = include_str!("../../../shaders/int64.wgsl");
+const INT64_NATIVE: &str = include_str!("../../../shaders/int64_native.wgsl");
+
+/// Types that shaders may use because the adapter has them. For 64-bit integers there are functions over the
+/// adapter's type beside those that do without; float16 is a matter of storage (`Element::Half`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Types {
+    pub int64: bool,
+    pub half: bool,
+}
 
 struct Item {
     text: String,
@@ -33,11 +42,12 @@ fn declared(line: &str) -> Option<&str> {
     names(rest).next()
 }
 
-fn parse() -> Prelude {
+fn parse(types: Types) -> Prelude {
     let mut items: Vec<Item> = Vec::new();
     let mut by_name = HashMap::new();
     let printed = crate::emit::printed_helpers();
-    for source in SOURCES.into_iter().chain([printed.as_str()]) {
+    let int64 = if types.int64 { INT64_NATIVE } else { INT64 };
+    for source in SOURCES.into_iter().chain([int64, printed.as_str()]) {
         for line in source.lines() {
             if let Some(name) = declared(line) {
                 by_name.insert(name.to_string(), items.len());
@@ -60,14 +70,14 @@ fn parse() -> Prelude {
     Prelude { items, names: by_name }
 }
 
-fn prelude() -> &'static Prelude {
-    static PRELUDE: OnceLock<Prelude> = OnceLock::new();
-    PRELUDE.get_or_init(parse)
+fn prelude(types: Types) -> &'static Prelude {
+    static PRELUDES: [OnceLock<Prelude>; 2] = [const { OnceLock::new() }; 2];
+    PRELUDES[types.int64 as usize].get_or_init(|| parse(types))
 }
 
 /// The items that `body` needs, with what these need, in the order of the files.
-pub(crate) fn used_by(body: &str) -> String {
-    let p = prelude();
+pub(crate) fn used_by(body: &str, types: Types) -> String {
+    let p = prelude(types);
     let mut wanted = vec![false; p.items.len()];
     let mut open: Vec<usize> = names(body).filter_map(|n| p.names.get(n).copied()).collect();
     while let Some(i) = open.pop() {
@@ -80,6 +90,6 @@ pub(crate) fn used_by(body: &str) -> String {
 }
 
 /// All of it.
-pub(crate) fn whole() -> String {
-    prelude().items.iter().map(|i| i.text.as_str()).collect()
+pub(crate) fn whole(types: Types) -> String {
+    prelude(types).items.iter().map(|i| i.text.as_str()).collect()
 }

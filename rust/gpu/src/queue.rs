@@ -1,5 +1,6 @@
 //! The stream of one device: one encoder and one compute pass per batch, cached bind groups, the parameter ring,
-//! submission. Not here: what is dispatched (`kernel.rs`), pipelines (`pipeline.rs`).
+//! submission. Not here: what is dispatched (`kernel.rs`), pipelines (`pipeline.rs`), the thread that submits
+//! (`submit.rs`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::memory::Page;
 use crate::pipeline::{Layouts, Pipeline};
+use crate::submit::{Job, Submitter, Ticket};
 
 /// A batch is submitted at this many dispatches ...
 const BATCH: u32 = 48;
@@ -39,11 +41,12 @@ pub(crate) struct Stream {
     ring_buffer: wgpu::Buffer,
     ring_group: wgpu::BindGroup,
     groups: HashMap<BindKey, wgpu::BindGroup>,
-    pub in_flight: VecDeque<wgpu::SubmissionIndex>,
+    pub in_flight: VecDeque<Ticket>,
+    pub submitter: Submitter,
 }
 
 impl Stream {
-    pub fn new(device: &wgpu::Device, layouts: &Layouts) -> Stream {
+    pub fn new(device: &wgpu::Device, layouts: &Layouts, submitter: Submitter) -> Stream {
         let ring_buffer = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("parameters"),
             size: RING_BYTES + SLOT_BYTES,
@@ -72,12 +75,8 @@ impl Stream {
             ring_group,
             groups: HashMap::new(),
             in_flight: VecDeque::new(),
+            submitter,
         }
-    }
-
-    /// Is anything recorded that was not submitted?
-    pub fn has_work(&self) -> bool {
-        self.encoder.is_some()
     }
 
     /// The encoder outside of a pass, for copies.
@@ -154,18 +153,15 @@ impl Stream {
     }
 
     /// Submits what is recorded; answers the newest submission.
-    pub fn submit(&mut self, queue: &wgpu::Queue) -> Option<wgpu::SubmissionIndex> {
+    pub fn submit(&mut self) -> Option<Ticket> {
         self.pass = None;
         self.last_pipeline = 0;
         self.dispatches = 0;
         if let Some(encoder) = self.encoder.take() {
-            if !self.ring.is_empty() {
-                queue.write_buffer(&self.ring_buffer, 0, &self.ring);
-                self.ring.clear();
-            }
-            self.in_flight.push_back(queue.submit([encoder.finish()]));
+            let (ring, ring_buffer) = (std::mem::take(&mut self.ring), self.ring_buffer.clone());
+            self.in_flight.push_back(self.submitter.hand(Job::Commands { encoder, ring, ring_buffer }));
         }
-        self.in_flight.back().cloned()
+        self.in_flight.back().copied()
     }
 
     pub fn forget_pages(&mut self, ids: &[u64]) {

@@ -11,6 +11,7 @@ use crate::access::word;
 use crate::device::Device;
 use crate::emit::{convert, load, store, suffix, type_name};
 use crate::kernel::{Id, Kernel, Names, Operand, broadcast, fits, fold, splice};
+use crate::lanes::{self, Field, moved};
 use crate::work::Work;
 use crate::{GpuArg, GpuSource};
 
@@ -97,12 +98,13 @@ struct StateText {
     text: String,
     /// A state of value `v` at position `r`.
     one: String,
+    /// The state `s` of a lane further on (`lanes.rs`).
+    moved: String,
     words: usize,
 }
 
 fn state(what: Fold, t: CType) -> StateText {
     let ty = type_name(t);
-    let get = |at: &str| load("partial", t.dtype(), at);
     let value_words = if t == CType::I64 { 2 } else { 1 };
     match (what, what.positional()) {
         (Fold::Var, _) => StateText {
@@ -118,6 +120,7 @@ fn state(what: Fold, t: CType) -> StateText {
                    bitcast<f32>(partial[at + 1u]), bitcast<f32>(partial[at + 2u])); }\n"
                 .to_string(),
             one: "State(1.0, v, 0.0)".to_string(),
+            moved: moved(&[Field::Words("s.n"), Field::Words("s.mean"), Field::Words("s.m2")]),
             words: 3,
         },
         (_, Some(largest)) => {
@@ -149,35 +152,46 @@ fn state(what: Fold, t: CType) -> StateText {
                      fn restore(at: u32) -> State {{ return State({get}, partial[at + {value_words}u]); }}\n"
                 ),
                 one: "State(v, r)".to_string(),
+                moved: moved(&[Field::Of("s.v", t), Field::Words("s.i")]),
                 words: value_words + 1,
             }
         }
-        (Fold::Plain(op), None) => {
-            let row = Fold::row(op).unwrap_or(ScalarOp::Add).row();
-            let (put, get) = match t {
-                CType::Bool => ("partial[at] = select(0u, 1u, s);".to_string(), "(partial[at] != 0u)".to_string()),
-                CType::I64 => (
-                    "partial[at] = rt_words(s).x; partial[at + 1u] = rt_words(s).y;".to_string(),
-                    "rt_i64_make(partial[at], partial[at + 1u])".to_string(),
-                ),
-                CType::I32 | CType::F32 | CType::F64 | CType::C64 | CType::C128 => {
-                    ("partial[at] = bitcast<u32>(s);".to_string(), get("at"))
-                }
-            };
-            StateText {
-                text: format!(
-                    "alias State = {ty};\nfn start() -> State {{ return {}; }}\n\
-                     fn merge(a: State, b: State) -> State {{ return {}_{}(a, b); }}\n\
-                     fn save(at: u32, s: State) {{ {put} }}\nfn restore(at: u32) -> State {{ return {get}; }}\n",
-                    neutral(op, t),
-                    row.wgsl,
-                    suffix(t)
-                ),
-                one: "v".to_string(),
-                words: value_words,
-            }
+        (Fold::Plain(op), None) => plain_state(op, t),
+        (Fold::Extreme { .. }, None) => {
+            StateText { text: String::new(), one: String::new(), moved: String::new(), words: 1 }
         }
-        (Fold::Extreme { .. }, None) => StateText { text: String::new(), one: String::new(), words: 1 },
+    }
+}
+
+/// The state of a fold of values alone: the value.
+fn plain_state(op: ReduceOp, t: CType) -> StateText {
+    let row = Fold::row(op).unwrap_or(ScalarOp::Add).row();
+    // values from memory leave nothing to simplify: no need for the helper's care
+    let merge = match (op, t) {
+        (ReduceOp::Sum, CType::F32) => "a + b".to_string(),
+        _ => format!("{}_{}(a, b)", row.wgsl, suffix(t)),
+    };
+    let (put, get) = match t {
+        CType::Bool => ("partial[at] = select(0u, 1u, s);".to_string(), "(partial[at] != 0u)".to_string()),
+        CType::I64 => (
+            "partial[at] = rt_words(s).x; partial[at + 1u] = rt_words(s).y;".to_string(),
+            "rt_i64_make(partial[at], partial[at + 1u])".to_string(),
+        ),
+        CType::I32 | CType::F32 | CType::F64 | CType::C64 | CType::C128 => {
+            ("partial[at] = bitcast<u32>(s);".to_string(), load("partial", t.dtype(), "at"))
+        }
+    };
+    StateText {
+        text: format!(
+            "alias State = {};\nfn start() -> State {{ return {}; }}\n\
+             fn merge(a: State, b: State) -> State {{ return {merge}; }}\n\
+             fn save(at: u32, s: State) {{ {put} }}\nfn restore(at: u32) -> State {{ return {get}; }}\n",
+            type_name(t),
+            neutral(op, t),
+        ),
+        one: "v".to_string(),
+        moved: moved(&[Field::Of("s", t)]),
+        words: if t == CType::I64 { 2 } else { 1 },
     }
 }
 
@@ -254,7 +268,7 @@ impl Device {
                     finish_text(what, t, &outs, names, c)
                 );
                 let op = without_memory(&text.text) + &step;
-                splice(TEMPLATE, &[("io", &io), ("op", &op)])
+                template(self, &io, &op, &text.moved)
             });
         }
         // partial states go to memory and are folded once more
@@ -269,7 +283,7 @@ impl Device {
                 src.function(names, "src"),
             );
             let op = text.text.replace("partial", &names.of(slot.slot)) + &step;
-            splice(TEMPLATE, &[("io", &io), ("op", &op)])
+            template(self, &io, &op, &text.moved)
         })?;
         self.fold_parts(what, t, &memory, rows, parts, outs, correction)
     }
@@ -306,7 +320,7 @@ impl Device {
                  {words}u)); }}\n",
                 text.text.replace("partial", &names.of(slot.slot))
             );
-            splice(TEMPLATE, &[("io", &io), ("op", &op)])
+            template(self, &io, &op, &text.moved)
         })
     }
 
@@ -333,7 +347,9 @@ impl Device {
         };
         program.outputs[0] = program.cast(value, to);
         let source = GpuSource { program: &program, ..*source };
-        let work = Work::of(self, out)?;
+        // partial results of windows are added where they lie
+        let windows = source.shape.iter().product::<usize>() * 4 + 1024 > self.profile.binding as usize;
+        let work = if windows { Work::contiguous(self, out)? } else { Work::of(self, out)? };
         let layout = squeezed(&work.layout, source.shape.len(), axes);
         let target = GpuArg { layout: &layout, ..work.arg() };
         self.reduce_windows(op, axes, &source, &target)?;
@@ -425,6 +441,14 @@ fn bind_outs(k: &mut Kernel, outs: &[GpuArg]) -> Result<SmallVec<[Operand; 2]>> 
             k.operand(o, &[&dims], false)
         })
         .collect()
+}
+
+/// The template filled, over subgroups where there are any.
+fn template(dev: &Device, io: &str, op: &str, moved: &str) -> String {
+    match lanes::text(dev, moved) {
+        Some(l) => splice(TEMPLATE, &[("io", io), ("op", op), ("lanes", &l)]),
+        None => splice(TEMPLATE, &[("io", io), ("op", op)]),
+    }
 }
 
 /// The state's text without the functions over partial states' memory.

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::device::Device;
 use crate::emit::convert;
 use crate::kernel::{Id, Kernel, Names, Operand, Src, broadcast, fold, splice};
+use crate::lanes::{self, Field, moved};
 use crate::work::Work;
 use crate::{GpuArg, GpuSource};
 
@@ -45,6 +46,8 @@ pub(crate) struct Rows<'a> {
     pub extra: [u32; 2],
     /// The state and what is done with it.
     pub op: String,
+    /// The state's fields, as `lanes.rs` moves them.
+    pub fields: &'a [Field],
 }
 
 /// A source as a function that answers f32.
@@ -105,7 +108,10 @@ impl Device {
             for (i, a) in notes.iter().enumerate() {
                 io += &a.store_function(names, &format!("note{i}"));
             }
-            splice(TEMPLATE, &[("io", &io), ("op", &op)])
+            match lanes::text(self, &moved(r.fields)) {
+                Some(l) => splice(TEMPLATE, &[("io", &io), ("op", &op), ("lanes", &l)]),
+                None => splice(TEMPLATE, &[("io", &io), ("op", &op)]),
+            }
         })?;
         work.finish(self, r.out)
     }
@@ -119,8 +125,14 @@ impl Device {
         out: &GpuArg,
         lse: Option<&GpuArg>,
     ) -> Result<()> {
-        let write = if log { "s0(k, j) - s.x - rt_log_f32(s.y)" } else { "rt_exp_f32(s0(k, j) - s.x) / s.y" };
-        let note = if lse.is_some() { "note0(k, s.x + rt_log_f32(s.y));" } else { "" };
+        let write = match (log, lse) {
+            (true, _) => "s0(k, j) - s.x - rt_log_f32(s.y)",
+            (false, None) => "rt_exp_f32(s0(k, j) - s.x) / s.y",
+            // of attention: a query that sees no key gives zeros
+            (false, Some(_)) => "select(rt_exp_f32(s0(k, j) - s.x) / s.y, 0.0, s.y == 0.0)",
+        };
+        let note = "note0(k, select(s.x + rt_log_f32(s.y), -rt_inf(), s.y == 0.0));";
+        let note = if lse.is_some() { note } else { "" };
         let op = format!(
             "{SOFTMAX_STATE}fn note(k: u32, s: State) {{ {note} }}\n\
              fn write(k: u32, j: u32, s: State) {{ out(k, j, {write}); }}\n"
@@ -140,6 +152,7 @@ impl Device {
             notes: &notes,
             extra: [0; 2],
             op,
+            fields: &[Field::Words("s")],
         })
     }
 
@@ -172,6 +185,7 @@ impl Device {
             notes: &[],
             extra: [0; 2],
             op,
+            fields: &[Field::Words("s")],
         })
     }
 }

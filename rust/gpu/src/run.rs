@@ -10,7 +10,7 @@ use crate::matmul::Scale;
 use crate::memory::Buffer;
 use crate::norm::Has;
 use crate::reduce::Fold;
-use crate::{GpuArg, GpuSource};
+use crate::{GpuArg, GpuEpilogue, GpuSource};
 
 /// Where a primitive runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,17 +72,34 @@ struct Value {
 }
 
 impl Device {
-    /// Runs a primitive into outputs that the caller made (of the shapes and dtypes of `Prim::infer`).
-    pub fn run(self: &Arc<Self>, prim: &Prim, inputs: &[GpuSource], outs: &[GpuArg]) -> Result<()> {
+    /// Runs a primitive into outputs that the caller made (of the shapes and dtypes of `Prim::infer`, but for the first
+    /// where there is an epilogue, which only products and convolutions take).
+    pub fn run(
+        self: &Arc<Self>,
+        prim: &Prim,
+        inputs: &[GpuSource],
+        epilogue: Option<&GpuEpilogue>,
+        outs: &[GpuArg],
+    ) -> Result<()> {
         self.check()?;
         let dtypes: Vec<DType> = inputs.iter().map(|s| s.dtype()).chain(outs.iter().map(|o| o.dtype)).collect();
         if support(prim, &dtypes) == Support::Host {
             return Err(host(prim, &dtypes));
         }
-        // a prologue with more leaves than there are bindings is evaluated first
+        if let Some(done) = self.in_windows(prim, inputs, epilogue, outs) {
+            return done;
+        }
+        let limit = self.profile.storage_buffers as usize;
         let buffers = inputs.iter().map(|s| s.leaves.len()).sum::<usize>() + outs.len() + 1;
-        if buffers <= self.profile.storage_buffers as usize {
-            return self.dispatch(prim, inputs, outs);
+        if let Some(e) = epilogue {
+            if prim.takes_epilogue() && buffers + e.leaves.len() <= limit {
+                return self.dispatch(prim, inputs, epilogue, outs);
+            }
+            return self.apart(e, &outs[0], |temporary| self.run(prim, inputs, None, &[*temporary]));
+        }
+        // a prologue with more leaves than there are bindings is evaluated first
+        if buffers <= limit {
+            return self.dispatch(prim, inputs, None, outs);
         }
         let made: Result<Vec<Option<Value>>> = inputs
             .iter()
@@ -108,10 +125,16 @@ impl Device {
                 _ => *s,
             })
             .collect();
-        self.dispatch(prim, &slim, outs)
+        self.dispatch(prim, &slim, None, outs)
     }
 
-    fn dispatch(self: &Arc<Self>, prim: &Prim, inputs: &[GpuSource], outs: &[GpuArg]) -> Result<()> {
+    fn dispatch(
+        self: &Arc<Self>,
+        prim: &Prim,
+        inputs: &[GpuSource],
+        epilogue: Option<&GpuEpilogue>,
+        outs: &[GpuArg],
+    ) -> Result<()> {
         let (a, out) = (&inputs[0], &outs[0]);
         match prim {
             Prim::Reduce { op, axes, dtype, .. } => self.reduce(*op, axes, a, out, *dtype),
@@ -125,7 +148,7 @@ impl Device {
                 self.fold_two(Fold::Var, axes, &GpuSource { program: &p, ..*a }, outs, *correction)
             }
             Prim::MatMul { bias, alpha, beta } => {
-                self.matmul(Scale { bias: *bias, alpha: *alpha, beta: *beta }, inputs, out)
+                self.matmul(Scale { bias: *bias, alpha: *alpha, beta: *beta }, inputs, epilogue, out)
             }
             Prim::Softmax { axis, log } => self.softmax(a, *axis, *log, out, None),
             Prim::SoftmaxGrad { axis, log } => self.softmax_grad(inputs, *axis, *log, out),
@@ -138,7 +161,7 @@ impl Device {
             Prim::Cat { axis } => self.cat(*axis, inputs, out),
             Prim::ScatterView { view, .. } => self.scatter_view(a, view, out),
             Prim::MaxPoolGrad { input } => self.plane_add(inputs, input, out),
-            Prim::Conv { params, .. } => self.conv(params, inputs, out),
+            Prim::Conv { params, .. } => self.conv(params, inputs, epilogue, out),
             Prim::ConvGradInput { params, .. } => self.conv_grad_input(params, inputs, out),
             Prim::ConvGradWeight { params, .. } => self.conv_grad_weight(params, inputs, out),
             Prim::MaxPool { params } => self.max_pool(params, a, outs),

@@ -3,11 +3,12 @@
 
 use std::fmt::Write;
 
-use rtorch_ir::Result;
+use rtorch_ir::{DType, Result};
 use smallvec::SmallVec;
 
 use crate::GpuArg;
 use crate::access::word;
+use crate::device::Device;
 use crate::emit;
 use crate::kernel::{Kernel, Names, Operand, open_main};
 
@@ -30,9 +31,12 @@ pub(crate) struct Out {
     pub put: Put,
 }
 
-fn way(a: &GpuArg, add: bool) -> Put {
+fn way(dev: &Device, a: &GpuArg, add: bool) -> Put {
     if add {
         return Put::Add;
+    }
+    if a.dtype == DType::F16 && dev.profile.types.half {
+        return Put::Words;
     }
     match emit::packed_bits(a.dtype) {
         None => Put::Words,
@@ -56,7 +60,7 @@ pub(crate) fn bind(k: &mut Kernel, outs: &[GpuArg], add: bool) -> Result<SmallVe
     let mut results = SmallVec::new();
     for a in outs {
         let dims: SmallVec<[usize; 6]> = (0..a.layout.ndim()).collect();
-        let put = way(a, add);
+        let put = way(k.dev, a, add);
         let operand = k.operand(a, &[&dims], matches!(put, Put::Bits | Put::Add))?;
         k.key(put as u32);
         results.push(Out { operand, put });

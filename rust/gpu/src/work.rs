@@ -27,17 +27,19 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// The output itself where it has whole words, else temporary memory.
+    /// The output itself where a kernel can store its elements one by one, else temporary memory.
     pub fn of(dev: &Arc<Device>, out: &GpuArg) -> Result<Work> {
-        if word_dtype(out.dtype) == out.dtype {
+        let half = out.dtype == DType::F16 && dev.profile.types.half;
+        if half || word_dtype(out.dtype) == out.dtype {
             let (buffer, layout) = (out.buffer.clone(), out.layout.clone());
             return Ok(Work { buffer, dtype: out.dtype, layout, temporary: false });
         }
         Work::temporary(dev, word_dtype(out.dtype), &out.layout.shape)
     }
-    /// As `of`, but always contiguous.
+    /// The output itself where it has whole words and is contiguous, else temporary memory: what is added to, or read
+    /// again.
     pub fn contiguous(dev: &Arc<Device>, out: &GpuArg) -> Result<Work> {
-        if out.layout.is_contiguous() {
+        if word_dtype(out.dtype) == out.dtype && out.layout.is_contiguous() {
             return Work::of(dev, out);
         }
         Work::temporary(dev, word_dtype(out.dtype), &out.layout.shape)

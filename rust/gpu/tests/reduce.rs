@@ -109,7 +109,7 @@ fn variance_is_stable_and_prologues_run() {
     let y = T::empty(&dev, DType::F32, &[3]);
     let leaves = [a.arg(), b.arg()];
     let s = GpuSource { program: &p, leaves: &leaves, shape: &[3, 200] };
-    dev.run(&reduce(ReduceOp::Sum, &[1], false, DType::F32), &[s], &[y.arg()]).unwrap();
+    dev.run(&reduce(ReduceOp::Sum, &[1], false, DType::F32), &[s], None, &[y.arg()]).unwrap();
     let (av, bv) = (a.f32s(), b.f32s());
     let want: Vec<f32> = (0..3).map(|i| (0..200).map(|j| av[i * 200 + j] * bv[j].exp()).sum()).collect();
     close(&y.f32s(), &want, 1e-4, "prologue");

@@ -17,23 +17,32 @@ use rtorch_ir::{DType, Layout, Prim, Program, Shape};
 /// Parses, validates and translates; fails with the text of what is wrong.
 fn check(what: &str, text: &str, full: bool) {
     use naga::valid::{Capabilities, ValidationFlags, Validator};
-    let module = naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{what}: {}", e.emit_to_string(text)));
-    let caps = if full { Capabilities::IMMEDIATES } else { Capabilities::empty() };
+    let wgsl = naga::front::wgsl::Options { parse_doc_comments: false, capabilities: Capabilities::all() };
+    let module = naga::front::wgsl::Frontend::new_with_options(wgsl)
+        .parse(text)
+        .unwrap_or_else(|e| panic!("{what}: {}", e.emit_to_string(text)));
+    let native = Capabilities::SHADER_INT64 | Capabilities::SHADER_FLOAT16;
+    let caps = if full { native | Capabilities::IMMEDIATES | Capabilities::SUBGROUP } else { Capabilities::empty() };
     let info = Validator::new(ValidationFlags::all(), caps)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{what}: {}", e.emit_to_string(text)));
     let stage = naga::ShaderStage::Compute;
     let spv = naga::back::spv::PipelineOptions { shader_stage: stage, entry_point: "main".to_string() };
-    naga::back::spv::write_vec(&module, &info, &Default::default(), Some(&spv))
+    let options = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
+    naga::back::spv::write_vec(&module, &info, &options, Some(&spv))
         .unwrap_or_else(|e| panic!("{what} as SPIR-V: {e}"));
-    if full {
-        // where immediates lie in MSL and HLSL is for wgpu to say
-        return;
-    }
-    naga::back::msl::write_string(&module, &info, &Default::default(), &Default::default())
+    // the least versions that have what the text uses
+    let options = naga::back::msl::Options { lang_version: if full { (2, 3) } else { (1, 2) }, ..Default::default() };
+    naga::back::msl::write_string(&module, &info, &options, &Default::default())
         .unwrap_or_else(|e| panic!("{what} as MSL: {e}"));
     let mut out = String::new();
-    let (options, pipeline) = (Default::default(), Default::default());
+    let model = naga::back::hlsl::ShaderModel::V6_2;
+    let mut options = naga::back::hlsl::Options::default();
+    if full {
+        options.shader_model = model;
+        options.immediates_target = Some(naga::back::hlsl::BindTarget::default());
+    }
+    let pipeline = Default::default();
     naga::back::hlsl::Writer::new(&mut out, &options, &pipeline)
         .write(&module, &info, None)
         .unwrap_or_else(|e| panic!("{what} as HLSL: {e}"));
@@ -42,7 +51,7 @@ fn check(what: &str, text: &str, full: bool) {
 #[test]
 fn static_shaders_are_valid_everywhere() {
     for (name, text) in static_shaders() {
-        check(name, &text, false);
+        check(name, &text, name.contains("native") || text.contains("subgroup"));
     }
 }
 

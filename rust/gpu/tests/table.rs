@@ -219,6 +219,47 @@ fn every_row_agrees_with_the_oracle() {
     assert!(bad.is_empty(), "{} rows differ:\n{}", bad.len(), bad.join("\n"));
 }
 
+/// Drivers may know that x - x is 0 and x / x is 1: not of infinity and NaN.
+#[test]
+fn a_value_with_itself_agrees_with_the_oracle() {
+    if gpu().is_none() {
+        return;
+    }
+    let dev = gpu().unwrap();
+    let x = values(DType::F32);
+    let input = T::new(&dev, &x, DType::F32, &[x.len()]);
+    let mut bad = Vec::new();
+    for row in ROWS.iter().filter(|r| r.arity == 2 && matches!(r.class, Class::Num | Class::Compare | Class::Float)) {
+        let mut p = Program::new();
+        let a = p.load(DType::F32);
+        let r = p.op(row.op, &[a, a]);
+        p.outputs.push(r);
+        let out = T::empty(&dev, p.dtype(r), &[x.len()]);
+        dev.map(&p, &[x.len()], &[input.arg()], &[out.arg()]).unwrap();
+        for (&v, got) in x.iter().zip(out.values()) {
+            let want = oracle::run(&p, &[v], 0)[0];
+            if meaningful(row.op, &[v, v]) && !agrees(row.op, got, want) {
+                bad.push(format!("{:?} of {v:?} and itself: {got:?} instead of {want:?}", row.op));
+            }
+        }
+    }
+    // (x + y) - x is not y
+    let mut p = Program::new();
+    let (a, b) = (p.load(DType::F32), p.load(DType::F32));
+    let sum = p.op(ScalarOp::Add, &[a, b]);
+    let r = p.op(ScalarOp::Sub, &[sum, a]);
+    p.outputs.push(r);
+    let ones = T::floats(&dev, &vec![1.0; x.len()], &[x.len()]);
+    let out = T::empty(&dev, DType::F32, &[x.len()]);
+    dev.map(&p, &[x.len()], &[input.arg(), ones.arg()], &[out.arg()]).unwrap();
+    for (v, got) in x.iter().zip(out.values()) {
+        if !v.float().is_finite() && !got.float().is_nan() {
+            bad.push(format!("({v:?} + 1) - {v:?}: {got:?} instead of NaN"));
+        }
+    }
+    assert!(bad.is_empty(), "{} differ:\n{}", bad.len(), bad.join("\n"));
+}
+
 #[test]
 fn elementary_functions_over_their_range() {
     if gpu().is_none() {

@@ -202,12 +202,15 @@ impl Layout {
 
     // ---- views
 
+    /// The dims in another order; those not named (of size 1) are left out.
     pub fn permute(&self, dims: &[usize]) -> Layout {
         let mut l = self.clone();
         for (i, &d) in dims.iter().enumerate() {
             l.shape[i] = self.shape[d];
             l.strides[i] = self.strides[d];
         }
+        l.shape.truncate(dims.len());
+        l.strides.truncate(dims.len());
         l
     }
     pub fn transpose(&self, a: usize, b: usize) -> Layout {

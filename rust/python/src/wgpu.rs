@@ -72,8 +72,20 @@ fn limits<'py>(py: Python<'py>, index: u32) -> PyResult<Bound<'py, PyDict>> {
     d.set_item("max_storage_buffer_binding_size", device.profile.binding)?;
     d.set_item("max_buffer_size", device.profile.buffer)?;
     d.set_item("immediates", device.profile.immediates)?;
-    d.set_item("shader_int64", device.profile.int64)?;
+    d.set_item("shader_int64", device.profile.types.int64)?;
+    d.set_item("shader_f16", device.profile.types.half)?;
+    d.set_item("subgroups", device.profile.subgroups)?;
     Ok(d)
+}
+
+#[cfg(feature = "gpu")]
+fn close() {
+    rtorch_gpu::opened().iter().for_each(|d| d.close());
+}
+
+#[cfg(feature = "gpu")]
+fn lose(index: u32) -> rtorch_ir::Result<()> {
+    rtorch_gpu::device(index as usize).map(|d| d.lose())
 }
 
 #[cfg(feature = "gpu")]
@@ -100,6 +112,12 @@ fn limits<'py>(py: Python<'py>, _index: u32) -> PyResult<Bound<'py, PyDict>> {
     Ok(PyDict::new(py))
 }
 #[cfg(not(feature = "gpu"))]
+fn close() {}
+#[cfg(not(feature = "gpu"))]
+fn lose(_index: u32) -> rtorch_ir::Result<()> {
+    Ok(())
+}
+#[cfg(not(feature = "gpu"))]
 fn empty_caches() {}
 
 #[pyfunction]
@@ -110,6 +128,18 @@ fn _wgpu_adapters(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
 #[pyfunction]
 fn _wgpu_limits(py: Python<'_>, index: u32) -> PyResult<Bound<'_, PyDict>> {
     limits(py, index)
+}
+
+/// At the end of the process: no more work for the drivers, whose threads would outlive what they use.
+#[pyfunction]
+fn _wgpu_close(py: Python<'_>) {
+    py.detach(close);
+}
+
+/// Ends an adapter's device as a driver's reset would: for tests of what follows.
+#[pyfunction]
+fn _wgpu_lose(py: Python<'_>, index: u32) -> PyResult<()> {
+    py.detach(|| lose(index)).or_raise()
 }
 
 /// (bytes in use, peak, cached) over all adapters.
@@ -133,6 +163,9 @@ fn _synchronize(py: Python<'_>, device: &Bound<'_, PyAny>) -> PyResult<()> {
 pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_wgpu_adapters, m)?)?;
     m.add_function(wrap_pyfunction!(_wgpu_limits, m)?)?;
+    m.add_function(wrap_pyfunction!(_wgpu_close, m)?)?;
+    m.py().import("atexit")?.call_method1("register", (m.getattr("_wgpu_close")?,))?;
+    m.add_function(wrap_pyfunction!(_wgpu_lose, m)?)?;
     m.add_function(wrap_pyfunction!(_wgpu_memory, m)?)?;
     m.add_function(wrap_pyfunction!(_wgpu_empty_cache, m)?)?;
     m.add_function(wrap_pyfunction!(_synchronize, m)?)

@@ -3,7 +3,6 @@
 // params: 3 700 0 700 2112 700
 // binding: in float32 3x700 0 4194304
 // binding: out float32 3x700 8448 4194304
-fn rt_add_f32(a: f32, b: f32) -> f32 { return a + b; }
 struct Params { w: array<vec4<u32>, 64> }
 @group(1) @binding(0) var<uniform> P: Params;
 @group(0) @binding(0) var<storage, read_write> b0: array<u32>;
@@ -21,7 +20,7 @@ b1[at0] = bitcast<u32>(s);
 alias State = f32;
 fn start() -> State { return 0.0; }
 fn one(k: u32, j: u32) -> State { return src(k, j); }
-fn merge(a: State, b: State) -> State { return rt_add_f32(a, b); }
+fn merge(a: State, b: State) -> State { return a + b; }
 var<workgroup> chunk: array<State, 256>;
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lid: u32) {

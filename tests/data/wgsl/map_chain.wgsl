@@ -8,13 +8,21 @@ fn rt_nan() -> f32 { return rt_from_bits(0x7fc00000u); }
 fn rt_inf() -> f32 { return rt_from_bits(0x7f800000u); }
 fn rt_mag(x: f32) -> u32 { return bitcast<u32>(x) & 0x7fffffffu; }
 fn rt_isnan_f32(x: f32) -> bool { return rt_mag(x) > 0x7f800000u; }
+fn rt_isinf_f32(x: f32) -> bool { return rt_mag(x) == 0x7f800000u; }
 fn rt_signbit_f32(x: f32) -> bool { return (bitcast<u32>(x) >> 31u) == 1u; }
 fn rt_with_sign(x: f32, s: f32) -> f32 {
   return bitcast<f32>((bitcast<u32>(x) & 0x7fffffffu) | (bitcast<u32>(s) & 0x80000000u));
 }
-fn rt_add_f32(a: f32, b: f32) -> f32 { return a + b; }
-fn rt_sub_f32(a: f32, b: f32) -> f32 { return a - b; }
+fn rt_sum_of(a: f32, b: f32, r: f32) -> f32 {
+  let m = max(rt_mag(a), rt_mag(b));
+  if (m < 0x7f800000u) { return r; }
+  if (m > 0x7f800000u || (bitcast<u32>(a) ^ bitcast<u32>(b)) == 0x80000000u) { return rt_nan(); }
+  return select(b, a, rt_isinf_f32(a));
+}
+fn rt_add_f32(a: f32, b: f32) -> f32 { return rt_sum_of(a, b, a + b); }
+fn rt_sub_f32(a: f32, b: f32) -> f32 { return rt_sum_of(a, rt_neg_f32(b), a - b); }
 fn rt_mul_f32(a: f32, b: f32) -> f32 { return a * b; }
+fn rt_neg_f32(a: f32) -> f32 { return bitcast<f32>(bitcast<u32>(a) ^ 0x80000000u); }
 fn rt_abs_f32(a: f32) -> f32 { return bitcast<f32>(bitcast<u32>(a) & 0x7fffffffu); }
 fn rt_ldexp(x: f32, n: i32) -> f32 {
   let h = clamp(n, -300, 300) / 2;

@@ -38,6 +38,16 @@ let v = src(k, r);
 return merge(s, State(v, r));
 }
 var<workgroup> tree: array<State, 256>;
+fn fold_lanes(lid: u32, lane: u32, mine: State) -> State {
+  tree[lid] = mine;
+  for (var half = LANES / 2u; half > 0u; half = half / 2u) {
+    workgroupBarrier();
+    if (lane < half) {
+      tree[lid] = merge(tree[lid], tree[lid + half]);
+    }
+  }
+  return tree[lid];
+}
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
   let lane = lid % LANES;
@@ -54,14 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
   if (LANES > 1u) {
-    tree[lid] = s;
-    for (var half = LANES / 2u; half > 0u; half = half / 2u) {
-      workgroupBarrier();
-      if (lane < half) {
-        tree[lid] = merge(tree[lid], tree[lid + half]);
-      }
-    }
-    s = tree[lid];
+    s = fold_lanes(lid, lane, s);
   }
   if (valid && lane == 0u) {
     put(row, part, s);

@@ -3,7 +3,6 @@
 // params: 64 200 1 200 0 0 64 12800
 // binding: in float32 200x64 0 4194304
 // binding: out float32 64 51200 4194304
-fn rt_add_f32(a: f32, b: f32) -> f32 { return a + b; }
 struct Params { w: array<vec4<u32>, 64> }
 @group(1) @binding(0) var<uniform> P: Params;
 @group(0) @binding(0) var<storage, read_write> b0: array<u32>;
@@ -20,12 +19,22 @@ b1[at0] = bitcast<u32>(s);
 }
 alias State = f32;
 fn start() -> State { return 0.0; }
-fn merge(a: State, b: State) -> State { return rt_add_f32(a, b); }
+fn merge(a: State, b: State) -> State { return a + b; }
 fn step(s: State, k: u32, r: u32) -> State {
 let v = src(k, r);
 return merge(s, v);
 }
 var<workgroup> tree: array<State, 256>;
+fn fold_lanes(lid: u32, lane: u32, mine: State) -> State {
+  tree[lid] = mine;
+  for (var half = LANES / 2u; half > 0u; half = half / 2u) {
+    workgroupBarrier();
+    if (lane < half) {
+      tree[lid] = merge(tree[lid], tree[lid + half]);
+    }
+  }
+  return tree[lid];
+}
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
   let lane = lid % LANES;
@@ -42,14 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
   if (LANES > 1u) {
-    tree[lid] = s;
-    for (var half = LANES / 2u; half > 0u; half = half / 2u) {
-      workgroupBarrier();
-      if (lane < half) {
-        tree[lid] = merge(tree[lid], tree[lid + half]);
-      }
-    }
-    s = tree[lid];
+    s = fold_lanes(lid, lane, s);
   }
   if (valid && lane == 0u) {
     put(row, part, s);

@@ -55,6 +55,16 @@ fn finish(k: u32, s: State) -> State { return s; }
 fn note(k: u32, s: State) {  }
 fn write(k: u32, j: u32, s: State) { out(k, j, rt_exp_f32(s0(k, j) - s.x) / s.y); }
 var<workgroup> tree: array<State, 256>;
+fn fold_lanes(lid: u32, lane: u32, mine: State) -> State {
+  tree[lid] = mine;
+  for (var half = LANES / 2u; half > 0u; half = half / 2u) {
+    workgroupBarrier();
+    if (lane < half) {
+      tree[lid] = merge(tree[lid], tree[lid + half]);
+    }
+  }
+  return tree[lid];
+}
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
   let lane = lid % LANES;
@@ -68,12 +78,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
   if (LANES > 1u) {
-    tree[lid] = s;
-    for (var half = LANES / 2u; half > 0u; half = half / 2u) {
-      workgroupBarrier();
-      if (lane < half) {
-        tree[lid] = merge(tree[lid], tree[lid + half]);
-      }
+    s = fold_lanes(lid, lane, s);
+    if (lane == 0u) {
+      tree[lid] = s;
     }
     workgroupBarrier();
     s = tree[lid - lane];

@@ -150,7 +150,7 @@ pub fn run_into(dev: &Arc<Device>, prim: &rtorch_ir::Prim, ins: &[&T], outs: &[T
         .map(|(i, t)| GpuSource { program: &programs[i], leaves: &leaves[i], shape: &t.layout.shape })
         .collect();
     let args: Vec<GpuArg> = outs.iter().map(T::arg).collect();
-    dev.run(prim, &sources, &args).unwrap();
+    dev.run(prim, &sources, None, &args).unwrap();
 }
 
 /// Numbers in (-1, 1) that look random.
