@@ -59,3 +59,21 @@ def test_trees():
     leaves, spec = _pytree.tree_flatten(tree)
     assert leaves == [1, 2, 3, 4] and _pytree.tree_unflatten(leaves, spec) == tree
     assert _pytree.tree_map(lambda v: v + 1, tree) == {"a": (2, [3, 4]), "b": 5}
+
+
+def test_helpers_of_transformations():
+    seen = []
+    func.vmap(lambda x: (seen.append(func.debug_unwrap(x)), x * 2)[1])(rtorch.ones(3, 2))
+    assert seen[0].shape == (3, 2)
+    assert func.functionalize(lambda x: x.clone().add_(1))(rtorch.ones(1)).item() == 2
+    net = func.replace_all_batch_norm_modules_(nn.Sequential(nn.BatchNorm1d(2)))
+    assert net[0].running_mean is None
+    assert func.vmap(net)(rtorch.rand(4, 3, 2)).shape == (4, 3, 2)
+    with rtorch.autograd.graph.allow_mutation_on_saved_tensors() as context:
+        x = rtorch.ones(2, requires_grad=True)
+        y = x * 1
+        z = (y * y).sum()
+        y.detach().zero_()
+        z.backward()
+        context.clear()
+    assert x.grad.tolist() == [2.0, 2.0]

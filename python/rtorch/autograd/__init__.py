@@ -43,6 +43,11 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def variable(*args, **kwargs):
+    """Raises: the old way to make a tensor."""
+    raise RuntimeError("torch.autograd.variable(...) is deprecated, use torch.tensor(...) instead")
+
+
 def _tensors(value):
     return (value,) if isinstance(value, _Tensor) or not hasattr(value, "__iter__") else tuple(value)
 

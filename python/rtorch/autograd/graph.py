@@ -1,16 +1,23 @@
 """Looking at and hooking into the graph: gradient edges, hooks on several tensors, hooks on saved tensors."""
 
+import contextlib
+
 import rtorch
 from rtorch import _C
 
 __all__ = [
     "GradientEdge",
+    "Node",
+    "allow_mutation_on_saved_tensors",
     "disable_saved_tensors_hooks",
     "get_gradient_edge",
     "register_multi_grad_hook",
     "save_on_cpu",
     "saved_tensors_hooks",
 ]
+
+
+Node = _C.Node
 
 
 class GradientEdge(tuple):
@@ -118,3 +125,15 @@ class disable_saved_tensors_hooks:
 
     def __exit__(self, *exc):
         _C._set_saved_tensors_hooks_error(self.previous)
+
+
+class _Nothing:
+    def clear(self):
+        """Forgets copies; there are none."""
+
+
+@contextlib.contextmanager
+def allow_mutation_on_saved_tensors():
+    """Inside, tensors saved for backward may be written in place. rtorch keeps the contents that were saved at all
+    times, so that the gradient is that of the saved values with and without this."""
+    yield _Nothing()

@@ -13,7 +13,9 @@ from rtorch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unfla
 from ._vmap import vmap
 
 __all__ = [
+    "debug_unwrap",
     "functional_call",
+    "functionalize",
     "grad",
     "grad_and_value",
     "hessian",
@@ -21,6 +23,7 @@ __all__ = [
     "jacrev",
     "jvp",
     "linearize",
+    "replace_all_batch_norm_modules_",
     "stack_module_state",
     "vjp",
     "vmap",
@@ -283,3 +286,37 @@ def stack_module_state(models):
         return result
 
     return stacked(lambda m: m.named_parameters()), stacked(lambda m: m.named_buffers())
+
+
+def debug_unwrap(tensor, *, recurse=True):
+    """What a tensor inside vmap is a sample of, for a look in the debugger: the batch, with its dimension first;
+    outside, the tensor itself. recurse: through all vmaps, else through the innermost only."""
+    levels = _C._vmap_levels(tensor)
+    for level in reversed(levels if recurse else levels[-1:]):
+        tensor = _C._vmap_unwrap(tensor, level, 0)
+    return tensor
+
+
+def functionalize(func, *, remove="mutations"):
+    """`func` without side effects on intermediate values: here in-place operators are functional already for whoever
+    holds a value, so the function is its own functional form."""
+    if remove not in ("mutations", "mutations_and_views"):
+        raise RuntimeError(
+            f"functionalize(f, remove='mutations'): invalid argument for remove={remove}. Valid options are:\n"
+            "     remove='mutations': all inplace and out= operators will be removed from the program\n"
+            "     remove='mutations_and_views': In addition to the above, all aliasing operators will be replaced"
+        )
+
+    def wrapper(*args, **kwargs):
+        return func(*args, **kwargs)
+
+    return wrapper
+
+
+def replace_all_batch_norm_modules_(root):
+    """Takes the running statistics out of every batch norm in `root`, in place: they cannot be written inside vmap."""
+    for module in root.modules():
+        if isinstance(module, rtorch.nn.modules.batchnorm._BatchNorm):
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+            module.track_running_stats = False
+    return root

@@ -10,12 +10,15 @@ from rtorch.autograd.graph import saved_tensors_hooks
 __all__ = [
     "CheckpointError",
     "CheckpointFunction",
+    "DefaultDeviceType",
     "checkpoint",
     "checkpoint_sequential",
     "detach_variable",
+    "get_device_states",
     "noop_context_fn",
     "set_checkpoint_debug_enabled",
     "set_checkpoint_early_stop",
+    "set_device_states",
 ]
 
 
@@ -77,6 +80,31 @@ def detach_variable(inputs):
         return value.detach().requires_grad_(value.requires_grad)
 
     return tuple(one(v) for v in inputs)
+
+
+class DefaultDeviceType:
+    """The device type whose random state a checkpoint without tensor arguments would keep beside the CPU's."""
+
+    _name = "wgpu"
+
+    @staticmethod
+    def set_device_type(device="wgpu"):
+        DefaultDeviceType._name = device
+
+    @staticmethod
+    def get_device_type():
+        return DefaultDeviceType._name
+
+
+def get_device_states(*args):
+    """(device numbers, random states) of the tensors' devices other than the CPU: none, only the CPU's is kept."""
+    return [], []
+
+
+def set_device_states(devices, states, *, device_type=None):
+    """Sets what `get_device_states` answered."""
+    if len(devices) != len(states):
+        raise ValueError(f"set_device_states: {len(devices)} devices and {len(states)} states")
 
 
 class _Random:
