@@ -21,6 +21,7 @@ pub fn mapping(storage: &Storage) -> Option<Arc<Mapping>> {
             Buf::Cpu(b) => b.buffer().and_then(mapping_of).cloned(),
             #[cfg(feature = "gpu")]
             Buf::Gpu(..) => None,
+            Buf::Meta(_) => None,
         })
         .flatten()
 }

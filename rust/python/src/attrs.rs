@@ -4,7 +4,7 @@
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
-use rtorch_core::ops::{complex, shape};
+use rtorch_core::ops::shape;
 use rtorch_core::tensor::{Parts, Version};
 use rtorch_core::{DType, Tensor};
 

@@ -353,8 +353,8 @@ fn explain_one(sig: &Signature, call: &Call<'_, '_>) -> String {
                 return format!("{name}() got multiple values for argument '{}'", p.name);
             }
             Some(obj) => {
-                if let Err(Misfit::Type) = value(p, obj) {
-                    return misfit_text(name, p, i - skip.min(i), i < given && !p.keyword_only, obj);
+                if let Err(Misfit::Type) = value(p, &obj) {
+                    return misfit_text(name, p, i - skip.min(i), i < given && !p.keyword_only, &obj);
                 }
             }
         }
