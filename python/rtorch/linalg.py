@@ -260,9 +260,9 @@ def matrix_rank(A, *, atol=None, rtol=None, hermitian=False, tol=None, out=None)
 
 
 class _Pinv(rtorch.autograd.Function):
-    """The inverse P of what singular values above a tolerance make of A. Its derivative needs no singular vectors, which
-    those of close singular values would spoil: G. H. Golub, V. Pereyra, "The differentiation of pseudo-inverses and
-    nonlinear least squares problems whose variables separate" (1973)."""
+    """The inverse P of what singular values above a tolerance make of A. Its derivative needs no singular vectors,
+    which those of close singular values would spoil: G. H. Golub, V. Pereyra, "The differentiation of pseudo-inverses
+    and nonlinear least squares problems whose variables separate" (1973)."""
 
     @staticmethod
     def forward(ctx, A, atol, rtol, hermitian):

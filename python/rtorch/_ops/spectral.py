@@ -133,6 +133,23 @@ def stft(
     return spectrum if return_complex else rtorch.view_as_real(spectrum)
 
 
+def _frames(spectrum, n_fft, norm, onesided, return_complex):
+    """The frames (* x frames x n_fft) that spectra (* x frames x bins) stand for."""
+    if return_complex:
+        return rtorch.fft.ifft(spectrum, n_fft, norm=norm)
+    if onesided:
+        return rtorch.fft.irfft(spectrum, n_fft, norm=norm)
+    return rtorch.fft.ifft(spectrum, n_fft, norm=norm).real
+
+
+def _overlap_add(frames, hop, total):
+    """The sum (* x total) of frames (* x frames x size) that start `hop` samples after each other."""
+    count, size = frames.shape[-2:]
+    places = (rtorch.arange(count) * hop).unsqueeze(1) + rtorch.arange(size)
+    zeros = rtorch.zeros(*frames.shape[:-2], total, dtype=frames.dtype, device=frames.device)
+    return zeros.index_add(-1, places.reshape(-1).to(frames.device), frames.reshape(*frames.shape[:-2], -1))
+
+
 @op()
 def istft(
     input,
@@ -208,27 +225,12 @@ def istft(
         raise RuntimeError("Cannot have onesided output if window or input is complex")
     if window is None:
         _warn_window(".Please provide the same window used by stft to make the inversion lossless.")
-    norm = "ortho" if normalized else None
-    spectrum = input.transpose(-1, -2)
-    if return_complex:
-        frames = rtorch.fft.ifft(spectrum, n_fft, norm=norm)
-    elif onesided:
-        frames = rtorch.fft.irfft(spectrum, n_fft, norm=norm)
-    else:
-        frames = rtorch.fft.ifft(spectrum, n_fft, norm=norm).real
+    frames = _frames(input.transpose(-1, -2), n_fft, "ortho" if normalized else None, onesided, return_complex)
     weights = _whole_window(window, n_fft, size, frames)
     count = frames.size(-2)
     total = n_fft + hop * (count - 1)
-    places = (rtorch.arange(count) * hop).unsqueeze(1) + rtorch.arange(n_fft)
-    places = places.reshape(-1).to(frames.device)
-
-    def overlap_add(x):
-        flat = x.reshape(*x.shape[:-2], -1)
-        zeros = rtorch.zeros(*x.shape[:-2], total, dtype=x.dtype, device=x.device)
-        return zeros.index_add(-1, places, flat)
-
-    signal = overlap_add(frames * weights)
-    envelope = overlap_add((weights * weights).expand(count, n_fft))
+    signal = _overlap_add(frames * weights, hop, total)
+    envelope = _overlap_add((weights * weights).expand(count, n_fft), hop, total)
     start = n_fft // 2 if center else 0
     end = total
     if length is not None:

@@ -54,7 +54,7 @@ fn main() -> Result<()> {
         }
         let root = record::edge(&loss).ok_or_else(|| rtorch_core::Error::runtime("the loss has no graph"))?;
         let one = ops::factory::full_like(&loss.detach(), 1.into())?;
-        let opts = backward::Options { keep_graph: false, create_graph: false, accumulate: true };
+        let opts = backward::Options { keep_graph: false, create_graph: false, accumulate: true, boundary: false };
         backward::run(&[(root, one)], None, &opts)?;
         let _no_grad = mode::Guard::new(false);
         for p in &params {

@@ -35,11 +35,15 @@ impl Event {
 }
 
 const EVENTS: usize = Event::ALL.len();
-const NONE: [AtomicU64; EVENTS] = [const { AtomicU64::new(0) }; EVENTS];
-
 /// One thread's counts. The thread alone writes them, so that counting needs no locked instruction: three of these cost
 /// a tenth of a small addition (Zen 5). Never freed: a thread that ends leaves its counts to the next one.
 struct Counts([AtomicU64; EVENTS]);
+
+impl Counts {
+    const fn new() -> Counts {
+        Counts([const { AtomicU64::new(0) }; EVENTS])
+    }
+}
 
 #[derive(Default)]
 struct Threads {
@@ -51,7 +55,7 @@ struct Threads {
 
 static THREADS: Mutex<Threads> = Mutex::new(Threads { all: Vec::new(), free: Vec::new(), before: [0; EVENTS] });
 /// Where threads count that are ending.
-static LATE: Counts = Counts(NONE);
+static LATE: Counts = Counts::new();
 
 /// Gives the counts back when the thread ends.
 struct Claim(Cell<Option<&'static Counts>>);
@@ -72,7 +76,7 @@ thread_local! {
 fn claim(mine: &Claim) -> &'static Counts {
     let mut t = THREADS.lock();
     let c = t.free.pop().unwrap_or_else(|| {
-        let c: &'static Counts = Box::leak(Box::new(Counts(NONE)));
+        let c: &'static Counts = Box::leak(Box::new(Counts::new()));
         t.all.push(c);
         c
     });

@@ -83,8 +83,12 @@ fn exported_memory_is_written_in_place_and_versions_are_checked() {
         let seen = unsafe { std::slice::from_raw_parts(memory.as_ptr().cast::<f32>(), 4) };
         assert_eq!(seen, [0.0, 2.0, 4.0, 6.0]);
         let edge = rtorch_core::autograd::record::edge(&y).unwrap();
-        let opts =
-            rtorch_core::autograd::backward::Options { keep_graph: false, create_graph: false, accumulate: true };
+        let opts = rtorch_core::autograd::backward::Options {
+            keep_graph: false,
+            create_graph: false,
+            accumulate: true,
+            boundary: false,
+        };
         let r = rtorch_core::autograd::backward::run(&[(edge, iota(&[4]))], None, &opts);
         assert!(r.is_err_and(|e| e.message.contains("modified by an inplace operation")));
         drop(export);

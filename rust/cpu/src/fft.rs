@@ -1,6 +1,6 @@
-//! Discrete Fourier transforms along chosen dimensions, by the rustfft and realfft crates: one pass per dimension, whose
-//! lines are shared among threads. Shapes and normalization are the caller's (`rtorch.fft`); windows and frames (`stft`)
-//! are compositions.
+//! Discrete Fourier transforms along chosen dimensions, by the rustfft and realfft crates: one pass per dimension,
+//! whose lines are shared among threads. Shapes and normalization are the caller's (`rtorch.fft`); windows and frames
+//! (`stft`) are compositions.
 
 use std::sync::{Arc, LazyLock};
 

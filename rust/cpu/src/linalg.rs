@@ -1,8 +1,8 @@
 //! Decompositions and solvers of the last two dimensions, in f32, f64 and complex numbers of both, by the faer crate:
 //! `factor.rs` LU, Cholesky, QR; `spectral.rs` eigenvalues and singular values; `ldl.rs` indefinite symmetric matrices.
 //! The matrices of a batch are shared among threads; faer's own threads stay off, since they would not survive a fork.
-//! Fails as PyTorch does, naming the first bad matrix of a batch. Products of matrices are in `matmul`; what is composed
-//! of these (det, pinv, lstsq, ...) is not here.
+//! Fails as PyTorch does, naming the first bad matrix of a batch. Products of matrices are in `matmul`; what is
+//! composed of these (det, pinv, lstsq, ...) is not here.
 
 mod element;
 mod factor;

@@ -134,7 +134,7 @@ mod tests {
         for bytes in [0, 1, 16, INLINE_MAX, INLINE_MAX + 1, 1 << 21] {
             let before = alloc::bytes_in_use();
             let a = Memory::uninit(bytes).unwrap();
-            assert!(a.len() == bytes && a.as_ptr() as usize % ALIGN == 0 && !a.is_foreign());
+            assert!(a.len() == bytes && (a.as_ptr() as usize).is_multiple_of(ALIGN) && !a.is_foreign());
             // SAFETY: the memory is that long, and ours.
             unsafe { a.as_ptr().write_bytes(7, bytes) };
             let b = a.clone();

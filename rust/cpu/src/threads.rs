@@ -332,6 +332,12 @@ pub struct Poll {
     done: usize,
 }
 
+impl Default for Poll {
+    fn default() -> Poll {
+        Poll::new()
+    }
+}
+
 impl Poll {
     /// Asks at the first round already: a kernel of one round is asked for, too.
     pub fn new() -> Poll {

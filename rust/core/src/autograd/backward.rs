@@ -336,7 +336,7 @@ fn run_tensor_hooks(n: &Arc<GradNode>, grads: &mut Grads) -> Result<()> {
             let t = Tensor::from_inner(t);
             let sum = match t.grad() {
                 None => g.clone(),
-                Some(old) => ops::add(&old, &g)?,
+                Some(old) => ops::add(&old, g)?,
             };
             t.set_grad(Some(sum));
         }

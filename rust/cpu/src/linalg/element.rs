@@ -62,7 +62,7 @@ pub trait Element: ComplexField + Copy + Default + Send + Sync + PartialEq + 'st
 }
 
 fn spectrum<R: Copy + Into<f64>>(n: usize, value: impl Fn(usize) -> faer::complex::Complex<R>) -> Vec<c64> {
-    (0..n).map(|i| value(i)).map(|v| c64::new(v.re.into(), v.im.into())).collect()
+    (0..n).map(value).map(|v| c64::new(v.re.into(), v.im.into())).collect()
 }
 
 macro_rules! real {

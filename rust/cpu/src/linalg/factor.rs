@@ -112,7 +112,7 @@ pub fn cholesky<T: Element>(a: &Mat<T>) -> Result<Mat<T>, usize> {
         Ok(f) => {
             let l = f.L();
             // a NaN is not less than zero, and not positive either
-            match (0..n).find(|&i| !(l[(i, i)].re() > 0.0)) {
+            match (0..n).find(|&i| l[(i, i)].re().is_nan() || l[(i, i)].re() <= 0.0) {
                 Some(i) => Err(i + 1),
                 None => Ok(Mat::from_fn(n, n, |i, j| if j <= i { l[(i, j)] } else { T::zero() })),
             }

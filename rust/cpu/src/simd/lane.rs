@@ -188,6 +188,8 @@ plain_division!(divide_i64, i64);
 
 /// As `divide_i32` by a division of doubles, which comes in vectors: a quotient of such integers is never so near to a
 /// whole number that it would be rounded to it.
+// The table below names every division's instruction set, this one's too.
+#[allow(clippy::extra_unused_type_parameters)]
 #[inline(always)]
 fn divide_i32_fast<I: Isa>(a: i32, b: i32) -> (i32, i32) {
     let d = if b == 0 || b == -1 { 1 } else { b };

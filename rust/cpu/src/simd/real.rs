@@ -76,6 +76,7 @@ macro_rules! num_float {
             fn trunc_div_exact(self, b: Self) -> Self {
                 self.trunc_div(b)
             }
+            #[allow(clippy::neg_cmp_op_on_partial_ord)]
             #[inline(always)]
             fn is_far(self, b: Self) -> bool {
                 // NaN and division by zero are far, too

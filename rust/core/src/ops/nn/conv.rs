@@ -236,10 +236,10 @@ pub fn conv_transpose(
     output_padding: &[i64],
 ) -> Result<Tensor> {
     // of the integers PyTorch has int64 alone
-    if x.dtype() == DType::I64 {
-        if let Some(y) = integral(x, w, bias, |x, w, b| conv_transpose(x, w, b, c, output_padding))? {
-            return Ok(y);
-        }
+    if x.dtype() == DType::I64
+        && let Some(y) = integral(x, w, bias, |x, w, b| conv_transpose(x, w, b, c, output_padding))?
+    {
+        return Ok(y);
     }
     let (x, single) = batched("conv_transpose", x, c.dims)?;
     let Padding::Sizes(padding) = &c.padding else {
