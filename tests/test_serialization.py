@@ -220,7 +220,7 @@ def test_register_package():
 
 
 @pytest.mark.gpu
-def test_gpu_storages(gpu):
+def test_gpu_storages():
     x = rtorch.arange(6.0, device="wgpu").reshape(2, 3)
     back = again([x, x.t()])
     assert back[0].device.type == "wgpu" and back[1].cpu().tolist() == x.t().cpu().tolist()

@@ -209,16 +209,9 @@ def istft(
         fail("0 < win_length <= n_fft")
     bins = input.size(-2)
     onesided = bins != n_fft if onesided is None else onesided
-    if onesided and bins != n_fft // 2 + 1:
-        fail(
-            "the frequency dimension (3rd to the last) of the input tensor to match n_fft / 2 + 1 when onesided=True, "
-            f"but got {bins}"
-        )
-    if not onesided and bins != n_fft:
-        fail(
-            "the frequency dimension (3rd to the last) of the input tensor to match n_fft when onesided=False, "
-            f"but got {bins}"
-        )
+    if bins != (n_fft // 2 + 1 if onesided else n_fft):
+        wanted = "n_fft / 2 + 1 when onesided=True" if onesided else "n_fft when onesided=False"
+        fail(f"the frequency dimension (3rd to the last) of the input tensor to match {wanted}, but got {bins}")
     if window is not None and (window.dim() != 1 or window.size(0) != size):
         fail(f"window must be a 1D tensor of size equal to win_length={size}")
     if return_complex and onesided:

@@ -200,7 +200,15 @@ fn matmul(p: &Prim, x: &[In], n: usize, bias: bool) -> Result<Outs> {
     if one_matrix {
         return Ok(smallvec![unfolded(&prim1("", p.clone(), &[&folded(&x[0].t)?, &x[1].t])?, n)?]);
     }
-    leading(p.clone(), x, n)
+    let mut full = all(x, n)?;
+    if bias {
+        // the bias of one sample may have fewer dimensions than its product
+        while full[2].ndim() < full[0].ndim() {
+            full[2] = shape::unsqueeze(&full[2], 1)?;
+        }
+    }
+    let refs: SmallVec<[&Tensor; 4]> = full.iter().collect();
+    prim("", p.clone(), &refs)
 }
 
 fn grouped(params: &ConvParams, n: usize) -> ConvParams {

@@ -121,32 +121,41 @@ pub fn cholesky<T: Element>(a: &Mat<T>) -> Result<Mat<T>, usize> {
     }
 }
 
-/// Q (of `columns` columns) and R. R's diagonal is real, with the signs of LAPACK's reflections.
+/// Q (of `columns` columns) and R, with LAPACK's signs.
 pub fn qr<T: Element>(a: &Mat<T>, columns: usize) -> (Mat<T>, Mat<T>) {
     let (m, n) = a.shape();
+    let identity = || Mat::from_fn(m, columns, |i, j| if i == j { T::one() } else { T::zero() });
     if m == 0 || n == 0 {
-        return (Mat::from_fn(m, columns, |i, j| if i == j { T::one() } else { T::zero() }), Mat::zeros(columns, n));
+        return (identity(), Mat::zeros(columns, n));
+    }
+    if !T::IS_REAL {
+        // faer's reflections leave other phases than LAPACK's, on whose R the diagonal is real
+        let (packed, taus) = reflections(a.clone());
+        let mut q = identity();
+        for (k, &tau) in taus.iter().enumerate().rev() {
+            for j in 0..columns {
+                reflect(&packed, k, tau, &mut q, j);
+            }
+        }
+        return (q, Mat::from_fn(columns, n, |i, j| if i <= j { packed[(i, j)] } else { T::zero() }));
     }
     let f = Qr::new(a.as_ref());
-    let mut q = if columns > m.min(n) { f.compute_Q() } else { f.compute_thin_Q() };
-    let mut r = Mat::from_fn(columns, n, |i, j| if i <= j { f.R()[(i, j)] } else { T::zero() });
-    for k in 0..m.min(n) {
-        let d = r[(k, k)];
-        if d.im() == 0.0 {
-            continue;
-        }
-        // the last row is left as it is by faer, and reflected by LAPACK
-        let sign = if k + 1 == m { -1.0f64 } else { 1.0 };
-        let turn = d.scale(sign.copysign(sign * d.re()) / d.modulus());
-        for j in k..n {
-            r[(k, j)] = r[(k, j)].times(turn.conjugate());
-        }
-        r[(k, k)] = T::of(r[(k, k)].re(), 0.0);
-        for i in 0..m {
-            q[(i, k)] = q[(i, k)].times(turn);
-        }
+    let q = if columns > m.min(n) { f.compute_Q() } else { f.compute_thin_Q() };
+    (q, Mat::from_fn(columns, n, |i, j| if i <= j { f.R()[(i, j)] } else { T::zero() }))
+}
+
+/// Column `j` of `x` times I - tau v v^H, v the vector of reflection `k`.
+fn reflect<T: Element>(packed: &Mat<T>, k: usize, tau: T, x: &mut Mat<T>, j: usize) {
+    let m = packed.nrows();
+    let mut dot = x[(k, j)];
+    for i in k + 1..m {
+        dot = dot.plus(packed[(i, k)].conjugate().times(x[(i, j)]));
     }
-    (q, r)
+    let by = tau.times(dot);
+    x[(k, j)] = x[(k, j)].minus(by);
+    for i in k + 1..m {
+        x[(i, j)] = x[(i, j)].minus(packed[(i, k)].times(by));
+    }
 }
 
 /// LAPACK's geqrf: R and below it the reflections' vectors v (v[k] = 1), H = I - tau v v^H, with their factors tau.
