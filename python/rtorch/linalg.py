@@ -275,6 +275,7 @@ class _Pinv(rtorch.autograd.Function):
         inverse = rtorch.where(keep, 1 / rtorch.where(keep, s, 1.0), 0.0)
         P = (right.mH * inverse.unsqueeze(-2)) @ left.mH
         ctx.save_for_backward(A, P)
+        ctx.save_for_forward(A, P)
         return P
 
     @staticmethod
@@ -290,6 +291,13 @@ class _Pinv(rtorch.autograd.Function):
             PHK = PH @ K
             d = (G - A @ K) @ P @ PH - (K @ P).mH + PHK - (PHK @ P) @ A
         return d, None, None, None
+
+    @staticmethod
+    def jvp(ctx, dA, *_):
+        A, P = ctx.saved_tensors
+        D, PH = dA.mH, P.mH
+        PPH = P @ PH
+        return PPH @ D - (PPH @ D @ A) @ P - P @ dA @ P + (D - P @ (A @ D)) @ PH @ P
 
 
 def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None, out=None):
