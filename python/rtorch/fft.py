@@ -12,6 +12,7 @@ import math
 import rtorch
 from rtorch import _C
 from rtorch import Tensor as Tensor
+from rtorch._ops._register import give as _out
 from rtorch._ops.shape import _dim
 
 _f = _C._fft
@@ -20,10 +21,6 @@ __all__ = (
     "fft ifft rfft irfft hfft ihfft fft2 ifft2 rfft2 irfft2 hfft2 ihfft2 fftn ifftn rfftn irfftn hfftn ihfftn "
     "fftfreq rfftfreq fftshift ifftshift Tensor"
 ).split()
-
-
-def _out(result, out):
-    return result if out is None else _C._write_out(result, out)
 
 
 def _scale(norm, points, forward):

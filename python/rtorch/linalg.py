@@ -11,6 +11,7 @@ import re
 import rtorch
 from rtorch import _C
 from rtorch._ops._register import as_nodes, named
+from rtorch._ops._register import give as _out
 from rtorch._ops.factor import check_matrix as _matrix
 from rtorch._ops.factor import check_square as _square
 from rtorch._ops.factor import (
@@ -40,10 +41,6 @@ inv_ex_type = named("linalg_inv_ex", "inverse info")
 cholesky_ex_type = named("linalg_cholesky_ex", "L info")
 solve_ex_type = named("linalg_solve_ex", "result info")
 lstsq_type = named("linalg_lstsq", "solution residuals rank singular_values")
-
-
-def _out(result, out):
-    return result if out is None else _C._write_out(result, out)
 
 
 def solve(A, B, *, left=True, out=None):

@@ -114,6 +114,15 @@ def _one_node(names, inputs, result):
     _C._one_node(names[not isinstance(result, _C.Tensor)], inputs, result)
 
 
+def give(result, out):
+    """The result (a tensor, or a named tuple of them), written to `out` where that is given."""
+    if out is None:
+        return result
+    if isinstance(result, tuple):
+        return type(result)(*map(_C._write_out, result, out))
+    return _C._write_out(result, out)
+
+
 def named(kind, fields):
     """A named tuple like PyTorch's `torch.return_types.KIND`."""
     from collections import namedtuple

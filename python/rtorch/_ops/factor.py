@@ -11,7 +11,7 @@ import warnings
 import rtorch
 from rtorch import _C
 
-from ._register import named, op
+from ._register import give, named, op
 
 _l = _C._linalg
 
@@ -63,6 +63,20 @@ def _first_zero(diagonal):
     return rtorch.where(zero.any(-1), zero.int().argmax(-1) + 1, 0).int()
 
 
+def _refuse_singular(name, info, error):
+    """Raises `error` for the first matrix whose U has a zero on its diagonal."""
+    if not info.numel() or int(info.max()) == 0:
+        return
+    flat = info.reshape(-1)
+    at = int((flat > 0).int().argmax())
+    batch = f"(Batch element {at}): " if info.dim() else ""
+    raise error(
+        f"torch.linalg.{name}: {batch}U[{int(flat[at])},{int(flat[at])}] is zero and using it on lu_solve would result "
+        "in a division by zero. If you still want to perform the factorization, consider calling linalg.lu(A, pivot) "
+        "or linalg.lu_factor_ex(A, pivot)"
+    )
+
+
 def lu_factor_ex(A, *, pivot=True, check_errors=False, out=None):
     """LU (* x m x n) and int32 pivots (* x min(m, n)) with A = P L U, and for each matrix the number of the first zero
     on U's diagonal, 0 where there is none. Without pivoting: for other devices, RuntimeError here."""
@@ -71,33 +85,18 @@ def lu_factor_ex(A, *, pivot=True, check_errors=False, out=None):
         raise RuntimeError("linalg.lu_factor: LU without pivoting is not implemented on the CPU")
     packed, pivots = _l.lu_factor(A)
     info = _first_zero(packed.detach().diagonal(0, -2, -1))
-    if check_errors and info.numel() and int(info.max()) > 0:
-        flat = info.reshape(-1)
-        at = int((flat > 0).int().argmax())
-        batch = f"(Batch element {at}): " if info.dim() else ""
-        raise rtorch.linalg.LinAlgError(
-            f"torch.linalg.lu_factor_ex: {batch}U[{int(flat[at])},{int(flat[at])}] is zero and using it on lu_solve "
-            "would result in a division by zero. If you still want to perform the factorization, consider calling "
-            "linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)"
-        )
+    if check_errors:
+        _refuse_singular("lu_factor_ex", info, rtorch.linalg.LinAlgError)
     result = lu_factor_ex_type(packed, pivots, info)
-    return result if out is None else lu_factor_ex_type(*map(_C._write_out, result, out))
+    return give(result, out)
 
 
 def lu_factor(A, *, pivot=True, out=None):
     """`lu_factor_ex` that raises RuntimeError where U is singular."""
     packed, pivots, info = lu_factor_ex(A, pivot=pivot)
-    if info.numel() and int(info.max()) > 0:
-        flat = info.reshape(-1)
-        at = int((flat > 0).int().argmax())
-        batch = f"(Batch element {at}): " if info.dim() else ""
-        raise RuntimeError(
-            f"torch.linalg.lu_factor: {batch}U[{int(flat[at])},{int(flat[at])}] is zero and using it on lu_solve would "
-            "result in a division by zero. If you still want to perform the factorization, consider calling "
-            "linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)"
-        )
+    _refuse_singular("lu_factor", info, RuntimeError)
     result = lu_factor_type(packed, pivots)
-    return result if out is None else lu_factor_type(*map(_C._write_out, result, out))
+    return give(result, out)
 
 
 def _unpack(LU, pivots, data=True, swaps=True):
@@ -125,14 +124,14 @@ def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True, *, out=N
             "function is intended to be used with the output produced by torch.linalg.lu_factor"
         )
     result = lu_unpack_type(*_unpack(LU_data, LU_pivots, unpack_data, unpack_pivots))
-    return result if out is None else lu_unpack_type(*map(_C._write_out, result, out))
+    return give(result, out)
 
 
 def lu(A, *, pivot=True, out=None):
     """P, L, U with A = P L U: a permutation, a unit lower and an upper triangle."""
     packed, pivots, _ = lu_factor_ex(A, pivot=pivot)
     result = lu_type(*_unpack(packed, pivots))
-    return result if out is None else lu_type(*map(_C._write_out, result, out))
+    return give(result, out)
 
 
 def lu_solve(LU, pivots, B, *, left=True, adjoint=False, out=None):
@@ -155,7 +154,7 @@ def lu_solve(LU, pivots, B, *, left=True, adjoint=False, out=None):
     if not left:
         # X A = B is A^H X^H = B^H
         x = lu_solve(LU, pivots, B.mH, adjoint=not adjoint).mH
-        return x if out is None else _C._write_out(x, out)
+        return give(x, out)
     solve = rtorch.linalg.solve_triangular
     batch = rtorch.broadcast_shapes(LU.shape[:-2], B.shape[:-2])
     B = B.expand(*batch, *B.shape[-2:])
@@ -170,7 +169,7 @@ def lu_solve(LU, pivots, B, *, left=True, adjoint=False, out=None):
     else:
         y = solve(LU, permute(B, False), upper=False, unitriangular=True)
         x = solve(LU, y, upper=True)
-    return x if out is None else _C._write_out(x, out)
+    return give(x, out)
 
 
 @op(name="lu_solve", out=True)
@@ -197,7 +196,7 @@ def geqrf(input, *, out=None):
     if input.dim() < 2:
         raise RuntimeError("torch.geqrf: input must have at least 2 dimensions.")
     result = geqrf_type(*_l.geqrf(input))
-    return result if out is None else geqrf_type(*map(_C._write_out, result, out))
+    return give(result, out)
 
 
 def _reflections(A, tau):
@@ -229,7 +228,7 @@ def householder_product(A, tau, *, out=None):
     q = rtorch.where(rtorch.zeros_like(A, dtype=rtorch.bool), A, q)  # part of the graph without reflections too
     for v, t in reversed(_reflections(A, tau)):
         q = q - t * (v @ (v.mH @ q))
-    return q if out is None else _C._write_out(q, out)
+    return give(q, out)
 
 
 @op(out=True)
@@ -260,7 +259,7 @@ def ldl_factor_ex(A, *, hermitian=False, check_errors=False, out=None):
     if check_errors and info.numel() and int(info.max()) > 0:
         raise rtorch.linalg.LinAlgError(f"torch.linalg.ldl_factor_ex: D[{int(info.max())}] is zero")
     result = ldl_factor_ex_type(packed, pivots, info)
-    return result if out is None else ldl_factor_ex_type(*map(_C._write_out, result, out))
+    return give(result, out)
 
 
 def ldl_factor(A, *, hermitian=False, out=None):
@@ -269,7 +268,7 @@ def ldl_factor(A, *, hermitian=False, out=None):
     if info.numel() and int(info.max()) > 0:
         raise RuntimeError(f"torch.linalg.ldl_factor: D[{int(info.max())}] is zero: the matrix is singular")
     result = ldl_factor_type(packed, pivots)
-    return result if out is None else ldl_factor_type(*map(_C._write_out, result, out))
+    return give(result, out)
 
 
 def ldl_solve(LD, pivots, B, *, hermitian=False, out=None):
@@ -291,16 +290,16 @@ def ldl_solve(LD, pivots, B, *, hermitian=False, out=None):
     batch = rtorch.broadcast_shapes(LD.shape[:-2], B.shape[:-2])
     LD, B = LD.expand(*batch, *LD.shape[-2:]), B.expand(*batch, *B.shape[-2:])
     x = _l.ldl_solve(LD, pivots.to(rtorch.int32).expand(*batch, LD.size(-1)), B, hermitian)
-    return x if out is None else _C._write_out(x, out)
+    return give(x, out)
 
 
 def eig(A, *, out=None):
     """Complex eigenvalues (* x n) and eigenvectors (columns, of norm 1) of square matrices."""
     result = eig_type(*_l.eig(check_square("eig", A)))
-    return result if out is None else eig_type(*map(_C._write_out, result, out))
+    return give(result, out)
 
 
 def eigvals(A, *, out=None):
     """Complex eigenvalues of square matrices."""
     values = _l.eig(check_square("eigvals", A))[0]
-    return values if out is None else _C._write_out(values, out)
+    return give(values, out)
