@@ -345,7 +345,7 @@ fn run_tensor_hooks(n: &Arc<GradNode>, grads: &mut Grads) -> Result<()> {
 }
 
 /// A cotangent in the shape and dtype of the input it belongs to.
-fn fit(mut g: Tensor, n: &Arc<GradNode>, i: usize) -> Result<Tensor> {
+pub fn fit(mut g: Tensor, n: &Arc<GradNode>, i: usize) -> Result<Tensor> {
     let Some(m) = n.inputs.get(i) else { return Ok(g) };
     if crate::batch::is_batched(&g)
         && let Some(levels) = n.outputs.iter().find_map(|o| o.levels.as_deref())

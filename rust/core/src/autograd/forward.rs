@@ -287,7 +287,13 @@ pub fn custom(node: &Arc<GradNode>, inputs: &[&Tensor], outs: &[&Tensor]) -> Res
             grads[e.output] = Some(v.clone());
         }
         let all = crate::vjp::apply(node, &grads, &opts)?;
-        Ok(all.into_iter().zip(&ts).filter(|(_, t)| t.is_some()).map(|(g, _)| g).collect())
+        let mut wanted = Vec::new();
+        for (i, g) in all.into_iter().enumerate() {
+            if ts[i].is_some() {
+                wanted.push(g.map(|g| backward::fit(g, node, i)).transpose()?);
+            }
+        }
+        Ok(wanted)
     })
 }
 

@@ -10,3 +10,8 @@ pub mod meta;
 pub mod mode;
 pub mod record;
 pub mod saved;
+
+/// Is the tensor more than its elements: a batch of a vmap, or the carrier of a tangent?
+pub fn transformed(t: &crate::tensor::Tensor) -> bool {
+    crate::batch::is_batched(t) || forward::any(&[t])
+}

@@ -110,7 +110,7 @@ fn need<T>(v: Option<T>) -> Fit<T> {
 
 fn scalar(obj: &Bound<'_, PyAny>) -> Fit<Scalar> {
     if let Some(t) = tensor::get(obj) {
-        if t.ndim() == 0 && !t.requires_grad() {
+        if t.ndim() == 0 && !t.requires_grad() && !rtorch_core::autograd::transformed(t) {
             return Ok(convert::item(obj.py(), t)?);
         }
         return Err(Misfit::Type);
