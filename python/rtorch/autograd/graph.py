@@ -11,6 +11,7 @@ __all__ = [
     "allow_mutation_on_saved_tensors",
     "disable_saved_tensors_hooks",
     "get_gradient_edge",
+    "increment_version",
     "register_multi_grad_hook",
     "save_on_cpu",
     "saved_tensors_hooks",
@@ -125,6 +126,12 @@ class disable_saved_tensors_hooks:
 
     def __exit__(self, *exc):
         _C._set_saved_tensors_hooks_error(self.previous)
+
+
+def increment_version(tensor):
+    """Counts a write to the memory of the tensor (or of each of several) that rtorch did not see."""
+    for t in (tensor,) if isinstance(tensor, rtorch.Tensor) else tensor:
+        _C._increment_version(t)
 
 
 class _Nothing:

@@ -653,6 +653,14 @@ fn cotangent(t: &Tensor, g: &Bound<'_, PyAny>, i: usize) -> PyResult<Tensor> {
     rtorch_core::ops::convert::to_dtype(g, t.dtype()).or_raise()
 }
 
+/// Counts a write that was not seen.
+#[pyfunction]
+fn _increment_version(t: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Some(t) = tensor::get(t) else { return Err(PyTypeError::new_err("increment_version expects a Tensor")) };
+    t.bump_version();
+    Ok(())
+}
+
 // ---- modes
 
 #[pyfunction]
@@ -749,6 +757,7 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_pop_saved_tensors_hooks, m)?)?;
     m.add_function(wrap_pyfunction!(_set_saved_tensors_hooks_error, m)?)?;
     m.add_function(wrap_pyfunction!(_run_backward, m)?)?;
+    m.add_function(wrap_pyfunction!(_increment_version, m)?)?;
     m.add_function(wrap_pyfunction!(_set_grad_enabled, m)?)?;
     m.add_function(wrap_pyfunction!(is_grad_enabled, m)?)?;
     m.add_function(wrap_pyfunction!(_set_inference_mode, m)?)?;
