@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import rtorch
+from rtorch import _C
 
 from ._register import op
 from .shape import _dim
@@ -112,6 +113,8 @@ def _spread(dim, index, like, values):
 
 def _chosen(dim, index, input, src, base, include_self, best):
     """amax and amin: the gradient is shared by all that are the result."""
+    variables = input, src
+    input, src, base = input.detach(), src.detach(), base.detach()
     with rtorch.no_grad():
         result = base.scatter(dim, index, src, reduce=best)
         own = (input == result) & (base == result) if include_self else rtorch.zeros_like(input, dtype=rtorch.bool)
@@ -120,10 +123,12 @@ def _chosen(dim, index, input, src, base, include_self, best):
         theirs = (src == result.gather(dim, index)).to(src.dtype)
         share = 1 / (own.to(input.dtype) + _spread(dim, index, input, theirs)).clamp(min=1)
         w_own, w_src = own.to(input.dtype) * share, theirs * share.gather(dim, index)
-    return _linear(result, input, w_own, src, w_src, dim, index)
+    return _linear(result, variables[0], w_own, variables[1], w_src, dim, index)
 
 
 def _product(dim, index, input, src, base, include_self):
+    variables = input, src
+    input, src, base = input.detach(), src.detach(), base.detach()
     with rtorch.no_grad():
         result = base.scatter(dim, index, src, reduce="multiply")
         zeros = _spread(dim, index, input, (src == 0).to(src.dtype))
@@ -142,12 +147,12 @@ def _product(dim, index, input, src, base, include_self):
         w_src = others(src, zeros.gather(dim, index), rest.gather(dim, index))
         untouched = _spread(dim, index, input, ones) == 0
         w_own = others(input, zeros, rest) if include_self else untouched.to(input.dtype)
-    return _linear(result, input, w_own, src, w_src, dim, index)
+    return _linear(result, variables[0], w_own, variables[1], w_src, dim, index)
 
 
 def _linear(result, input, w_own, src, w_src, dim, index):
     """`result` with the first derivative of w_own * input + sum of w_src * src."""
-    if not (rtorch.is_grad_enabled() and (input.requires_grad or src.requires_grad)):
+    if not (rtorch.is_grad_enabled() and (input.requires_grad or src.requires_grad)) and not _C._forward_level():
         return result
     own = w_own * (input - input.detach())
     return result + own + _spread(dim, index, input, w_src * (src - src.detach()))

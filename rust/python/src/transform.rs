@@ -69,6 +69,11 @@ fn _vmap_levels(t: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
 fn _enter_dual_level() -> PyResult<u64> {
     forward::enter().or_raise()
 }
+/// Is a level open?
+#[pyfunction]
+fn _forward_level() -> bool {
+    forward::active()
+}
 #[pyfunction]
 fn _exit_dual_level(level: u64) -> PyResult<()> {
     forward::exit(level).or_raise()
@@ -87,6 +92,7 @@ fn _unpack_dual(py: Python<'_>, t: &Bound<'_, PyAny>) -> PyResult<(Py<PyAny>, Py
 
 pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_enter_dual_level, m)?)?;
+    m.add_function(wrap_pyfunction!(_forward_level, m)?)?;
     m.add_function(wrap_pyfunction!(_exit_dual_level, m)?)?;
     m.add_function(wrap_pyfunction!(_make_dual, m)?)?;
     m.add_function(wrap_pyfunction!(_unpack_dual, m)?)?;

@@ -175,7 +175,11 @@ pub fn scan(c: &Ctx, op: ScanOp, axis: usize) -> Result<Cotangents> {
             };
             ops::sub(&part(&g)?, &part(&ops::unary(ScalarOp::Neg, &g)?)?)?
         }
-        ScanOp::Prod => cumprod(&g, &c.input(0)?, &c.output(0)?, axis)?,
+        ScanOp::Prod => {
+            // the adjoint of a complex derivative is its conjugate (an alias of real numbers)
+            let (x, y) = (ops::complex::conj(&c.input(0)?)?, ops::complex::conj(&c.output(0)?)?);
+            cumprod(&g, &x, &y, axis)?
+        }
     })])
 }
 
