@@ -184,3 +184,13 @@ def test_complex_conventions():
     zero = rtorch.zeros(1, dtype=rtorch.complex64, requires_grad=True)
     zero.abs().sum().backward()
     assert zero.grad.tolist() == [0]
+
+
+def test_writes_from_outside_are_counted():
+    a, b = rtorch.ones(2), rtorch.ones(2)
+    before = a._version, b._version
+    graph.increment_version(a)
+    graph.increment_version([a, b])
+    assert (a._version, b._version) == (before[0] + 2, before[1] + 1)
+    with pytest.raises(TypeError):
+        graph.increment_version([3])

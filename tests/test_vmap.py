@@ -244,3 +244,13 @@ def test_custom_functions():
 
     with pytest.raises(RuntimeError, match="does not have vmap support"):
         vmap(Bare.apply)(x)
+
+
+def test_numbers_of_a_batch_stay_tensors():
+    # a sample of a vector is 0-d, and may stand where an operator takes a number
+    x, by = data(3, 2), data(3)
+    assert rtorch.equal(vmap(lambda r, c: r * c)(x, by), x * by[:, None])
+    looped = rtorch.stack([rtorch.full_like(r, float(c)).lerp(r, 0.5) for r, c in zip(x, by)])
+    assert rtorch.allclose(vmap(lambda r, c: c.lerp(r, 0.5))(x, by), looped)
+    out, tangent = func.jvp(lambda c: x * c, (rtorch.tensor(2.0).double(),), (rtorch.tensor(3.0).double(),))
+    assert rtorch.equal(out, x * 2) and rtorch.equal(tangent, x * 3)
