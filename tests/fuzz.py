@@ -50,7 +50,8 @@ def bound(statement, want, arrays, device):
         operands = [
             wide(np.where(np.isfinite(arrays[n]), arrays[n], 0)) for n in arrays if n in names_in(statement.code)
         ]
-        largest = max([1.0, *(float(np.abs(x).max(initial=0)) for x in operands)])
+        # NumPy's: its power overflows to infinity, where Python's raises
+        largest = np.float64(max([1.0, *(np.abs(x).max(initial=0) for x in operands)]))
         terms = max(x.size for x in operands)
         power = 2 if statement.error == "product" else 1
         scale = 1.0 if statement.error == "softmax" else largest**power + np.abs(np.where(np.isfinite(want), want, 0))

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use crate::backend::{self, Input, Window};
 use crate::device::Device;
+use crate::dispatch::prologue_cost;
 use crate::kernel::Kernel;
 use crate::stats::{Event, Mode, PENDING, PENDING_BYTES, count, mode};
 use crate::storage::{Buf, Cell, State, Value};
@@ -212,7 +213,7 @@ pub fn prim(prim: &Prim, operands: &[Operand], layout: &Layout, dtype: DType, de
     let mut kept = 0;
     for (i, o) in operands.iter().enumerate() {
         // one that waits for another would make chains as long as a loop
-        let stays = prim.takes_prologue(i) && o.inlinable(&o.layout.shape).is_some_and(|n| !waits(&n));
+        let stays = prologue_cost(prim, i, &o.layout, device) > 0 && o.inlinable(&o.layout.shape).is_some_and(|n| !waits(&n));
         if o.value.is_pending() && !stays {
             o.value.force()?;
         }
@@ -516,10 +517,9 @@ pub fn run(cell: &Arc<Cell>) -> Result<Buf> {
 fn run_prim(prim: &Prim, node: &Node, epilogue: Option<(&Program, &[Window], &Node)>) -> Result<Buf> {
     let result = epilogue.map_or(node, |e| e.2);
     let buf = backend::alloc(node.device, result.bytes())?;
-    let cost = crate::dispatch::prologue_cost(prim);
     let mut ins: SmallVec<[Input; 4]> = SmallVec::new();
     for (i, o) in node.inputs.iter().enumerate() {
-        ins.push(input(o, if prim.takes_prologue(i) { cost } else { 0 })?);
+        ins.push(input(o, prologue_cost(prim, i, &o.layout, node.device))?);
     }
     let out = [Window { buf: buf.clone(), dtype: result.dtype, layout: result.layout.clone() }];
     backend::run(node.device, prim, &ins, epilogue.map(|e| (e.0, e.1)), &out)?;

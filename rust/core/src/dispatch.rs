@@ -26,9 +26,16 @@ const PROLOGUE_COST: u32 = 64;
 /// The same for matmul, which reads each element several times.
 const MATMUL_PROLOGUE_COST: u32 = 6;
 
-/// How dear a pending operand may be for a primitive to evaluate it while it reads.
-pub fn prologue_cost(prim: &Prim) -> u32 {
-    if matches!(prim, Prim::MatMul { .. }) { MATMUL_PROLOGUE_COST } else { PROLOGUE_COST }
+/// How dear operand `i`, if pending, may be for a primitive to evaluate it while it reads; 0: it never does.
+pub fn prologue_cost(prim: &Prim, i: usize, layout: &Layout, device: Device) -> u32 {
+    match prim {
+        _ if !prim.takes_prologue(i) => 0,
+        // The CPU's products choose their order of summation by the strides in memory, and evaluate a prologue into
+        // rows: that would be another order than the strides of the value itself ask for, and other bits.
+        Prim::MatMul { .. } if device.is_cpu() && !layout.is_contiguous() => 0,
+        Prim::MatMul { .. } => MATMUL_PROLOGUE_COST,
+        _ => PROLOGUE_COST,
+    }
 }
 
 /// The one device of all operands, or PyTorch's error.
@@ -246,7 +253,6 @@ fn run_into(prim: &Prim, inputs: &[&Tensor], outs: &[Window], device: Device) ->
         }
         return backend::run_plain(prim, &windows, outs);
     }
-    let cost = prologue_cost(prim);
     let mut ins: SmallVec<[Input; 4]> = SmallVec::new();
     for (i, t) in inputs.iter().enumerate() {
         let mut o = t.operand();
@@ -257,7 +263,7 @@ fn run_into(prim: &Prim, inputs: &[&Tensor], outs: &[Window], device: Device) ->
             o.value.force()?;
             o.layout = o.layout.broadcast_to(shape)?;
         }
-        ins.push(defer::input(&o, if prim.takes_prologue(i) { cost } else { 0 })?);
+        ins.push(defer::input(&o, prologue_cost(prim, i, &o.layout, device))?);
     }
     backend::run(device, prim, &ins, None, outs)
 }
