@@ -58,7 +58,7 @@ bench: need-cargo $(VENV)/.examples ## operators, training and GPU figures of th
 # The wheel that is published: old glibc through zig's linker, checked by auditwheel and against the size limit.
 wheel: need-cargo $(VENV)/.wheel-tools ## dist/*.whl, as published
 	rm -f dist/rtorch-*.whl
-	PATH="$(BIN):$$PATH" $(BIN)/maturin build --release --locked --out dist \
+	PATH="$(BIN):$$PATH" $(BIN)/maturin build --profile dist --locked --out dist \
 	  $(if $(filter Linux,$(shell uname -s)),--zig --compatibility $(GLIBC))
 	@for w in dist/rtorch-*.whl; do \
 	  bytes=$$(wc -c < "$$w"); echo "$$w: $$((bytes / 1000)) kB"; \
@@ -106,7 +106,7 @@ $(VENV)/.wheel-tools: $(VENV)/.build-tools
 # The wheel as users get it, but linked against this machine's libraries: `make wheel` makes the portable one.
 build/wheel/.stamp: $(RUST_SOURCES) $(PYTHON_SOURCES) $(VENV)/.build-tools
 	@rm -rf build/wheel && mkdir -p build/wheel
-	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out build/wheel
+	$(BIN)/maturin build --profile dist --locked --interpreter $(BIN)/python --out build/wheel
 	@touch $@
 
 $(VENV)/.installed: build/wheel/.stamp

@@ -15,3 +15,10 @@ def test_a_loop_of_products_makes_no_chain(between):
         x = between(x @ eye)
     assert torch.runtime_stats()["pending"] < 100
     assert torch.equal(x, want)
+
+
+def test_a_product_reads_a_pending_transposed_operand_in_its_own_order():
+    x = torch.randn(4, 1 << 17)
+    waiting, ready = x.t() * 1.5, x.t() * 1.5
+    ready.data_ptr()
+    assert torch.equal(x @ waiting, x @ ready)

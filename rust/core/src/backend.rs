@@ -80,7 +80,7 @@ pub fn download(buf: &Buf) -> Result<Memory> {
 /// Runs a pointwise program over `shape`; layouts are already broadcast to it.
 pub fn map(device: Device, program: &Program, shape: &[usize], leaves: &[Window], outs: &[Window]) -> Result<()> {
     account(leaves.iter(), outs);
-    match device {
+    shielded(|| match device {
         Device::Cpu => {
             let ins: SmallVec<[rtorch_cpu::Arg; 4]> = leaves.iter().map(cpu_arg).collect::<Result<_>>()?;
             let outs: SmallVec<[rtorch_cpu::Arg; 2]> = outs.iter().map(cpu_arg).collect::<Result<_>>()?;
@@ -88,7 +88,19 @@ pub fn map(device: Device, program: &Program, shape: &[usize], leaves: &[Window]
         }
         Device::Wgpu(i) => gpu::map(i, program, shape, leaves, outs),
         Device::Meta => Ok(()),
-    }
+    })
+}
+
+/// A kernel's panic as an error. Deferred work runs wherever somebody needs a value, so that it must not unwind from
+/// there.
+fn shielded<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or_else(|p| Err(panicked(&*p)))
+}
+
+/// The error that stands for a panic.
+pub fn panicked(p: &(dyn std::any::Any + Send)) -> Error {
+    let text = p.downcast_ref::<&str>().map(|s| (*s).to_string()).or_else(|| p.downcast_ref::<String>().cloned());
+    Error::runtime(format!("internal error: {}", text.unwrap_or_else(|| "a panic without a message".into())))
 }
 
 /// Runs a kernel over row-major host memory of `n` elements; `out` is nobody's operand.
@@ -107,7 +119,7 @@ pub fn map_windows(kernel: &Kernel, layout: &Layout, leaves: &[Window], out: &Bu
         Buf::Cpu(memory) if layout.is_contiguous() => {
             account(leaves.iter(), &outs);
             let ins: SmallVec<[rtorch_cpu::Arg; 4]> = leaves.iter().map(cpu_arg).collect::<Result<_>>()?;
-            map_uncounted(kernel, layout, layout.numel(), &ins, memory)
+            shielded(|| map_uncounted(kernel, layout, layout.numel(), &ins, memory))
         }
         Buf::Cpu(_) => map(device, &kernel.program, &layout.shape, leaves, &outs),
         Buf::Meta(_) => Ok(()),
@@ -139,11 +151,11 @@ pub fn run(
 ) -> Result<()> {
     let extra = epilogue.map_or(&[][..], |e| e.1);
     account(inputs.iter().flat_map(|i| i.leaves.iter()).chain(extra), outs);
-    match device {
+    shielded(|| match device {
         Device::Cpu => run_cpu(prim, inputs, epilogue, outs),
         Device::Wgpu(i) => gpu::run(i, prim, inputs, epilogue, outs),
         Device::Meta => Ok(()),
-    }
+    })
 }
 
 /// Runs a primitive of the CPU on operands that need no program.
@@ -160,7 +172,7 @@ pub fn run_plain(prim: &Prim, inputs: &[Window], outs: &[Window]) -> Result<()> 
         })
         .collect();
     let outs: SmallVec<[rtorch_cpu::Arg; 3]> = outs.iter().map(cpu_arg).collect::<Result<_>>()?;
-    rtorch_cpu::run(prim, &sources, None, &outs)
+    shielded(|| rtorch_cpu::run(prim, &sources, None, &outs))
 }
 
 fn run_cpu(prim: &Prim, inputs: &[Input], epilogue: Option<(&Program, &[Window])>, outs: &[Window]) -> Result<()> {
@@ -234,5 +246,18 @@ pub mod gpu {
     }
     pub fn supports(_: u32, _: &Prim, _: &[crate::defer::Operand]) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error() {
+        let text = |f: fn() -> Result<()>| shielded(f).unwrap_err().message;
+        assert_eq!(text(|| panic!("planted")), "internal error: planted");
+        assert_eq!(text(|| panic!("planted {}", 1)), "internal error: planted 1");
+        assert_eq!(text(|| std::panic::panic_any(1)), "internal error: a panic without a message");
     }
 }

@@ -28,8 +28,10 @@ pub const MAX_LEAVES: usize = 7;
 pub const MAX_KEEPALIVE: usize = 2;
 /// The same for a product or convolution that waits for an epilogue: operands are mostly weights, alive anyway.
 pub const MAX_PRIM_KEEPALIVE: usize = 64;
-/// All pending nodes together; beyond this a new node runs at once.
+/// All pending nodes together; beyond this a new node runs at once, unless `MAX_PENDING_LIKE` of its size are fewer.
 pub const MAX_PENDING_BYTES: usize = 1 << 30;
+/// Pending nodes of one size that are always allowed: a longest chain, whose inner values nobody will store, and more.
+const MAX_PENDING_LIKE: usize = 2 * MAX_INSTS;
 /// A value saved for backward is recomputed there when its program costs no more (the table's cost column).
 pub const RECOMPUTE_COST: u32 = 48;
 
@@ -178,12 +180,18 @@ pub fn map(kernel: &Arc<Kernel>, inputs: SmallVec<[Operand; 3]>, layout: Layout,
         return Ok(Value::ready(run_now(kernel, &inputs, &layout, device)?));
     }
     let node = Node::new(Work::Map(kernel.clone()), inputs, layout, kernel.dtype(), device);
-    let run_first = prepare(&node)?;
+    let run_first = prepare(&node)? || is_too_much(node.bytes());
     let value = pend(node);
-    if run_first || PENDING_BYTES.load(Ordering::Relaxed) > MAX_PENDING_BYTES {
+    if run_first {
         value.force()?;
     }
     Ok(value)
+}
+
+/// Should a node of so many bytes run, given what is pending with it?
+fn is_too_much(bytes: usize) -> bool {
+    let limit = if bytes > MAX_PENDING_BYTES { 0 } else { MAX_PENDING_BYTES.max(MAX_PENDING_LIKE * bytes) };
+    PENDING_BYTES.load(Ordering::Relaxed) > limit
 }
 
 /// A cell for a node, known to what it reads.
@@ -213,7 +221,8 @@ pub fn prim(prim: &Prim, operands: &[Operand], layout: &Layout, dtype: DType, de
     let mut kept = 0;
     for (i, o) in operands.iter().enumerate() {
         // one that waits for another would make chains as long as a loop
-        let stays = prologue_cost(prim, i, &o.layout, device) > 0 && o.inlinable(&o.layout.shape).is_some_and(|n| !waits(&n));
+        let stays =
+            prologue_cost(prim, i, &o.layout, device) > 0 && o.inlinable(&o.layout.shape).is_some_and(|n| !waits(&n));
         if o.value.is_pending() && !stays {
             o.value.force()?;
         }

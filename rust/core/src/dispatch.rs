@@ -166,9 +166,22 @@ pub fn map_with_layout(name: &'static str, kernel: &Arc<Kernel>, x: &Tensor, lay
     if batch::is_batched(x) {
         return batch::map_with_layout(name, kernel, x, layout);
     }
-    let out = map_any(kernel, &[x], Some(layout))?;
+    let out = match copy_small(kernel, x, &layout) {
+        Some(out) => out?,
+        None => map_any(kernel, &[x], Some(layout))?,
+    };
     record::record_map(name, kernel, &[x], &out)?;
     Ok(out)
+}
+
+/// As `map_small`, for one operand of any strides that is copied to rows: what `reshape` and `contiguous` do.
+#[inline]
+fn copy_small(kernel: &Kernel, x: &Tensor, layout: &Layout) -> Option<Result<Tensor>> {
+    let n = x.numel();
+    if n == 0 || !layout.is_contiguous() || defer::defers(Device::Cpu, n) {
+        return None;
+    }
+    x.with(|p| p.storage.try_host(|ptr| run_small(kernel, &layout.shape, n, &[arg(p, ptr)])))
 }
 
 /// A pointwise op without operands (a constant or a function of the element's number).

@@ -2,11 +2,12 @@
 //! conversions inserted and slots shared by liveness. Not here: where operands lie (`interp_walk`), the run
 //! (`interp`).
 
-use rtorch_ir::{CType, DType, Error, Inst, Program, Reg, Result};
+use rtorch_ir::{CType, DType, Error, Inst, Program, Reg, Result, ScalarOp};
 use smallvec::SmallVec;
 
 use crate::simd::convert::converter;
 use crate::simd::kernels::{Kernel, kernel};
+use crate::simd::pairs::pair;
 
 /// Elements of a tile: a few registers of 2 to 4 KB each stay in L1 (chain of 8 ops on 1M floats, Zen 5: tiles of 256
 /// to 1024 within 5 % of each other).
@@ -32,7 +33,7 @@ pub enum Operand {
     Out,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Filled {
     /// Bits of the element, at most 16 bytes.
     pub bits: [u8; 16],
@@ -63,6 +64,8 @@ struct Builder<'a> {
     consts: SmallVec<[Filled; 4]>,
     /// Destinations and sources; places from `slot_base` on are still one per value.
     steps: SmallVec<[Step; 8]>,
+    /// The row that a step computes, if it is one.
+    rows: SmallVec<[Option<(ScalarOp, CType)>; 8]>,
     slot_base: usize,
     /// Element size of each virtual slot.
     virtual_slots: SmallVec<[usize; 16]>,
@@ -112,6 +115,7 @@ pub fn compile(p: &Program, outs: &[DType]) -> Result<Plan> {
         operands,
         consts,
         steps: SmallVec::new(),
+        rows: SmallVec::new(),
         slot_base: const_base + n_const,
         virtual_slots: SmallVec::new(),
         at: smallvec::smallvec![None; p.values.len()],
@@ -123,6 +127,7 @@ pub fn compile(p: &Program, outs: &[DType]) -> Result<Plan> {
     for (o, &r) in p.outputs.iter().enumerate() {
         b.output(o, r, outs[o]);
     }
+    b.join();
     Ok(b.finish())
 }
 
@@ -138,11 +143,12 @@ impl Builder<'_> {
             None => self.slot(dtype.size()),
         }
     }
-    fn step(&mut self, kernel: Kernel, dst: Place, src: [Place; 3]) {
+    fn step(&mut self, kernel: Kernel, dst: Place, src: [Place; 3], row: Option<(ScalarOp, CType)>) {
         self.steps.push(Step { kernel, dst, src });
+        self.rows.push(row);
     }
     fn convert(&mut self, from: At, to: DType, dst: Place) {
-        self.step(converter(from.dtype, to), dst, [from.place; 3]);
+        self.step(converter(from.dtype, to), dst, [from.place; 3], None);
     }
     fn stands(&self, r: Reg) -> Result<At> {
         self.at[r as usize].ok_or_else(|| Error::runtime("a program's value refers to a later one"))
@@ -169,8 +175,13 @@ impl Builder<'_> {
         let at = match inst {
             Inst::Load(n) => At { place: n, dtype },
             Inst::Const(n) => {
-                self.consts.push(const_bits(self.p, n, dtype));
-                At { place: (self.const_base + self.consts.len() - 1) as Place, dtype: dtype.ctype().dtype() }
+                let value = const_bits(self.p, n, dtype);
+                // one tile per value, however often a chain names it
+                let i = self.consts.iter().position(|c| *c == value).unwrap_or_else(|| {
+                    self.consts.push(value);
+                    self.consts.len() - 1
+                });
+                At { place: (self.const_base + i) as Place, dtype: dtype.ctype().dtype() }
             }
             Inst::Index => At { place: (self.out_base - 1) as Place, dtype: DType::I64 },
             Inst::Cast(a) => {
@@ -195,12 +206,12 @@ impl Builder<'_> {
                 for i in arity..3 {
                     src[i] = src[0];
                 }
-                let t = self.p.ctype(if op == rtorch_ir::ScalarOp::Where { a[1] } else { a[0] });
+                let t = self.p.ctype(if op == ScalarOp::Where { a[1] } else { a[0] });
                 let k = kernel(op, t).ok_or_else(|| {
                     Error::not_implemented(format!("\"{}\" not implemented for '{}'", op.name(), t.dtype().cpp_name()))
                 })?;
                 let dst = self.target(r, dtype, outs);
-                self.step(k, dst, src);
+                self.step(k, dst, src, Some((op, t)));
                 At { place: dst, dtype }
             }
         };
@@ -225,9 +236,33 @@ impl Builder<'_> {
             }
         }
     }
+    /// Joins a step whose slot only one later step reads with that one, where there is a kernel for both.
+    fn join(&mut self) {
+        let mut gone: SmallVec<[bool; 16]> = smallvec::smallvec![false; self.steps.len()];
+        for i in 0..self.steps.len() {
+            let (first, Some((op, t))) = (self.steps[i], self.rows[i]) else { continue };
+            let reads = |s: &Step| s.src.contains(&first.dst);
+            let Some(j) = (i + 1..self.steps.len()).find(|&j| reads(&self.steps[j])) else { continue };
+            let (second, Some((next, u))) = (self.steps[j], self.rows[j]) else { continue };
+            let right = second.src[0] != first.dst;
+            let both = second.src[0] == second.src[1];
+            let again = self.steps[j + 1..].iter().any(reads);
+            if (first.dst as usize) < self.slot_base || t != u || both || again {
+                continue;
+            }
+            let Some(kernel) = pair(op, next, t, right) else { continue };
+            let other = second.src[usize::from(!right)];
+            self.steps[j] = Step { kernel, dst: second.dst, src: [first.src[0], first.src[1], other] };
+            self.rows[j] = None;
+            gone[i] = true;
+        }
+        let mut at = 0..;
+        self.steps.retain(|_| !at.next().is_some_and(|i| gone[i]));
+    }
     /// Lets values share slots: a slot is free again after the last step that reads it.
     fn finish(mut self) -> Plan {
-        let base = self.slot_base;
+        // slots stood behind as many constants as the program names; now behind those that differ
+        let (base, first) = (self.slot_base, self.const_base + self.consts.len());
         let mut last: SmallVec<[usize; 16]> = smallvec::smallvec![0; self.virtual_slots.len()];
         for (i, s) in self.steps.iter().enumerate() {
             for &p in s.src.iter().chain(std::iter::once(&s.dst)) {
@@ -252,13 +287,13 @@ impl Builder<'_> {
                         slots.len() - 1
                     }
                 };
-                self.steps[i].dst = (base + real[v]) as Place;
+                self.steps[i].dst = (first + real[v]) as Place;
             }
             let mut done: SmallVec<[usize; 4]> = SmallVec::new();
             for (k, &p) in s.src.iter().enumerate() {
                 if p as usize >= base {
                     let v = p as usize - base;
-                    self.steps[i].src[k] = (base + real[v]) as Place;
+                    self.steps[i].src[k] = (first + real[v]) as Place;
                     if last[v] == i && !done.contains(&real[v]) {
                         done.push(real[v]);
                     }

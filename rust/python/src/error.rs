@@ -69,12 +69,6 @@ pub fn runtime_error<T>(text: impl Into<String>) -> PyResult<T> {
 pub fn guarded<T>(f: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
         Ok(r) => r,
-        Err(p) => Err(PyRuntimeError::new_err(panic_text(&*p))),
+        Err(p) => Err(to_py(rtorch_core::backend::panicked(&*p))),
     }
-}
-
-/// What a panic said.
-fn panic_text(p: &(dyn std::any::Any + Send)) -> String {
-    let text = p.downcast_ref::<&str>().map(|s| (*s).to_string()).or_else(|| p.downcast_ref::<String>().cloned());
-    format!("internal error: {}", text.unwrap_or_else(|| "a panic without a message".into()))
 }
