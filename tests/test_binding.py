@@ -45,9 +45,43 @@ def test_cycles_through_hooks_and_attributes_are_collected():
         x.me = x
         return weakref.ref(x)
 
-    refs = [through_hook(), through_attribute()]
+    def through_a_later_node():
+        x, owner = torch.ones(2, requires_grad=True), Owner()
+        y = x * 2
+        owner.z = y * y + y
+        y.register_hook(lambda g: owner and None)
+        return weakref.ref(owner)
+
+    def through_a_packed_value():
+        x, owner = torch.ones(2, requires_grad=True), Owner()
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: (t, owner), lambda p: p[0]):
+            owner.y = (x * x).exp()
+        return weakref.ref(owner)
+
+    def through_a_context():
+        class Double(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x, owner):
+                ctx.owner = owner
+                return x * 2
+
+            @staticmethod
+            def backward(ctx, g):
+                return g * 2, None
+
+        owner = Owner()
+        owner.y = Double.apply(torch.ones(2, requires_grad=True), owner) + 1
+        return weakref.ref(owner)
+
+    refs = [
+        through_hook(),
+        through_attribute(),
+        through_a_later_node(),
+        through_a_packed_value(),
+        through_a_context(),
+    ]
     gc.collect()
-    assert [r() for r in refs] == [None, None]
+    assert [r() for r in refs] == [None] * len(refs)
 
 
 def test_a_live_graph_keeps_its_hooks_through_a_collection():

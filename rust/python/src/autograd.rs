@@ -1,6 +1,7 @@
 //! Autograd as Python sees it: modes, backward, hooks, graph nodes and custom functions. The engine is the core's; it
 //! runs without the GIL, and what is written here takes it back for the time of a call only.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,7 +9,6 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
-use pyo3::{PyTraverseError, PyVisit};
 use rtorch_core::autograd::backward::{self, Options};
 use rtorch_core::autograd::graph::{CustomNode, GradNode, GradOp, TRACE_HOOK, TensorMeta};
 use rtorch_core::autograd::hook::Hook;
@@ -36,7 +36,7 @@ pub enum HookKind {
 }
 
 pub struct PyHook {
-    f: Py<PyAny>,
+    pub f: Py<PyAny>,
     kind: HookKind,
     /// Operands that were numbers: None in the tuple of gradients.
     numbers: usize,
@@ -388,12 +388,15 @@ impl PyNode {
 
 // ---- hooks on what is saved
 
-struct PySavedHooks {
-    pack: Py<PyAny>,
-    unpack: Py<PyAny>,
+pub struct PySavedHooks {
+    pub pack: Py<PyAny>,
+    pub unpack: Py<PyAny>,
 }
 
 impl SavedHooks for PySavedHooks {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
     fn pack(&self, t: &Tensor) -> Result<Packed> {
         Python::attach(|py| {
             let packed = self.pack.bind(py).call1((wrap(py, t.clone()).map_err(carry)?,)).map_err(carry)?;
@@ -429,8 +432,8 @@ fn _set_saved_tensors_hooks_error(message: Option<String>) -> PyResult<Option<St
 
 // ---- custom functions
 
-struct FunctionNode {
-    backward: Py<PyAny>,
+pub struct FunctionNode {
+    pub backward: Py<PyAny>,
     present: Vec<bool>,
     materialize: bool,
 }
@@ -698,54 +701,6 @@ fn trace() -> Option<String> {
         let lines = py.import("traceback").ok()?.getattr("format_stack").ok()?.call0().ok()?;
         Some(lines.extract::<Vec<String>>().ok()?.concat())
     })
-}
-
-// ---- garbage collection
-
-/// Shows the collector what a tensor that nobody else holds keeps alive.
-pub fn traverse(t: &Tensor, visit: &PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
-    if t.use_count() != 1 {
-        return Ok(());
-    }
-    let seen = t.try_meta(|m| {
-        for (_, h) in m.hooks.0.iter().chain(&m.post_accumulate.0) {
-            visit_hook(h, visit)?;
-        }
-        match &m.grad_fn {
-            Some(e) if Arc::strong_count(&e.node) == 1 => visit_node(&e.node, visit),
-            Some(_) | None => Ok(()),
-        }
-    });
-    seen.unwrap_or(Ok(()))
-}
-
-fn visit_hook(h: &Arc<dyn Hook>, visit: &PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
-    match h.as_any().downcast_ref::<PyHook>() {
-        Some(p) if Arc::strong_count(h) == 1 => visit.call(&p.f),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn visit_node(n: &GradNode, visit: &PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
-    if let GradOp::Custom(c) = &n.op
-        && let Some(f) = c.as_any().downcast_ref::<FunctionNode>()
-    {
-        visit.call(&f.backward)?;
-    }
-    let Some(x) = n.hooks().and_then(|x| x.try_lock()) else { return Ok(()) };
-    for (_, h) in x.pre_hooks.0.iter().chain(&x.post_hooks.0).chain(x.tensor_hooks.iter().flat_map(|t| &t.1.0)) {
-        visit_hook(h, visit)?;
-    }
-    Ok(())
-}
-
-/// Breaks the cycles that `traverse` showed.
-pub fn clear(t: &Tensor) {
-    if t.use_count() != 1 {
-        return;
-    }
-    let old = t.try_meta(|m| (std::mem::take(&mut m.hooks), std::mem::take(&mut m.post_accumulate), m.grad_fn.take()));
-    drop(old);
 }
 
 pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -8,6 +8,7 @@
 mod attrs;
 mod autocast;
 mod autograd;
+mod collect;
 mod construct;
 mod convert;
 mod device;

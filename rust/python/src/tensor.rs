@@ -301,12 +301,12 @@ impl PyTensor {
         {
             visit.call(o)?;
         }
-        crate::autograd::traverse(&self.t, &visit)
+        crate::collect::traverse(&self.t, &visit)
     }
     fn __clear__(&self) {
         let old = self.grad.try_lock().and_then(|mut g| g.take());
         drop(old);
-        crate::autograd::clear(&self.t);
+        crate::collect::clear(&self.t);
     }
 
     fn __add__(slf: Me, o: Obj) -> Answer {

@@ -18,6 +18,7 @@ use crate::tensor::{Parts, Tensor, Version};
 
 /// What tensors pass through when they are saved for backward, and again when they are used there.
 pub trait SavedHooks: Send + Sync {
+    fn as_any(&self) -> &dyn Any;
     fn pack(&self, t: &Tensor) -> Result<Packed>;
     fn unpack(&self, packed: &Packed) -> Result<Tensor>;
 }
@@ -76,6 +77,9 @@ impl Saves {
     }
     pub fn push(&mut self, i: usize, s: SavedTensor) {
         self.0.push((i as u16, s));
+    }
+    pub fn iter(&self) -> impl Iterator<Item = &SavedTensor> {
+        self.0.iter().map(|s| &s.1)
     }
     /// The numbers that were saved, in order.
     pub fn numbers(&self) -> Vec<usize> {
@@ -151,6 +155,17 @@ impl SavedTensor {
             let content = packed.unwrap_or_else(|| Content::Captured(p.storage.value().save()));
             SavedTensor { content, layout, batch, dtype, device, bytes, edge, output, leaf, exported }
         }))
+    }
+    /// The graph behind a saved input.
+    pub fn edge(&self) -> Option<&Edge> {
+        self.edge.as_ref()
+    }
+    /// What hooks made of it.
+    pub fn packed(&self) -> Option<(&Arc<dyn SavedHooks>, &Packed)> {
+        match &self.content {
+            Content::Packed(hooks, packed) => Some((hooks, packed)),
+            Content::Captured(_) => None,
+        }
     }
     /// Does unpacking call nobody?
     pub fn is_captured(&self) -> bool {
