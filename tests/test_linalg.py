@@ -186,3 +186,114 @@ def test_least_squares():
         assert got.rank.numel() == 0 if driver == "gels" else got.rank.item() == rank
         if driver in ("gelsd", "gelss"):
             np.testing.assert_allclose(got.singular_values.numpy(), values)
+
+
+def wave(n, dtype):
+    k = rtorch.arange(n * n, dtype=rtorch.float64)
+    z = (k * 1.7).sin() + 1j * (k * 0.9).cos()
+    return (z if dtype.is_complex else z.real).reshape(n, n).to(dtype)
+
+
+# Rows of the vectors that LAPACK answers for `wave(4)`, by the triangle that is read.
+LAPACK_VECTORS = {
+    ("L", False): [[0.5014, 0.563, -0.1326, 0.6435], [-0.4732, -0.2259, -0.7447, 0.4129]],
+    ("U", False): [[0.1257, -0.8228, -0.1631, -0.5298], [0.2718, -0.4123, 0.7237, 0.4821]],
+    ("L", True): [
+        [0.5085, 0.4545, -0.5768, -0.4496],
+        [-0.4567 + 0.1026j, 0.3508 + 0.2362j, 0.3043 + 0.4155j, -0.5523 - 0.1783j],
+    ],
+    ("U", True): [
+        [0.0537 + 0.4166j, -0.507 - 0.3227j, 0.1312 - 0.4687j, -0.4629 - 0.1061j],
+        [0.5334, -0.3063, 0.5592, 0.5559],
+    ],
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("uplo", "LU")
+def test_eigenvectors_have_lapacks_signs(dtype, uplo):
+    vectors = la.eigh(wave(4, dtype), uplo)[1]
+    want = np.array(LAPACK_VECTORS[uplo, dtype.is_complex])
+    np.testing.assert_allclose(vectors[[0, 3]].numpy(), want, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("uplo", "LU")
+@pytest.mark.parametrize("n", [1, 2, 7, 25, 26, 40])
+@pytest.mark.parametrize("scale", [1.0, 1e-18, 1e17])
+def test_one_triangle_is_read(dtype, uplo, n, scale):
+    a = matrices((2, n, n), dtype) * scale
+    values, vectors = la.eigh(a, uplo)
+    one = a.tril() if uplo == "L" else a.triu()
+    # the imaginary part of the diagonal is not read either
+    whole = one + one.mH - rtorch.diag_embed(one.diagonal(0, -2, -1).real).to(dtype)
+    whole = (whole + whole.mH) / 2
+    near((vectors * values.unsqueeze(-2)) @ vectors.mH / scale, whole / scale)
+    near(vectors.mH @ vectors, identity(n, vectors).contiguous())
+    assert bool((values.diff() >= 0).all())
+
+
+def test_repeated_and_diagonal_eigenvalues():
+    for a in (rtorch.eye(5), rtorch.zeros(4, 4), rtorch.diag(rtorch.tensor([3.0, -1.0, 3.0, 2.0])), rtorch.ones(6, 6)):
+        values, vectors = la.eigh(a)
+        near((vectors * values) @ vectors.mT, a)
+        near(vectors.mT @ vectors, rtorch.eye(a.size(0)))
+
+
+def test_gradient_of_eigenvectors_is_symmetric():
+    a = matrices((4, 4), rtorch.float64).requires_grad_()
+    w, v = la.eigh(a)
+    (g,) = rtorch.autograd.grad([w, v], a, [rtorch.ones(4).double(), matrices((4, 4), rtorch.float64, 1)])
+    near(g, g.mT)
+
+
+@pytest.mark.parametrize("f", [lambda a: la.eigh(a)[1], lambda a: la.eig(a)[1], lambda a: la.svd(a)[0]])
+def test_a_loss_that_depends_on_the_phase_is_refused(f):
+    a = matrices((3, 3), rtorch.complex128).requires_grad_()
+    f(a).abs().sum().backward()
+    with pytest.raises(RuntimeError, match="specified up to multiplication"):
+        (f(a) * matrices((3, 3), rtorch.complex128, 1)).real.sum().backward()
+
+
+def test_codes_of_singular_matrices():
+    a = rtorch.eye(3).repeat(4, 1, 1).double()
+    a[2] = 0
+    a[3, 1, 1] = 0
+    b = rtorch.ones(4, 3, 2).double()
+    for result, info in (la.inv_ex(a), la.solve_ex(a, b)):
+        assert info.tolist() == [0, 0, 1, 2] and info.dtype is rtorch.int32
+        assert bool(result[2:].isnan().all()) and not bool(result[:2].isnan().any())
+    near(la.solve_ex(a, b).result[:2], b[:2])
+    near(la.solve_ex(a, b[..., 0]).result[:2], b[:2, :, 0])
+    for f in (la.inv_ex, lambda a, **k: la.solve_ex(a, b, **k), la.ldl_factor_ex, la.lu_factor_ex, la.cholesky_ex):
+        with pytest.raises((la.LinAlgError, RuntimeError), match=r"\(Batch element 2\)"):
+            f(a, check_errors=True)
+    with pytest.raises(RuntimeError, match=r"^[^(]*D\[1,1\]"):
+        la.ldl_factor(a[2])
+
+
+def test_out_of_decompositions():
+    a = positive((3, 3), rtorch.float64)
+    for f, n in [
+        (la.qr, 2),
+        (la.svd, 3),
+        (la.eigh, 2),
+        (la.slogdet, 2),
+        (la.inv_ex, 2),
+        (la.cholesky_ex, 2),
+        (lambda a, out=None: la.solve_ex(a, a, out=out), 2),
+    ]:
+        want = f(a)
+        out = tuple(rtorch.empty(0, dtype=t.dtype) for t in want)
+        got = f(a, out=out)
+        assert len(out) == n and type(got) is type(want)
+        for o, w in zip(out, want):
+            near(o, w)
+
+
+def test_pinv_of_a_batch_of_samples():
+    a = matrices((3, 2, 4), rtorch.float64).requires_grad_()
+    g = rtorch.vmap(rtorch.func.grad(lambda m: la.pinv(m).square().sum()))(a)
+    (want,) = rtorch.autograd.grad(la.pinv(a).square().sum(), a)
+    near(rtorch.vmap(la.pinv)(a.detach()), la.pinv(a.detach()))
+    near(g, want)

@@ -63,3 +63,55 @@ def test_index_reduce_and_norm():
     assert v.norm().item() == 5.0 and v.norm(1, dim=1).tolist() == [7.0, 0.0]
     assert rtorch.triu_indices(2, 3, 1).tolist() == [[0, 0, 1], [1, 2, 2]]
     assert rtorch.logspace(0, 2, 3).tolist() == pytest.approx([1.0, 10.0, 100.0])
+
+
+def test_what_is_empty_is_in_the_graph():
+    none, x = rtorch.empty(0, requires_grad=True), rtorch.ones(2, 3, requires_grad=True)
+    y = rtorch.cat([none, x, none], 1)
+    assert y.shape == (2, 3)
+    a, b = rtorch.autograd.grad(y.sum(), [none, x])
+    assert a.shape == (0,) and b.tolist() == x.tolist()
+    v = rtorch.ones(5, requires_grad=True)
+    picked = v.gather(0, rtorch.empty(2, 0, dtype=rtorch.int64))
+    assert picked.shape == (2, 0) and picked.requires_grad
+    (g,) = rtorch.autograd.grad(picked.sum(), v)
+    assert g.tolist() == [0.0] * 5
+
+
+def test_a_window_scattered_into_a_copy():
+    x = rtorch.zeros(3, 3, dtype=rtorch.float64, requires_grad=True)
+    src = rtorch.ones(2, 2, dtype=rtorch.float64, requires_grad=True)
+    y = rtorch.as_strided_scatter(x, src, (2, 2), (1, 2), 1)
+    assert y.tolist() == [[0, 1, 1], [1, 1, 0], [0, 0, 0]] and y.grad_fn.name() == "AsStridedScatterBackward0"
+    g = rtorch.arange(9.0, dtype=rtorch.float64).reshape(3, 3)
+    gx, gs = rtorch.autograd.grad(y, [x, src], g)
+    # PyTorch's gradient of input is that of the window
+    assert gx.tolist() == [[0, 1, 2], [3, 4, 0], [0, 0, 0]] and gs.tolist() == [[1, 3], [2, 4]]
+    _, tangent = rtorch.func.jvp(lambda s: rtorch.as_strided_scatter(g, s, (2, 2), (1, 2), 1), (src.detach(),), (gs,))
+    assert tangent.tolist() == [[0, 1, 2], [3, 4, 0], [0, 0, 0]]
+    batch = rtorch.vmap(lambda a, b: rtorch.as_strided_scatter(a, b, (2,), (2,)))(rtorch.zeros(3, 4), rtorch.ones(3, 2))
+    assert batch.tolist() == [[1, 0, 1, 0]] * 3
+
+
+def test_narrow_copy_refuses():
+    x = rtorch.zeros(2, 3)
+    assert x.narrow_copy(1, 1, 2).shape == (2, 2)
+    with pytest.raises(RuntimeError, match="Expected dim <"):
+        x.narrow_copy(2, 0, 0)
+    with pytest.raises(IndexError):
+        x.narrow_copy(-3, 0, 0)
+    with pytest.raises(IndexError):
+        x.narrow_copy(1, 4, 0)
+
+
+@pytest.mark.parametrize("p", [-2.0, -0.5, 0.0, 0.3, 0.5, 1.0, 2.0, 3.5])
+def test_norms_at_zero_have_a_gradient_of_zero(p):
+    x = rtorch.zeros(3, dtype=rtorch.float64, requires_grad=True)
+    (g,) = rtorch.autograd.grad(rtorch.linalg.vector_norm(x, p), x)
+    assert g.tolist() == [0.0] * 3
+    x = rtorch.tensor([0.0, 2.0, -1.0], dtype=rtorch.float64, requires_grad=True)
+    if p > 0:
+        (g,) = rtorch.autograd.grad(rtorch.linalg.vector_norm(x, p), x)
+        norm = float(sum(abs(v) ** p for v in (2.0, 1.0)) ** (1 / p))
+        want = [0.0, 2 ** (p - 1) * norm ** (1 - p), -(norm ** (1 - p))]
+        assert rtorch.allclose(g, rtorch.tensor(want, dtype=rtorch.float64))

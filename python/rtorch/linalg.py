@@ -54,9 +54,25 @@ def _info(A):
     return rtorch.zeros(A.shape[:-2], dtype=rtorch.int32, device=A.device)
 
 
+def _or_codes(A, check_errors, f, vector=False):
+    """f(A) and LAPACK's code of each matrix: the first zero of its U, else 0. Where one is singular the result is NaN,
+    or, asked to check errors, the exception of `f` is raised."""
+    try:
+        return f(A), _info(A)
+    except LinAlgError:
+        if check_errors:
+            raise
+    info = lu_factor_ex(A.detach()).info
+    bad = info != 0
+    eye = rtorch.eye(A.size(-1), dtype=A.dtype, device=A.device)
+    result = f(rtorch.where(bad[..., None, None], eye, A))
+    return result.masked_fill(bad[..., None] if vector else bad[..., None, None], math.nan), info
+
+
 def solve_ex(A, B, *, left=True, check_errors=False, out=None):
-    """`solve` and a tensor of error codes."""
-    return solve_ex_type(solve(A, B, left=left), _info(A))
+    """`solve` and for each matrix a code that is not 0 where it is singular (the result is NaN there)."""
+    vector = B.dim() == 1 or (A.dim() - 1 == B.dim() and B.shape == A.shape[:-1])
+    return _out(solve_ex_type(*_or_codes(A, check_errors, lambda m: solve(m, B, left=left), vector)), out)
 
 
 def inv(A, *, out=None):
@@ -65,13 +81,13 @@ def inv(A, *, out=None):
 
 
 def inv_ex(A, *, check_errors=False, out=None):
-    """Inverse and a tensor of error codes."""
-    return inv_ex_type(inv(A), _info(A))
+    """Inverse and for each matrix a code that is not 0 where it is singular (the inverse is NaN there)."""
+    return _out(inv_ex_type(*_or_codes(A, check_errors, inv)), out)
 
 
 def slogdet(A, *, out=None):
     """Sign and logarithm of the absolute value of the determinant."""
-    return slogdet_type(*_l.slogdet(_square("slogdet", A)))
+    return _out(slogdet_type(*_l.slogdet(_square("slogdet", A))), out)
 
 
 def det(A, *, out=None):
@@ -88,7 +104,7 @@ def cholesky(A, *, upper=False, out=None):
 def cholesky_ex(A, *, upper=False, check_errors=False, out=None):
     """Cholesky factor and for each matrix the order of its first minor that is not positive, 0 where there is none."""
     try:
-        return cholesky_ex_type(cholesky(A, upper=upper), _info(A))
+        return _out(cholesky_ex_type(cholesky(A, upper=upper), _info(A)), out)
     except LinAlgError:
         if check_errors:
             raise
@@ -102,7 +118,7 @@ def cholesky_ex(A, *, upper=False, check_errors=False, out=None):
         factors.append(factor)
         orders.append(order)
     info = rtorch.tensor(orders, dtype=rtorch.int32, device=A.device)
-    return cholesky_ex_type(rtorch.stack(factors).reshape(A.shape), info.reshape(A.shape[:-2]))
+    return _out(cholesky_ex_type(rtorch.stack(factors).reshape(A.shape), info.reshape(A.shape[:-2])), out)
 
 
 def qr(A, mode="reduced", *, out=None):
@@ -113,24 +129,29 @@ def qr(A, mode="reduced", *, out=None):
             f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
         )
     q, r = _l.qr(A, mode == "complete")
-    return qr_type(q.new_empty(0) if mode == "r" else q, r)
+    return _out(qr_type(q.new_empty(0) if mode == "r" else q, r), out)
 
 
 def svd(A, full_matrices=True, *, driver=None, out=None):
     """U, S, Vh with A = U diag(S) Vh, singular values descending."""
+    _no_driver(driver)
+    return _out(svd_type(*_l.svd(_matrix("svd", A), full_matrices)), out)
+
+
+def _no_driver(driver):
     if driver is not None:
         raise RuntimeError(
             "linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
         )
-    return svd_type(*_l.svd(_matrix("svd", A), full_matrices))
 
 
 def svdvals(A, *, driver=None, out=None):
     """Singular values, descending."""
+    _no_driver(driver)
     return _out(_l.svd(_matrix("svdvals", A), False)[1], out)
 
 
-def _upper(name, UPLO):
+def _upper(UPLO):
     if UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
     return UPLO.upper() == "U"
@@ -138,12 +159,12 @@ def _upper(name, UPLO):
 
 def eigh(A, UPLO="L", *, out=None):
     """Eigenvalues (ascending) and eigenvectors of symmetric matrices, of which one triangle is read."""
-    return eigh_type(*_l.eigh(_square("eigh", A), _upper("eigh", UPLO)))
+    return _out(eigh_type(*_l.eigh(_square("eigh", A), _upper(UPLO))), out)
 
 
 def eigvalsh(A, UPLO="L", *, out=None):
     """Eigenvalues of symmetric matrices, ascending."""
-    return _out(_l.eigh(_square("eigvalsh", A), _upper("eigvalsh", UPLO))[0], out)
+    return _out(_l.eigh(_square("eigvalsh", A), _upper(UPLO))[0], out)
 
 
 def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
@@ -261,8 +282,10 @@ class _Pinv(rtorch.autograd.Function):
     which those of close singular values would spoil: G. H. Golub, V. Pereyra, "The differentiation of pseudo-inverses
     and nonlinear least squares problems whose variables separate" (1973)."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, A, atol, rtol, hermitian):
+    def forward(A, atol, rtol, hermitian):
         if hermitian:
             w, v = eigh(A)
             s, left, right = w.abs(), v * w.sign().unsqueeze(-2), v.mH
@@ -270,10 +293,12 @@ class _Pinv(rtorch.autograd.Function):
             left, s, right = svd(A, full_matrices=False)
         keep = s > _tolerance(A, s, atol, rtol, None)
         inverse = rtorch.where(keep, 1 / rtorch.where(keep, s, 1.0), 0.0)
-        P = (right.mH * inverse.unsqueeze(-2)) @ left.mH
-        ctx.save_for_backward(A, P)
-        ctx.save_for_forward(A, P)
-        return P
+        return (right.mH * inverse.unsqueeze(-2)) @ left.mH
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0], output)
+        ctx.save_for_forward(inputs[0], output)
 
     @staticmethod
     def backward(ctx, grad):

@@ -63,18 +63,21 @@ def _first_zero(diagonal):
     return rtorch.where(zero.any(-1), zero.int().argmax(-1) + 1, 0).int()
 
 
-def _refuse_singular(name, info, error):
-    """Raises `error` for the first matrix whose U has a zero on its diagonal."""
+_SINGULAR_U = (
+    "U[{0},{0}] is zero and using it on lu_solve would result in a division by zero. If you still want to perform the "
+    "factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)"
+)
+_SINGULAR_D = "D[{0},{0}] is zero and using it on ldl_solve would result in a division by zero"
+
+
+def _refuse_singular(name, info, error, text=_SINGULAR_U):
+    """Raises `error` for the first matrix whose factor has a zero on its diagonal."""
     if not info.numel() or int(info.max()) == 0:
         return
     flat = info.reshape(-1)
     at = int((flat > 0).int().argmax())
     batch = f"(Batch element {at}): " if info.dim() else ""
-    raise error(
-        f"torch.linalg.{name}: {batch}U[{int(flat[at])},{int(flat[at])}] is zero and using it on lu_solve would result "
-        "in a division by zero. If you still want to perform the factorization, consider calling linalg.lu(A, pivot) "
-        "or linalg.lu_factor_ex(A, pivot)"
-    )
+    raise error(f"torch.linalg.{name}: {batch}{text.format(int(flat[at]))}")
 
 
 def lu_factor_ex(A, *, pivot=True, check_errors=False, out=None):
@@ -256,8 +259,8 @@ def ldl_factor_ex(A, *, hermitian=False, check_errors=False, out=None):
     check_square("ldl_factor_ex", A)
     packed, pivots = _l.ldl_factor(A, hermitian)
     info = _first_zero(rtorch.where(pivots > 0, packed.diagonal(0, -2, -1), 1))
-    if check_errors and info.numel() and int(info.max()) > 0:
-        raise rtorch.linalg.LinAlgError(f"torch.linalg.ldl_factor_ex: D[{int(info.max())}] is zero")
+    if check_errors:
+        _refuse_singular("ldl_factor_ex", info, rtorch.linalg.LinAlgError, _SINGULAR_D)
     result = ldl_factor_ex_type(packed, pivots, info)
     return give(result, out)
 
@@ -265,8 +268,7 @@ def ldl_factor_ex(A, *, hermitian=False, check_errors=False, out=None):
 def ldl_factor(A, *, hermitian=False, out=None):
     """`ldl_factor_ex` without the error codes; RuntimeError where D is singular."""
     packed, pivots, info = ldl_factor_ex(A, hermitian=hermitian)
-    if info.numel() and int(info.max()) > 0:
-        raise RuntimeError(f"torch.linalg.ldl_factor: D[{int(info.max())}] is zero: the matrix is singular")
+    _refuse_singular("ldl_factor", info, RuntimeError, _SINGULAR_D)
     result = ldl_factor_type(packed, pivots)
     return give(result, out)
 

@@ -468,7 +468,7 @@ def _copied(name):
 
     f.__doc__ = f"A copy of what `{name}` shows."
     f.__name__ = name + "_copy"
-    return op(name + "_copy", method=name == "narrow", out=True)(f)
+    return op(name + "_copy", method=False, out=True)(f)
 
 
 for _name in (
@@ -481,7 +481,6 @@ for _name in (
     "unsqueeze",
     "t",
     "transpose",
-    "narrow",
     "unfold",
     "unbind",
     "split",
@@ -491,6 +490,15 @@ for _name in (
     "detach",
 ):
     _copied(_name)
+
+
+@op(out=True)
+def narrow_copy(input, dim, start, length):
+    """A copy of what `narrow` shows."""
+    if dim >= input.dim() > 0:
+        # PyTorch checks this one itself, by an exception of its own
+        raise RuntimeError(f"narrow_copy(): Expected dim < {input.dim()} (the number of dimensions), but got {dim}")
+    return input.narrow(dim, start, length).clone(memory_format=rtorch.contiguous_format)
 
 
 @op(method=False)
@@ -533,8 +541,31 @@ def slice_scatter(input, src, dim=0, start=None, end=None, step=1):
 
 @op()
 def as_strided_scatter(input, src, size, stride, storage_offset=None):
-    """A copy with `src` in a window of the storage."""
-    return _scattered(input.contiguous(), src, lambda t: t.as_strided(size, stride, storage_offset))
+    """A copy with `src` in a window of the storage. As in PyTorch the gradient of `input` is the window's part of the
+    result's gradient, although the window shows `src`: what uses the operator in place of a write relies on it."""
+    return _StridedScatter.apply(input.contiguous(), src, size, stride, storage_offset)
+
+
+class _StridedScatter(rtorch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(input, src, size, stride, offset):
+        return _scattered(input, src, lambda t: t.as_strided(size, stride, offset))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.window, ctx.shape = inputs[2:], output.shape
+
+    @staticmethod
+    def backward(ctx, grad):
+        part = grad.contiguous().as_strided(*ctx.window)
+        rest = _scattered(grad.new_zeros(ctx.shape), part, lambda t: t.as_strided(*ctx.window))
+        return rest, part.clone(), None, None, None
+
+    @staticmethod
+    def jvp(ctx, d_input, d_src, *_):
+        return _scattered(d_input.contiguous(), d_src, lambda t: t.as_strided(*ctx.window))
 
 
 for _name, _of in (("unsafe_split", "split"), ("unsafe_chunk", "chunk"), ("unsafe_split_with_sizes", "split")):

@@ -1,12 +1,13 @@
 //! Decompositions and solvers of the last two dimensions, in f32, f64 and complex numbers of both, by the faer crate:
-//! `factor.rs` LU, Cholesky, QR; `spectral.rs` eigenvalues and singular values; `ldl.rs` indefinite symmetric matrices.
-//! The matrices of a batch are shared among threads; faer's own threads stay off, since they would not survive a fork.
-//! Fails as PyTorch does, naming the first bad matrix of a batch. Products of matrices are in `matmul`; what is
-//! composed of these (det, pinv, lstsq, ...) is not here.
+//! `factor.rs` LU, Cholesky, QR; `spectral.rs` eigenvalues and singular values (`ql.rs` of small Hermitian ones);
+//! `ldl.rs` indefinite symmetric matrices. The matrices of a batch are shared among threads; faer's own threads stay
+//! off, since they would not survive a fork. Fails as PyTorch does, naming the first bad matrix of a batch. Products of
+//! matrices are in `matmul`; what is composed of these (det, pinv, lstsq, ...) is not here.
 
 mod element;
 mod factor;
 mod ldl;
+mod ql;
 mod spectral;
 
 use faer::{Mat, c32, c64};
@@ -278,7 +279,7 @@ fn spectrum<T: Element>(op: LinalgOp, a: Mat<T>, outs: &[Part], b: usize) -> std
             outs[2].write(b, |i, j| v[(i, j)]);
         }
         LinalgOp::Eigh { upper } => {
-            let found = if finite { spectral::eigh(&if upper { adjoint(&a) } else { a }) } else { None };
+            let found = if finite { spectral::eigh(&a, upper) } else { None };
             let (values, vectors) = found.ok_or_else(|| not_converged(n.saturating_sub(1)))?;
             outs[0].write_reals::<T>(b, &values);
             outs[1].write(b, |i, j| vectors[(i, j)]);

@@ -138,8 +138,10 @@ fn backward_body<I: Isa, T: Float>(line: &Line<T>, weight: &[T], gx: &mut [T], s
     } else {
         gx.iter_mut().zip(g).zip(weight).for_each(|((h, &g), &w)| *h = g * w);
     }
+    // xhat as PyTorch forms it here: one rounding, and the mean's own
+    let shift = T::ZERO - mean * rstd;
     for (((gw, gb), &g), &x) in gw.iter_mut().zip(gb).zip(g).zip(x) {
-        *gw = g.fma::<I>((x - mean) * rstd, *gw);
+        *gw = g.fma::<I>(x.fma::<I>(rstd, shift), *gw);
         *gb += g;
     }
     let count = n as f64;

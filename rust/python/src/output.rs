@@ -107,7 +107,7 @@ fn return_type(py: Python<'_>, name: &'static str) -> PyResult<Py<PyAny>> {
 pub enum OutRule {
     /// Any dtype that the result can be cast to.
     Casts,
-    /// The result takes the target's dtype.
+    /// The result is made in the target's dtype (`Args::fill`).
     Fills,
     /// The result's dtype.
     Exact,
@@ -159,11 +159,6 @@ pub fn write_out(
     for (r, t) in results.iter().zip(&targets) {
         check_rule(name, rule, r, t)?;
     }
-    let results = if rule == OutRule::Fills {
-        results.into_iter().zip(&targets).map(|(r, t)| cast_fill(&r, t)).collect::<PyResult<_>>()?
-    } else {
-        results
-    };
     store(py, name, results, targets)?;
     match kind {
         Some(kind) => Ok(return_type(py, kind)?.bind(py).call1((out.extract::<Vec<Py<PyAny>>>()?,))?.unbind()),
@@ -178,17 +173,17 @@ fn check_rule(name: &str, rule: OutRule, r: &Tensor, t: &Tensor) -> PyResult<()>
             r.dtype().name(),
             t.dtype().name()
         ))),
+        OutRule::Fills if r.dtype() != t.dtype() => Err(PyRuntimeError::new_err(format!(
+            "dtype {} does not match dtype of out parameter ({})",
+            r.dtype().cpp_name(),
+            t.dtype().cpp_name()
+        ))),
         OutRule::Typed if !r.dtype().can_cast_to(t.dtype()) => Err(PyTypeError::new_err(format!(
             "torch.{name}(): input types can't be cast to the desired output type {}",
             t.dtype().cpp_name()
         ))),
         OutRule::Casts | OutRule::Fills | OutRule::Exact | OutRule::Typed => Ok(()),
     }
-}
-
-/// A factory writes in the target's dtype.
-fn cast_fill(r: &Tensor, t: &Tensor) -> PyResult<Tensor> {
-    rtorch_core::ops::convert::to_dtype(r, t.dtype()).or_raise()
 }
 
 fn store(py: Python<'_>, name: &str, results: Vec<Tensor>, targets: Vec<Tensor>) -> PyResult<()> {

@@ -248,6 +248,9 @@ fn invoke(py: Python<'_>, op: &'static Op, mut call: Call<'_, '_>, method: bool)
     if autocast::active() && out.is_none() {
         autocast::apply(op.autocast, &mut args).or_raise()?;
     }
+    if op.out_rule == OutRule::Fills {
+        args.fill = out.as_ref().and_then(|o| crate::tensor::get(o)).map(|t| (t.dtype(), t.device()));
+    }
     match out {
         None => finish(py, run(py, op, &args)?),
         Some(out) => write_out(py, op.name, &out, &args, op.out_rule, || {

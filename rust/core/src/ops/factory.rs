@@ -52,12 +52,23 @@ pub fn arange(start: Scalar, end: Scalar, step: Scalar, dtype: DType, device: De
     ensure!(step.is_true(), runtime, "step must be nonzero");
     let (lo, hi, by) = (start.to_f64(), end.to_f64(), step.to_f64());
     ensure!(lo.is_finite() && hi.is_finite(), runtime, "unsupported range: {lo} -> {hi}");
+    // as int64 even the bounds are whole numbers; of the other integer types only what is stored is
+    let whole = dtype == DType::I64;
+    if whole {
+        let fits = |v: f64| (-9.3e18..9.3e18).contains(&v);
+        ensure!(
+            all_int || (fits(lo) && fits(hi) && fits(by)),
+            runtime,
+            "value cannot be converted to type int64_t without overflow"
+        );
+    }
     ensure!(
         (by > 0.0 && hi >= lo) || (by < 0.0 && hi <= lo),
         runtime,
         "upper bound and lower bound inconsistent with step sign"
     );
-    let n = if all_int {
+    ensure!(!whole || step.to_i64() != 0, value, "step must be nonzero");
+    let n = if all_int || whole {
         let (lo, hi, by) = (start.to_i64() as i128, end.to_i64() as i128, step.to_i64() as i128);
         ((hi - lo + by - by.signum()) / by) as usize
     } else {

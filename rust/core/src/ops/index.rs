@@ -314,7 +314,9 @@ pub fn gather(x: &Tensor, dim: i64, index: &Tensor) -> Result<Tensor> {
         }
     }
     if index.numel() == 0 && x.ndim() != index.ndim() {
-        return Tensor::empty(&index.shape(), x.dtype(), x.device());
+        // nothing of x, and part of its graph
+        let none = shape::slice(&shape::reshape(x, &[-1])?, 0, Some(0), Some(0), 1)?;
+        return shape::reshape_to(&none, index.shape());
     }
     let r = prim1("GatherBackward0", Prim::Gather { axis }, &[&at_least_1d(x)?, &at_least_1d(&index)?])?;
     shape::reshape_to(&r, index.shape())

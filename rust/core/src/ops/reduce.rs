@@ -271,10 +271,25 @@ pub fn norm(x: &Tensor, p: f64, dims: &[i64], keepdim: bool, dtype: Option<DType
         let s = sum(&super::unary(ScalarOp::Square, &x)?, dims, keepdim, None)?;
         safe_root(&s, 2.0)?
     } else {
-        let powered = super::binary(ScalarOp::Pow, Arg::T(&abs()?), Arg::S(Scalar::Float(p)))?;
+        let powered = if p < 1.0 {
+            safe_power(&abs()?, p)
+        } else {
+            super::binary(ScalarOp::Pow, Arg::T(&abs()?), Arg::S(Scalar::Float(p)))
+        }?;
         safe_root(&sum(&powered, dims, keepdim, None)?, p)?
     };
     to_dtype(&y, out)
+}
+
+/// The power `p` < 1, whose gradient at 0 is 0 (it would be infinite).
+fn safe_power(x: &Tensor, p: f64) -> Result<Tensor> {
+    use rtorch_ir::program::ex;
+    let args = [Arg::T(x), Arg::S(Scalar::Float(p))];
+    compose("norm_power", "LinalgVectorNormBackward0", Rule::FloatOnly, &args, None, |a| {
+        let zero = ex::eq(a[0], a[0].lit(0.0));
+        let power = ex::pow(ex::where_(zero, a[0].lit(1.0), a[0]), a[1]);
+        ex::where_(zero, a[0].lit(if p > 0.0 { 0.0 } else { f64::INFINITY }), power)
+    })
 }
 
 /// The root of order `p`, whose gradient at 0 is 0 (the subgradient PyTorch's norm gives).

@@ -351,6 +351,12 @@ pub fn cat(xs: &[Tensor], dim: i64) -> Result<Tensor> {
     let mut parts: Vec<Tensor> = Vec::with_capacity(xs.len());
     for (i, x) in xs.iter().enumerate() {
         if skipped(x) && want.len() != 1 {
+            // not seen in the result, and part of its graph
+            if crate::autograd::record::wanted(&[x]) {
+                let mut none = want.clone();
+                none[axis] = 0;
+                parts.push(crate::ops::convert::to_dtype(&reshape_to(x, none)?, dtype)?);
+            }
             continue;
         }
         let shape = x.shape();

@@ -5,7 +5,7 @@
 
 use rtorch_ir::prim::LinalgOp;
 use rtorch_ir::program::ex;
-use rtorch_ir::{Error, Result, ScalarOp};
+use rtorch_ir::{Error, Result, ScalarOp, ensure};
 use smallvec::{SmallVec, smallvec};
 
 use super::{Cotangents, Ctx};
@@ -176,12 +176,34 @@ fn gaps(d: &Tensor) -> Result<Tensor> {
     })
 }
 
+/// Complex vectors are known up to a phase each: V^H gV with an imaginary diagonal asks for more than there is.
+fn check_phase(who: &str, vg: &Tensor) -> Result<()> {
+    if !vg.dtype().is_complex() || vg.numel() == 0 || crate::batch::is_batched(vg) {
+        return Ok(());
+    }
+    let turn = ops::complex::part(&shape::diagonal(&vg.detach(), 0, -2, -1)?, 1)?;
+    let most = ops::convert::item(&ops::reduce::amax(&ops::unary(ScalarOp::Abs, &turn)?, &[], false, true)?)?;
+    ensure!(
+        most.to_f64().is_nan() || most.to_f64() <= PHASE,
+        runtime,
+        "{who} in the complex case are specified up to multiplication by e^{{i phi}}. The specified loss function \
+         depends on this quantity, so it is ill-defined."
+    );
+    Ok(())
+}
+
+/// PyTorch's bound for that.
+const PHASE: f64 = 1e-2;
+
 fn eigh(c: &Ctx) -> Result<Cotangents> {
     let (w, v) = (c.output(0)?, c.output(1)?);
     let mut inner = ops::convert::to_dtype(&ops::linalg::diag_embed(&c.grad(0)?)?, v.dtype())?;
     if c.has(1) {
         let vt = mm(&mh(&v)?, &c.grad(1)?)?;
-        inner = ops::add(&inner, &ops::mul(&vt, &gaps(&w)?)?)?;
+        check_phase("linalg_eigh_backward: The eigenvectors", &vt)?;
+        // vectors stay orthonormal: only what is skew moves them
+        let skew = ops::mul_scalar(&ops::sub(&vt, &mh(&vt)?)?, 0.5)?;
+        inner = ops::add(&inner, &ops::mul(&skew, &gaps(&w)?)?)?;
     }
     Ok(vec![Some(mm(&mm(&v, &inner)?, &mh(&v)?)?)])
 }
@@ -200,11 +222,12 @@ fn svd(c: &Ctx, full: bool) -> Result<Cotangents> {
     let mut inner = ops::convert::to_dtype(&ops::linalg::diag_embed(&c.grad(1)?)?, u.dtype())?;
     let f = gaps(&ops::unary(ScalarOp::Square, &s)?)?;
     let antisym = |m: &Tensor| -> Result<Tensor> { ops::sub(m, &mh(m)?) };
-    let mut dx = None;
+    let (mut dx, mut turns) = (None, None);
     if c.has(0) {
         let gu = shape::slice(&c.grad(0)?, -1, Some(0), Some(k), 1)?;
         let ug = mm(&mh(&u)?, &gu)?;
         let skew = antisym(&ug)?;
+        turns = Some(ug.clone());
         inner = ops::add(&inner, &ops::mul(&ops::mul(&f, &skew)?, &srow)?)?;
         if skew.dtype().is_complex() {
             // what a phase of u and v leaves free
@@ -219,12 +242,19 @@ fn svd(c: &Ctx, full: bool) -> Result<Cotangents> {
         let gv = mh(&shape::slice(&c.grad(2)?, -2, Some(0), Some(k), 1)?)?;
         let vg = mm(&vh, &gv)?;
         inner = ops::add(&inner, &ops::mul(&ops::mul(&f, &antisym(&vg)?)?, &scol)?)?;
+        turns = Some(match turns {
+            Some(t) => ops::add(&t, &vg)?,
+            None => vg.clone(),
+        });
         let rest = ops::sub(&gv, &mm(&v, &vg)?)?;
         let part = mm(&u, &mh(&ops::div(&rest, &srow)?)?)?;
         dx = Some(match dx {
             Some(d) => ops::add(&d, &part)?,
             None => part,
         });
+    }
+    if let Some(t) = turns {
+        check_phase("svd_backward: The singular vectors", &t)?;
     }
     let main = mm(&mm(&u, &inner)?, &vh)?;
     Ok(vec![Some(match dx {
@@ -282,6 +312,9 @@ fn eig(c: &Ctx) -> Result<Cotangents> {
     let mut inner = ops::linalg::diag_embed(&c.grad(0)?)?;
     if c.has(1) {
         let vg = mm(&vh, &c.grad(1)?)?;
+        if c.node.inputs[0].dtype.is_complex() {
+            check_phase("linalg_eig_backward: The eigenvectors", &vg)?;
+        }
         let real = ops::complex::part(&shape::diagonal(&vg, 0, -2, -1)?, 0)?;
         let fixed = ops::sub(&vg, &ops::mul(&mm(&vh, &v)?, &shape::unsqueeze(&real, -2)?)?)?;
         let gap = ops::sub(&shape::unsqueeze(&w, -2)?, &shape::unsqueeze(&w, -1)?)?;

@@ -133,9 +133,8 @@ pub fn qr<T: Element>(a: &Mat<T>, columns: usize) -> (Mat<T>, Mat<T>) {
         let (packed, taus) = reflections(a.clone());
         let mut q = identity();
         for (k, &tau) in taus.iter().enumerate().rev() {
-            for j in 0..columns {
-                reflect(&packed, k, tau, &mut q, j);
-            }
+            let v: Vec<T> = (k + 1..m).map(|i| packed[(i, k)]).collect();
+            (0..columns).for_each(|j| reflect(&v, k, tau, &mut q, j));
         }
         return (q, Mat::from_fn(columns, n, |i, j| if i <= j { packed[(i, j)] } else { T::zero() }));
     }
@@ -144,17 +143,29 @@ pub fn qr<T: Element>(a: &Mat<T>, columns: usize) -> (Mat<T>, Mat<T>) {
     (q, Mat::from_fn(columns, n, |i, j| if i <= j { f.R()[(i, j)] } else { T::zero() }))
 }
 
-/// Column `j` of `x` times I - tau v v^H, v the vector of reflection `k`.
-fn reflect<T: Element>(packed: &Mat<T>, k: usize, tau: T, x: &mut Mat<T>, j: usize) {
-    let m = packed.nrows();
+/// The reflection I - tau v v^H whose adjoint maps (head, tail) to (beta, 0): the tail becomes v below its first
+/// element, which is 1.
+pub fn householder<T: Element>(head: T, tail: &mut [T]) -> (f64, T) {
+    let norm = tail.iter().fold(0.0f64, |s, t| s.hypot(t.modulus()));
+    if norm == 0.0 && head.im() == 0.0 {
+        return (head.re(), T::zero());
+    }
+    let beta = -head.modulus().hypot(norm).copysign(head.re());
+    let divisor = head.minus(T::of(beta, 0.0));
+    tail.iter_mut().for_each(|t| *t = t.over(divisor));
+    (beta, T::of((beta - head.re()) / beta, -head.im() / beta))
+}
+
+/// Column `j` of `x` times I - tau v v^H, where v is 1 at row `k` and goes on with `tail`.
+pub fn reflect<T: Element>(tail: &[T], k: usize, tau: T, x: &mut Mat<T>, j: usize) {
     let mut dot = x[(k, j)];
-    for i in k + 1..m {
-        dot = dot.plus(packed[(i, k)].conjugate().times(x[(i, j)]));
+    for (i, v) in tail.iter().enumerate() {
+        dot = dot.plus(v.conjugate().times(x[(k + 1 + i, j)]));
     }
     let by = tau.times(dot);
     x[(k, j)] = x[(k, j)].minus(by);
-    for i in k + 1..m {
-        x[(i, j)] = x[(i, j)].minus(packed[(i, k)].times(by));
+    for (i, v) in tail.iter().enumerate() {
+        x[(k + 1 + i, j)] = x[(k + 1 + i, j)].minus(v.times(by));
     }
 }
 
@@ -163,30 +174,13 @@ pub fn reflections<T: Element>(mut a: Mat<T>) -> (Mat<T>, Vec<T>) {
     let (m, n) = a.shape();
     let mut taus = Vec::with_capacity(m.min(n));
     for k in 0..m.min(n) {
-        let head = a[(k, k)];
-        let tail = (k + 1..m).fold(0.0f64, |s, i| s.hypot(a[(i, k)].modulus()));
-        if tail == 0.0 && head.im() == 0.0 {
-            taus.push(T::zero());
-            continue;
-        }
-        let beta = -head.modulus().hypot(tail).copysign(head.re());
-        let tau = T::of((beta - head.re()) / beta, -head.im() / beta);
-        let divisor = head.minus(T::of(beta, 0.0));
-        for i in k + 1..m {
-            a[(i, k)] = a[(i, k)].over(divisor);
-        }
+        let mut v: Vec<T> = (k + 1..m).map(|i| a[(i, k)]).collect();
+        let (beta, tau) = householder(a[(k, k)], &mut v);
         a[(k, k)] = T::of(beta, 0.0);
-        for j in k + 1..n {
-            let mut dot = a[(k, j)];
-            for i in k + 1..m {
-                dot = dot.plus(a[(i, k)].conjugate().times(a[(i, j)]));
-            }
-            let by = tau.conjugate().times(dot);
-            a[(k, j)] = a[(k, j)].minus(by);
-            for i in k + 1..m {
-                a[(i, j)] = a[(i, j)].minus(a[(i, k)].times(by));
-            }
+        for (i, &v) in v.iter().enumerate() {
+            a[(k + 1 + i, k)] = v;
         }
+        (k + 1..n).for_each(|j| reflect(&v, k, tau.conjugate(), &mut a, j));
         taus.push(tau);
     }
     (a, taus)

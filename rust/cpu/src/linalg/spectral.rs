@@ -4,6 +4,7 @@ use faer::linalg::solvers::{SelfAdjointEigen, Svd};
 use faer::{Mat, Side, c64};
 
 use super::element::Element;
+use super::ql;
 
 /// U, singular values in descending order, V^H with A = U S V^H; U and V square where `full`, thin otherwise.
 pub fn svd<T: Element>(a: &Mat<T>, full: bool) -> Option<(Mat<T>, Vec<f64>, Mat<T>)> {
@@ -22,15 +23,16 @@ pub fn svd<T: Element>(a: &Mat<T>, full: bool) -> Option<(Mat<T>, Vec<f64>, Mat<
     Some((f.U().to_owned(), values, vh))
 }
 
-/// Ascending eigenvalues and orthonormal eigenvectors of the Hermitian matrix with this lower triangle.
-pub fn eigh<T: Element>(lower: &Mat<T>) -> Option<(Vec<f64>, Mat<T>)> {
-    let n = lower.nrows();
-    if n == 0 {
-        return Some((Vec::new(), lower.clone()));
+/// Ascending eigenvalues and orthonormal eigenvectors of the Hermitian matrix with this triangle.
+pub fn eigh<T: Element>(a: &Mat<T>, upper: bool) -> Option<(Vec<f64>, Mat<T>)> {
+    let n = a.nrows();
+    if n <= ql::SMALL {
+        return ql::eigh(a, upper);
     }
-    let f = SelfAdjointEigen::new(lower.as_ref(), Side::Lower).ok()?;
-    let s = f.S().column_vector();
-    Some(((0..n).map(|i| s[i].re()).collect(), f.U().to_owned()))
+    let f = SelfAdjointEigen::new(ql::turned(a, upper).as_ref(), Side::Lower).ok()?;
+    let (s, u) = (f.S().column_vector(), f.U());
+    let vectors = if upper { u.reverse_rows().to_owned() } else { u.to_owned() };
+    Some(((0..n).map(|i| s[i].re()).collect(), vectors))
 }
 
 /// Eigenvalues and right eigenvectors, each of norm 1 with a real largest component, as LAPACK's are.

@@ -24,8 +24,8 @@ struct Options {
 
 fn options(a: &Args, at: usize) -> Options {
     Options {
-        dtype: a.dtype(at),
-        device: a.device(at + 2).unwrap_or_else(default_device),
+        dtype: a.dtype(at).or(a.fill.map(|f| f.0)),
+        device: a.device(at + 2).or(a.fill.map(|f| f.1)).unwrap_or_else(default_device),
         requires_grad: a.opt_b(at + 4).unwrap_or(false),
     }
 }
@@ -175,7 +175,7 @@ fn ranges(r: &mut Registry) {
         let o = options(a, a.overload + 1);
         let ints = [start, end, step].iter().all(|s| matches!(s, Scalar::Int(_) | Scalar::Bool(_)));
         let d = o.dtype.unwrap_or_else(|| if ints { DType::I64 } else { default_dtype() });
-        if d == DType::Bool {
+        if d == DType::Bool || d.is_complex() {
             return Err(rtorch_core::ops::pointwise::not_implemented("arange", d));
         }
         with_grad(factory::arange(start, end, step, d, o.device)?, &o)

@@ -61,6 +61,8 @@ pub struct Args<'a> {
     pub vals: SmallVec<[Val<'a>; 4]>,
     /// Which of the overloads fitted.
     pub overload: usize,
+    /// What a factory's `out=` decides.
+    pub fill: Option<(DType, Device)>,
 }
 
 impl Args<'_> {
