@@ -3,7 +3,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 
+use rtorch_cpu::gemm::tasks::for_each;
+use rtorch_cpu::threads;
 use rtorch_ir::program::{Ex, build, ex};
 use rtorch_ir::{DType, Layout, Prim, Program, Result, Shape};
 use smallvec::SmallVec;
@@ -24,6 +27,9 @@ const GATES: usize = 4;
 
 /// Steps from which on a copy of the recurrent weight, transposed, pays.
 const TURN_STEPS: usize = 4;
+
+/// Sequences of a batch that are worth a thread: fewer do not fill the products' registers.
+const LEAST_ROWS: usize = 8;
 
 /// Can this layer be fused?
 pub fn fits(x: &Tensor, h: &Tensor, c: &Tensor, w: &Weights) -> bool {
@@ -169,22 +175,40 @@ fn forward(x: &Tensor, h: &Tensor, c: &Tensor, w: &Weights, reverse: bool, train
     let turned = shape::t(&w.hh)?;
     let turned = if steps >= TURN_STEPS { apart(&turned)? } else { turned };
     let wt = plain(&dispatch::window(&turned)?);
-    let (mut h, mut c) = (dispatch::window(h)?, dispatch::window(c)?);
+    let (h, c) = (dispatch::window(h)?, dispatch::window(c)?);
     let product = Prim::MatMul { bias: true, alpha: 1.0, beta: 1.0 };
-    let step = program(if train { Pass::Train } else { Pass::Infer }, x.dtype());
-    let over: Shape = SmallVec::from_slice(&[batch, hidden]);
-    for t in order(steps, reverse) {
-        let target = pre.at(0);
-        backend::run(Device::Cpu, &product, &[plain(&h), clone(&wt), plain(&xs.at(t))], None, &[target])?;
-        let leaves = [pre.gate(0, 0), pre.gate(0, 1), pre.gate(0, 2), pre.gate(0, 3), c];
-        let mut outs: SmallVec<[Window; 6]> = SmallVec::from_iter([cells.at(t), out.at(t)]);
-        if let Some(g) = &gates {
-            outs.extend((0..GATES).map(|k| g.gate(t, k)));
+    let step = &*program(if train { Pass::Train } else { Pass::Infer }, x.dtype());
+    let run = |rows: Range<usize>| -> Result<()> {
+        let cut = |w: Window| Window { layout: w.layout.slice(0, rows.start, rows.end, 1), ..w };
+        let (mut h, mut c) = (cut(h.clone()), cut(c.clone()));
+        let over: Shape = SmallVec::from_slice(&[rows.len(), hidden]);
+        for t in order(steps, reverse) {
+            let inputs = [plain(&h), clone(&wt), plain(&cut(xs.at(t)))];
+            backend::run(Device::Cpu, &product, &inputs, None, &[cut(pre.at(0))])?;
+            let gate = |k| cut(pre.gate(0, k));
+            let leaves = [gate(0), gate(1), gate(2), gate(3), c];
+            let mut outs: SmallVec<[Window; 6]> = SmallVec::from_iter([cut(cells.at(t)), cut(out.at(t))]);
+            if let Some(g) = &gates {
+                outs.extend((0..GATES).map(|k| cut(g.gate(t, k))));
+            }
+            backend::map(Device::Cpu, step, &over, &leaves, &outs)?;
+            (h, c) = (cut(out.at(t)), cut(cells.at(t)));
         }
-        backend::map(Device::Cpu, &step, &over, &leaves, &outs)?;
-        (h, c) = (out.at(t), cells.at(t));
-    }
+        Ok(())
+    };
+    // the order of a sum does not depend on the cut where the weight was turned
+    by_rows(batch, if steps >= TURN_STEPS { threads::num_threads() } else { 1 }, &run)?;
     Ok(kept)
+}
+
+/// Runs sequences of the batch in at most `parts` parts at once, each through all steps by itself: threads that met
+/// at every step would wait for each other twice a step.
+fn by_rows(batch: usize, parts: usize, run: &(dyn Fn(Range<usize>) -> Result<()> + Sync)) -> Result<()> {
+    let parts = (batch / LEAST_ROWS).clamp(1, parts.max(1));
+    if parts == 1 {
+        return run(0..batch);
+    }
+    for_each(parts, &|i, _| run(i * batch / parts..(i + 1) * batch / parts))
 }
 
 /// A row-major copy whose rows are a cache line longer than they need be: rows of 4 KB (256 hidden units) would fall on
@@ -296,25 +320,27 @@ impl Time {
         let marks = Steps::of(&dgates)?;
         let (hw, cw) = (dispatch::window(&dh)?, dispatch::window(&dc)?);
         let weight = plain(&dispatch::window(w_hh)?);
-        let step = program(Pass::Back, dy.dtype());
+        let step = &*program(Pass::Back, dy.dtype());
         let product = Prim::MatMul { bias: false, alpha: 1.0, beta: 0.0 };
         let first = dispatch::window(&self.c0)?;
         let times: Vec<usize> = order(steps, self.reverse).collect();
-        for (i, &t) in times.iter().enumerate().rev() {
-            let before = if i == 0 { first.clone() } else { cells.at(times[i - 1]) };
-            let mut leaves: SmallVec<[Window; 9]> = (0..GATES).map(|k| gates.gate(t, k)).collect();
-            leaves.extend([cells.at(t), before, ys.at(t), hw.clone(), cw.clone()]);
-            let mut outs: SmallVec<[Window; 5]> = SmallVec::from_iter([cw.clone()]);
-            outs.extend((0..GATES).map(|k| marks.gate(t, k)));
-            backend::map(Device::Cpu, &step, &over, &leaves, &outs)?;
-            backend::run(
-                Device::Cpu,
-                &product,
-                &[plain(&marks.at(t)), clone(&weight)],
-                None,
-                std::slice::from_ref(&hw),
-            )?;
-        }
+        let run = |rows: Range<usize>| -> Result<()> {
+            let cut = |w: Window| Window { layout: w.layout.slice(0, rows.start, rows.end, 1), ..w };
+            let (hw, cw) = (cut(hw.clone()), cut(cw.clone()));
+            let over: Shape = SmallVec::from_slice(&[rows.len(), over[1]]);
+            for (i, &t) in times.iter().enumerate().rev() {
+                let before = if i == 0 { first.clone() } else { cells.at(times[i - 1]) };
+                let mut leaves: SmallVec<[Window; 9]> = (0..GATES).map(|k| cut(gates.gate(t, k))).collect();
+                leaves.extend([cut(cells.at(t)), cut(before), cut(ys.at(t)), hw.clone(), cw.clone()]);
+                let mut outs: SmallVec<[Window; 5]> = SmallVec::from_iter([cw.clone()]);
+                outs.extend((0..GATES).map(|k| cut(marks.gate(t, k))));
+                backend::map(Device::Cpu, step, &over, &leaves, &outs)?;
+                let inputs = [plain(&cut(marks.at(t))), clone(&weight)];
+                backend::run(Device::Cpu, &product, &inputs, None, std::slice::from_ref(&hw))?;
+            }
+            Ok(())
+        };
+        by_rows(over[0], threads::num_threads(), &run)?;
         Ok((dgates, dh, dc))
     }
 
