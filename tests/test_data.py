@@ -121,3 +121,26 @@ def test_collate():
         data.default_collate([[1, 2], [3]])
     with pytest.raises(TypeError, match="default_collate: batch must contain"):
         data.default_collate([np.array(["a"]), np.array(["b"])])
+
+
+def test_types_of_ones_own_are_collated_by_the_map():
+    from rtorch.utils.data._utils.collate import collate, collate_tensor_fn, default_collate_fn_map
+
+    class Box:
+        def __init__(self, t):
+            self.t = t
+
+    def boxes(batch, *, collate_fn_map=None):
+        return Box(collate_tensor_fn([b.t for b in batch], collate_fn_map=collate_fn_map))
+
+    batch = [(Box(rtorch.ones(2)), 1), (Box(rtorch.zeros(2)), 2)]
+    with pytest.raises(TypeError, match="Box"):
+        data.default_collate(batch)
+    default_collate_fn_map[Box] = boxes
+    try:
+        together, numbers = data.default_collate(batch)
+    finally:
+        del default_collate_fn_map[Box]
+    assert together.t.tolist() == [[1, 1], [0, 0]] and numbers.tolist() == [1, 2]
+    with pytest.raises(TypeError):
+        collate([object()], collate_fn_map={rtorch.Tensor: collate_tensor_fn})

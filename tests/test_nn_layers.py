@@ -155,7 +155,8 @@ def test_convolution_arguments():
 def test_weight_norm_round_trip():
     m = nn.Linear(2, 2, bias=False)
     before = m.weight.detach().clone()
-    nn.utils.weight_norm(m)
+    with pytest.warns(FutureWarning):
+        nn.utils.weight_norm(m)
     assert sorted(n for n, _ in m.named_parameters()) == ["weight_g", "weight_v"]
     assert close(m(rtorch.eye(2)).detach(), before.t())
     nn.utils.remove_weight_norm(m)
@@ -175,3 +176,36 @@ def test_clipping_and_vectors():
     m = nn.Linear(2, 1)
     nn.utils.vector_to_parameters(rtorch.tensor([1.0, 2.0, 3.0]), m.parameters())
     assert nn.utils.parameters_to_vector(m.parameters()).tolist() == [1.0, 2.0, 3.0]
+
+
+def test_encoder_leaves_padding_out_where_pytorch_does():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 2).eval()
+    x, padding = rtorch.randn(2, 4, 8), rtorch.tensor([[False, False, True, True], [False] * 4])
+    with rtorch.no_grad():
+        y = encoder(x, src_key_padding_mask=padding)
+        assert y[0, 2:].eq(0).all() and y[1].ne(0).all()
+        encoder_on = encoder(x, src_key_padding_mask=padding.flip(1))
+        assert encoder_on.ne(0).all()  # the padding is in front: nothing is left out
+        rtorch.backends.mha.set_fastpath_enabled(False)
+        try:
+            whole = encoder(x, src_key_padding_mask=padding)
+        finally:
+            rtorch.backends.mha.set_fastpath_enabled(True)
+    assert whole.ne(0).all() and rtorch.allclose(whole[0, :2], y[0, :2], atol=1e-6)
+    assert encoder(x, src_key_padding_mask=padding).ne(0).all()  # gradients are wanted
+    with pytest.warns(UserWarning, match="batch_first was not True"):
+        assert not nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 1).use_nested_tensor
+
+
+def test_fractional_pooling_takes_samples_first_axis_first_in_three_dimensions():
+    rtorch.manual_seed(0)
+    x = rtorch.randn(1, 1, 7, 8, 8)
+    _, at = nn.functional.fractional_max_pool3d(x, 2, output_size=3, return_indices=True)
+    wanted = "65 67 14 89 28 30 49 59 62 193 204 134 225 164 166 249 244 254 393 324 334 344 419 414 432 371 446"
+    assert at.flatten().tolist() == [int(n) for n in wanted.split()]  # PyTorch's
+
+
+def test_soft_margin_targets_have_no_gradient():
+    with pytest.raises(RuntimeError, match="'soft_margin_loss' is not differentiable"):
+        nn.SoftMarginLoss()(rtorch.ones(2), rtorch.ones(2, requires_grad=True))

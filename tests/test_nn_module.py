@@ -287,3 +287,15 @@ def test_training_under_a_collector_that_always_runs():
             net.zero_grad()
     finally:
         gc.set_threshold(*kept)
+
+
+def test_a_buffer_assigned_anew_keeps_its_place():
+    m = nn.Module()
+    for name in "abc":
+        m.register_buffer(name, rtorch.ones(1))
+    m.a = nn.Buffer(rtorch.zeros(1))
+    assert list(m.state_dict()) == ["a", "b", "c"] and m.a.item() == 0
+    m.b = nn.Buffer(rtorch.zeros(1), persistent=False)
+    assert list(m.state_dict()) == ["a", "c"] and list(dict(m.named_buffers())) == ["a", "b", "c"]
+    m.b = nn.Buffer(rtorch.ones(1))
+    assert list(m.state_dict()) == ["a", "b", "c"]

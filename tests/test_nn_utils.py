@@ -152,3 +152,15 @@ def test_calls_with_other_tensors():
     buffers = {"running_mean": rtorch.zeros(1)}
     stateless.functional_call(norm, buffers, (rtorch.tensor([[1.0], [3.0]]),))
     assert norm.running_mean.tolist() == [0.0] and buffers["running_mean"].tolist() == pytest.approx([0.2])
+
+
+def test_pruning_again_looks_at_the_masked_weight():
+    m = nn.Linear(3, 4, bias=False)
+    with rtorch.no_grad():
+        m.weight.copy_(rtorch.tensor([[3.0, 0, 0], [1, 2, 2], [2, 2, 0], [1, 1, 1]]))
+    prune.custom_from_mask(m, "weight", rtorch.tensor([[0.0, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]]))
+    prune.ln_structured(m, "weight", 0.5, n=2, dim=0)
+    assert m.weight_mask.tolist() == [[0, 0, 0], [1, 1, 1], [1, 1, 1], [0, 0, 0]]
+    rtorch.manual_seed(3)
+    m = prune.random_structured(nn.Linear(3, 5), "weight", amount=2, dim=0)
+    assert m.weight_mask[:, 0].tolist() == [1, 1, 1, 0, 0]  # PyTorch's choice

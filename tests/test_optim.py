@@ -143,7 +143,7 @@ def test_what_the_base_refuses():
 def test_hooks_and_closure():
     w, log = rtorch.tensor([3.0], requires_grad=True), []
     optimizer = optim.SGD([w], lr=0.1)
-    pre = optimizer.register_step_pre_hook(lambda o, args, kwargs: log.append("pre"))
+    pre = optimizer.register_step_pre_hook(lambda o, args, kwargs: log.append("pre" if args[0] is o else args))
     optimizer.register_step_post_hook(lambda o, args, kwargs: log.append("post"))
 
     def closure():
@@ -410,3 +410,73 @@ def test_parameters_over_one_memory_step_in_their_order():
     params[0].grad = params[1].detach()[:4]
     optimizer.step()
     assert params[0].shape == (4,)
+
+
+# PyTorch's weights after three steps on rows (i, 1, i) of arange(8).view(4, 2) / 4.
+SPARSE_STEPS = [
+    ("SGD", {"momentum": 0.9}, [0.0, -0.021, -0.241, -0.3615, 0.6, 0.75, 1.5, 1.75]),
+    ("SGD", {"maximize": True}, [0.0, 0.35, 1.152, 1.728, 1.4, 1.75, 1.5, 1.75]),
+    ("Adagrad", {"lr_decay": 0.1}, [0.0, 0.15, 0.2964, 0.5434, 0.9167, 1.1667, 1.5, 1.75]),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "wanted"), SPARSE_STEPS)
+def test_steps_on_sparse_gradients(name, options, wanted):
+    table = rtorch.nn.Embedding.from_pretrained(rtorch.arange(8.0).view(4, 2) / 4, freeze=False, sparse=True)
+    optimizer = getattr(optim, name)(table.parameters(), lr=0.1, **options)
+    for i in range(3):
+        optimizer.zero_grad()
+        (table(rtorch.tensor([i, 1, i])) ** 2).sum().backward()
+        optimizer.step()
+    assert table.weight.view(-1).tolist() == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("Adam", {}, "please consider SparseAdam"),
+        ("RMSprop", {}, "RMSprop does not support sparse"),
+        ("Adafactor", {}, "Adafactor does not support sparse"),
+        ("Muon", {}, "Muon does not support sparse"),
+        ("SGD", {"weight_decay": 0.1}, "sparse, dense"),
+        ("SGD", {"fused": True}, "_fused_sgd"),
+        ("Adagrad", {"weight_decay": 0.1}, "weight_decay option"),
+        ("Adagrad", {"fused": True}, "`fused` does not support"),
+    ],
+)
+def test_sparse_gradients_that_are_refused(name, options, message):
+    table = rtorch.nn.Embedding(3, 2, sparse=True)
+    optimizer = getattr(optim, name)(table.parameters(), lr=0.1, **options)
+    table(rtorch.tensor([1])).sum().backward()
+    with pytest.raises(RuntimeError, match=message):
+        optimizer.step()
+
+
+def test_lbfgs_goes_pytorchs_way_within_max_eval():
+    p = rtorch.tensor([-1.5, 2.0], requires_grad=True, dtype=rtorch.double)
+    optimizer = optim.LBFGS([p], max_iter=4, max_eval=5, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2
+        loss.backward()
+        return loss
+
+    for _ in range(4):
+        optimizer.step(closure)
+    state = optimizer.state_dict()["state"][0]
+    assert p.tolist() == pytest.approx([-0.6185532109, 0.3714004173], rel=1e-8) and state["func_evals"] == 20
+    assert len(state["al"]) == 100 and all(isinstance(r, rtorch.Tensor) for r in (*state["ro"], state["H_diag"]))
+
+
+def test_states_of_schedules_have_pytorchs_entries():
+    def made():
+        return optim.SGD([rtorch.ones(1, requires_grad=True)], lr=0.1, momentum=0.9)
+
+    step = optim.lr_scheduler.StepLR(made(), 2)
+    keys = "step_size gamma base_lrs last_epoch _step_count _is_initial _get_lr_called_within_step _last_lr"
+    assert list(step.state_dict()) == keys.split() and step.state_dict()["_get_lr_called_within_step"] is False
+    optimizer = optim.SGD([{"params": [rtorch.ones(1, requires_grad=True)], "lr": rtorch.tensor(0.1)}], momentum=0.9)
+    assert optim.lr_scheduler.CyclicLR(optimizer, 0.01, 0.2).base_lrs == [0.01]
+    group = {"params": [rtorch.ones(1, requires_grad=True)], "initial_lr": 0.5, "lr": 0.1}
+    assert optim.lr_scheduler.CosineAnnealingLR(optim.SGD([group]), 5, last_epoch=2).get_last_lr() == [0.1]

@@ -7,6 +7,7 @@ from rtorch import _C
 __all__ = ["fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
 
 get_rng_state, set_rng_state = _C.get_rng_state, _C.set_rng_state
+default_generator = _C.default_generator
 manual_seed, seed, initial_seed = _C.manual_seed, _C.seed, _C.initial_seed
 
 

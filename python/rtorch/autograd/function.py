@@ -11,7 +11,7 @@ from rtorch import _C
 
 from . import forward_ad
 
-__all__ = ["Function", "FunctionCtx", "NestedIOFunction", "once_differentiable"]
+__all__ = ["Function", "FunctionCtx", "InplaceFunction", "NestedIOFunction", "once_differentiable"]
 
 _Tensor = _C.Tensor
 VmapInfo = namedtuple("VmapInfo", ["batch_size", "randomness"])
@@ -348,6 +348,14 @@ def once_differentiable(fn):
         return tuple(listed) if many else listed[0]
 
     return wrapper
+
+
+class InplaceFunction(Function):
+    """A Function that remembers whether it is to work in place."""
+
+    def __init__(self, inplace=False):
+        super().__init__()
+        self.inplace = inplace
 
 
 class NestedIOFunction(Function):

@@ -6,7 +6,20 @@ what is written to it, so that programs that save and restore it work.
 
 import importlib
 
-_PARTS = ("cpu", "cuda", "cudnn", "mkl", "mkldnn", "mps", "nnpack", "openmp", "opt_einsum", "quantized", "xnnpack")
+_PARTS = (
+    "cpu",
+    "cuda",
+    "cudnn",
+    "mha",
+    "mkl",
+    "mkldnn",
+    "mps",
+    "nnpack",
+    "openmp",
+    "opt_einsum",
+    "quantized",
+    "xnnpack",
+)
 
 
 def __getattr__(name):

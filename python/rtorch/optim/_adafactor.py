@@ -50,6 +50,8 @@ class Adafactor(_PerParameter):
         super().__init__(params, defaults)
 
     def _init_state(self, p, group):
+        if p.grad.is_sparse:
+            self._update_sparse(p, p.grad, None, group)  # refuses
         if p.grad.dim() < 2:
             return {"step": new_step(), "variance": rtorch.zeros_like(p.grad)}
         rows, cols = (*p.grad.shape[:-1], 1), (*p.grad.shape[:-2], 1, p.grad.shape[-1])

@@ -46,8 +46,9 @@ class CyclicLR(_MomentumToo):
         last_epoch=-1,
     ):
         self.optimizer = _check_optimizer(optimizer)
+        base_lrs = _per_group(optimizer, base_lr, "base_lr")
         if last_epoch == -1:
-            for group, lr in zip(optimizer.param_groups, _per_group(optimizer, base_lr, "base_lr")):
+            for group, lr in zip(optimizer.param_groups, base_lrs):
                 _set(group, "lr", lr)
         self.max_lrs = _per_group(optimizer, max_lr, "max_lr")
         step_size_up = float(step_size_up)
@@ -71,6 +72,7 @@ class CyclicLR(_MomentumToo):
                     group["max_momentum"] = high
                     group["base_momentum"] = low
         super().__init__(optimizer, last_epoch)
+        self.base_lrs = base_lrs
 
     def scale_fn(self, x):
         """The height of the triangle at cycle or iteration x."""

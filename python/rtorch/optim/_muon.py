@@ -82,6 +82,8 @@ class Muon(_PerParameter):
                     )
 
     def _init_state(self, p, group):
+        if p.grad.is_sparse:
+            self._update_sparse(p, p.grad, None, group)  # refuses
         return {"momentum_buffer": rtorch.zeros_like(p.grad)}
 
     def _update_complex(self, p, grad, state, group):

@@ -64,14 +64,31 @@ class Adagrad(_PerParameter):
             state["sum"].share_memory_()
 
     def _fused(self, group, params, grads, states):
+        if group["fused"] and any(p.is_complex() or g.is_sparse for p, g in zip(params, grads)):
+            raise RuntimeError("`fused` does not support sparse grad or complex param")
         lr, lr_decay, numbers = number(group["lr"]), group["lr_decay"], []
         for s in states:
             numbers += (group["weight_decay"], lr / (1 + s["step"].item() * lr_decay), group["eps"])
         return self._step_of_table("adagrad", ("sum",), numbers, group, params, grads, states)
 
-    def _update(self, p, grad, state, group):
+    @staticmethod
+    def _next_rate(state, group):
         state["step"] += 1
+        return number(group["lr"]) / (1 + (state["step"].item() - 1) * group["lr_decay"])
+
+    def _update_sparse(self, p, grad, state, group):
+        if group["fused"]:
+            raise RuntimeError("`fused` does not support sparse grad or complex param")
+        if group["weight_decay"] != 0:
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+        rate, grad = self._next_rate(state, group), grad.coalesce()
+        rows = tuple(grad.indices())
+        total = state["sum"][rows] + grad.values() ** 2
+        state["sum"][rows] = total
+        p[rows] -= rate * grad.values() / (total.sqrt() + group["eps"])
+
+    def _update(self, p, grad, state, group):
+        rate = self._next_rate(state, group)
         grad = decayed(p, grad, group)
-        rate = number(group["lr"]) / (1 + (state["step"].item() - 1) * group["lr_decay"])
         state["sum"].addcmul_(grad, grad, value=1)
         p.addcdiv_(grad, state["sum"].sqrt().add_(group["eps"]), value=-rate)

@@ -1,7 +1,5 @@
 """L-BFGS: a quasi-Newton method with limited memory (Liu & Nocedal 1989), after minFunc (Schmidt 2005)."""
 
-import math
-
 import rtorch
 
 from .optimizer import Optimizer, check_options, number
@@ -14,9 +12,9 @@ def _cubic_interpolate(x1, f1, g1, x2, f2, g2, bounds=None):
     low, high = bounds if bounds is not None else (min(x1, x2), max(x1, x2))
     d1 = g1 + g2 - 3 * (f1 - f2) / (x1 - x2)
     square = d1**2 - g1 * g2
-    if square < 0:
+    if not square >= 0:
         return (low + high) / 2.0
-    d2 = math.sqrt(square)
+    d2 = square.sqrt()
     if x1 <= x2:
         best = x2 - (x2 - x1) * ((g2 + d2 - d1) / (g2 - g1 + 2 * d2))
     else:
@@ -33,20 +31,22 @@ class _Point:
         self.t, self.f, self.g, self.slope = t, f, g, slope
 
 
-def _strong_wolfe(evaluate, t, d, f, g, gtd, c1=1e-4, c2=0.9, tolerance_change=1e-9, max_ls=25):
+def _strong_wolfe(evaluate, t, d, f, g, gtd, max_ls, c1=1e-4, c2=0.9, tolerance_change=1e-9):
     """A step that meets the strong Wolfe conditions (Nocedal & Wright 2006, algorithms 3.5 and 3.6).
 
     evaluate(t) gives (loss, gradient) at step t. Returns loss, gradient, step and the number of evaluations.
+    Slopes and steps are tensors without dimensions, in the parameters' dtype: a step found with more digits is
+    another one, and the iterates part.
     """
-    d_norm = float(d.abs().max())
+    d_norm = d.abs().max()
     g = g.clone()
 
     def at(step):
         loss, grad = evaluate(step)
-        return _Point(step, loss, grad.clone(), float(grad.dot(d)))
+        return _Point(step, loss, grad.clone(), grad.dot(d))
 
     new, calls = at(t), 1
-    start = prev = _Point(0.0, f, g, gtd)
+    start = prev = _Point(0, f, g, gtd)
     bracket, done, iteration = None, False, 0
     while iteration < max_ls:
         if new.f > f + c1 * new.t * gtd or (iteration > 1 and new.f >= prev.f):
@@ -183,7 +183,7 @@ class LBFGS(Optimizer):
             return grad.neg()
         y = grad.sub(state["prev_flat_grad"])
         s = state["d"].mul(state["t"])
-        ys = float(y.dot(s))
+        ys = y.dot(s)
         dirs, steps, ro = state["old_dirs"], state["old_stps"], state["ro"]
         if ys > 1e-10:
             if len(dirs) == history_size:
@@ -192,20 +192,20 @@ class LBFGS(Optimizer):
             dirs.append(y)
             steps.append(s)
             ro.append(1.0 / ys)
-            state["H_diag"] = ys / float(y.dot(y))
+            state["H_diag"] = ys / y.dot(y)
         q = grad.neg()
-        alphas = [0.0] * len(dirs)
+        alphas = state.setdefault("al", [None] * history_size)
         for i in reversed(range(len(dirs))):
-            alphas[i] = float(steps[i].dot(q)) * ro[i]
+            alphas[i] = steps[i].dot(q) * ro[i]
             q.add_(dirs[i], alpha=-alphas[i])
         r = q.mul(state["H_diag"])
         for i in range(len(dirs)):
-            beta = float(dirs[i].dot(r)) * ro[i]
+            beta = dirs[i].dot(r) * ro[i]
             r.add_(steps[i], alpha=alphas[i] - beta)
         return r
 
-    def _search(self, group, closure, t, d, loss, grad, gtd):
-        """Moves along `d`; returns loss, gradient, step and evaluations."""
+    def _search(self, group, closure, t, d, loss, grad, gtd, evaluations):
+        """Moves along `d`, with what is left of max_eval; returns loss, gradient, step and evaluations."""
         if group["line_search_fn"] is None:
             self._add_grad(t, d)
             return None, None, t, 0
@@ -220,7 +220,7 @@ class LBFGS(Optimizer):
             self._set_param(start)
             return value, flat
 
-        loss, grad, t, calls = _strong_wolfe(evaluate, t, d, loss, grad, gtd)
+        loss, grad, t, calls = _strong_wolfe(evaluate, t, d, loss, grad, gtd, group["max_eval"] - evaluations)
         self._add_grad(t, d)
         return loss, grad, t, calls
 
@@ -250,12 +250,12 @@ class LBFGS(Optimizer):
             state["d"] = d
             state["prev_flat_grad"] = grad.clone()
             state["prev_loss"] = prev_loss = loss
-            t = min(1.0, 1.0 / float(grad.abs().sum())) * lr if state["n_iter"] == 1 else lr
-            gtd = float(grad.dot(d))
+            t = min(1.0, 1.0 / grad.abs().sum()) * lr if state["n_iter"] == 1 else lr
+            gtd = grad.dot(d)
             state["t"] = t
             if gtd > -tolerance_change:
                 break
-            new_loss, new_grad, t, calls = self._search(group, closure, t, d, loss, grad, gtd)
+            new_loss, new_grad, t, calls = self._search(group, closure, t, d, loss, grad, gtd, evaluations)
             state["t"] = t
             if new_loss is not None:
                 loss, grad = new_loss, new_grad

@@ -152,7 +152,7 @@ class LRScheduler:
                 closed_form = getattr(self, "_get_closed_form_lr", None)
                 values = self.get_lr() if closed_form is None else closed_form()
         finally:
-            del self._get_lr_called_within_step
+            self._get_lr_called_within_step = False
         for group, lr in zip(self.optimizer.param_groups, values):
             _set(group, "lr", lr)
         self._last_lr = [_copied(lr) for lr in self._lrs]
@@ -360,9 +360,9 @@ class CosineAnnealingLR(LRScheduler):
     def get_lr(self):
         self._warn_outside_step()
         now, before = (math.cos(math.pi * t / self.T_max) for t in (self.last_epoch, self.last_epoch - 1))
-        if self.last_epoch == 0:
-            return self._lrs
         if self._is_initial:
+            return self._lrs
+        if self._step_count == 1 and self.last_epoch > 0:
             return self._get_closed_form_lr()
         if (self.last_epoch - 1 - self.T_max) % (2 * self.T_max) == 0:
             # From the very minimum, where the recursion below would divide 0 by 0.
@@ -423,7 +423,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         try:
             values = self.get_lr()
         finally:
-            del self._get_lr_called_within_step
+            self._get_lr_called_within_step = False
         for group, lr in zip(self.optimizer.param_groups, values):
             _set(group, "lr", lr)
         self._last_lr = [_copied(lr) for lr in self._lrs]

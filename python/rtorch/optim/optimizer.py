@@ -54,6 +54,7 @@ def _hooked(step):
         pre, post = self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks
         if not (pre or post or _global_pre_hooks or _global_post_hooks):
             return step(self, *args, **kwargs)
+        args = (self, *args)  # hooks see the optimizer among the arguments, too
         for hook in (*_global_pre_hooks.values(), *pre.values()):
             result = hook(self, args, kwargs)
             if result is not None:
@@ -62,7 +63,7 @@ def _hooked(step):
                         f"{step} must return None or a tuple of (new_args, new_kwargs), but got {result}."
                     )
                 args, kwargs = result
-        out = step(self, *args, **kwargs)
+        out = step(*args, **kwargs)
         for hook in (*post.values(), *_global_post_hooks.values()):
             hook(self, args, kwargs)
         return out
@@ -132,7 +133,8 @@ class Optimizer:
     # ---- hooks
 
     def register_step_pre_hook(self, hook):
-        """Runs `hook(optimizer, args, kwargs)` before `step`; it may return new (args, kwargs)."""
+        """Runs `hook(optimizer, args, kwargs)` before `step`, args[0] being the optimizer again; it may return new
+        (args, kwargs)."""
         return _add_hook(self._optimizer_step_pre_hooks, hook)
 
     def register_step_post_hook(self, hook):
@@ -339,8 +341,9 @@ class _PerParameter(Optimizer):
     """A step that goes through the parameters with a gradient and calls `_update` for each.
 
     The subclass gives `_init_state(p, group)` (a dict) and `_update(p, grad, state, group)`, which works in place and
-    is the meaning of the step. Complex parameters are updated as pairs of real numbers. Where the core has the whole
-    step as one pass over the list, the subclass also gives `_fused`; `foreach=False` asks for `_update`.
+    is the meaning of the step; and, if it takes sparse gradients, `_update_sparse`. Complex parameters are updated as
+    pairs of real numbers. Where the core has the whole step as one pass over the list, the subclass also gives
+    `_fused`; `foreach=False` asks for `_update`.
     """
 
     _sparse_message = "{} does not support sparse gradients"
@@ -369,13 +372,18 @@ class _PerParameter(Optimizer):
         states = self._states(params, group)
         fuse = self._fused
         if fuse is not None and not group["differentiable"] and group["foreach"] is not False:
-            if fuse(group, params, grads, states):
-                return
+            try:
+                if fuse(group, params, grads, states):
+                    return
+            except RuntimeError:
+                # Sparse gradients are looked for only here: a look at each costs a part of the step.
+                if not any(grad.is_sparse for grad in grads):
+                    raise
         maximize = group.get("maximize", False)
         for p, grad, state in zip(params, grads, states):
-            if grad.is_sparse:
-                raise RuntimeError(self._sparse_message.format(type(self).__name__))
             update = self._update_complex if p.is_complex() else self._update
+            if grad.is_sparse:
+                update = self._update_sparse
             update(p, -grad if maximize else grad, state, group)
 
     def _step_of_table(self, formula, names, numbers, group, params, grads, states):
@@ -408,6 +416,9 @@ class _PerParameter(Optimizer):
 
     def _update(self, p, grad, state, group):
         raise NotImplementedError(f"{type(self).__name__} defines no update")
+
+    def _update_sparse(self, p, grad, state, group):
+        raise RuntimeError(self._sparse_message.format(type(self).__name__))
 
 
 def decayed(p, grad, group):

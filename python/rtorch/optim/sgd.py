@@ -80,6 +80,13 @@ class SGD(_PerParameter):
                 state["momentum_buffer"] = buffer
         return done
 
+    def _update_sparse(self, p, grad, state, group):
+        if group["fused"]:
+            raise RuntimeError("`_fused_sgd` does not support sparse gradients")
+        if group["weight_decay"] != 0:
+            raise RuntimeError("add(sparse, dense) is not supported. Use add(dense, sparse) instead.")
+        self._update(p, grad, state, group)
+
     def _update(self, p, grad, state, group):
         grad = decayed(p, grad, group)
         momentum = group["momentum"]

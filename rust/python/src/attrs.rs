@@ -28,6 +28,11 @@ fn one_of(list: &[i64], dim: Option<i64>) -> PyResult<Option<i64>> {
     Ok(Some(list[rtorch_ir::layout::normalize_dim(d, list.len()).or_raise()?]))
 }
 
+const NO_GRAD_OF_RESULTS: &std::ffi::CStr = c"The .grad attribute of a Tensor that is not a leaf Tensor is being \
+    accessed. Its .grad attribute won't be populated during autograd.backward(). If you indeed want the .grad field to \
+    be populated for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor \
+    by mistake, make sure you access the leaf Tensor instead.";
+
 #[pymethods]
 impl PyTensor {
     // ---- sizes
@@ -136,7 +141,7 @@ impl PyTensor {
     }
     #[getter]
     fn is_wgpu(&self) -> bool {
-        !self.t.device().is_cpu()
+        matches!(self.t.device(), rtorch_core::Device::Wgpu(_))
     }
     #[getter]
     fn is_cuda(&self) -> bool {
@@ -152,7 +157,7 @@ impl PyTensor {
     }
     #[getter]
     fn is_meta(&self) -> bool {
-        false
+        self.t.device().is_meta()
     }
     #[getter]
     fn is_mkldnn(&self) -> bool {
@@ -363,7 +368,15 @@ impl PyTensor {
     }
     #[getter]
     fn get_grad(slf: Me) -> Answer {
-        Ok(tensor::grad_object(slf)?.unwrap_or_else(|| slf.py().None()))
+        if let Some(grad) = tensor::grad_object(slf)? {
+            return Ok(grad);
+        }
+        let me = slf.get();
+        if !me.t.is_leaf() && !me.retains_grad() {
+            let category = slf.py().get_type::<pyo3::exceptions::PyUserWarning>();
+            PyErr::warn(slf.py(), &category, NO_GRAD_OF_RESULTS, 1)?;
+        }
+        Ok(slf.py().None())
     }
     #[setter]
     fn set_grad(slf: Me, value: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -185,8 +185,13 @@ def binary_cross_entropy_with_logits(
 
 @full_precision
 def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
-    """log(1 + exp(-t * x)), targets of 1 and -1."""
+    """log(1 + exp(-t * x)), targets of 1 and -1, which have no gradient."""
     reduction = reduction_name(reduction, size_average, reduce)
+    if rtorch.is_grad_enabled() and target.requires_grad:
+        raise RuntimeError(
+            "The function 'soft_margin_loss' is not differentiable with respect to argument 'target'. This input "
+            "cannot have requires_grad True."
+        )
     return reduced((-target * input).exp().log1p(), reduction)
 
 

@@ -208,10 +208,11 @@ def _fractional(input, kernel_size, output_size, output_ratio, samples, n):
             raise RuntimeError(f"fractional_max_pool{n}d(): pool size {k} too large relative to input size {s}")
     if samples is None:
         samples = rtorch.rand(*batched.shape[:2], n, dtype=input.dtype, device=input.device)
-    # The flat index of every element of every window: (N, C, out..., kernel...). PyTorch's samples are last axis first.
+    # The flat index of every element of every window: (N, C, out..., kernel...). PyTorch takes the samples last axis
+    # first in two dimensions and first axis first in three.
     flat = None
     for d in range(n):
-        starts = _fractional_starts(samples[..., n - 1 - d], batched.size(2 + d), out[d], kernel[d])
+        starts = _fractional_starts(samples[..., d if n == 3 else n - 1 - d], batched.size(2 + d), out[d], kernel[d])
         at = starts.unsqueeze(-1) + rtorch.arange(kernel[d], device=starts.device)
         shape = [*at.shape[:2], *(1,) * (2 * n)]
         shape[2 + d], shape[2 + n + d] = out[d], kernel[d]

@@ -10,6 +10,9 @@ from rtorch.nn.parameter import Parameter, UninitializedParameter
 from .lazy import LazyModuleMixin
 from .module import Module
 from .utils import _NTUPLES, _reverse_repeat_tuple
+from .utils import _pair as _pair  # modules of other projects take them from here
+from .utils import _single as _single
+from .utils import _triple as _triple
 
 __all__ = [
     "Conv1d",

@@ -198,10 +198,13 @@ class Module(StateDictMixin):
                 f"cannot assign '{rtorch.typename(value)}' as buffer '{name}' "
                 "(torch.nn.Buffer, torch.Tensor or None expected)"
             )
-        if isinstance(value, Buffer):
-            self._forget(name, state, state["_parameters"], state["_modules"], buffers)
+        if new:
+            self._forget(name, state, state["_parameters"], state["_modules"])
             self.register_buffer(name, value, value.persistent)
             return
+        if isinstance(value, Buffer):  # it keeps the place of the old one and brings its own persistence
+            kept_out = self._non_persistent_buffers_set
+            (kept_out.discard if value.persistent else kept_out.add)(name)
         for hook in _hooks.global_buffer_registration_hooks.values():
             replaced = hook(self, name, value)
             value = value if replaced is None else replaced

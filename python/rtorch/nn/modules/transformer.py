@@ -1,12 +1,14 @@
 """The transformer of "Attention is all you need" (Vaswani et al. 2017): layers, stacks and the whole."""
 
 import copy
+import warnings
 
 import rtorch
 from rtorch.nn import functional as F
 from rtorch.nn import init
 from rtorch.nn.functional.attention import _additive
 
+from .activation import GELU, ReLU
 from .attention import MultiheadAttention
 from .container import ModuleList
 from .dropout import Dropout
@@ -54,6 +56,28 @@ def _activation(activation):
     return getattr(F, activation)
 
 
+def _no_nested(layer):
+    """Why an encoder of such layers cannot take padding away, or ""."""
+    if not isinstance(layer, TransformerEncoderLayer):
+        return "encoder_layer was not TransformerEncoderLayer"
+    if layer.norm_first:
+        return "encoder_layer.norm_first was True"
+    if not layer.self_attn.batch_first:
+        better = "(use batch_first for better inference performance)"
+        return f"encoder_layer.self_attn.batch_first was not True{better}"
+    if not layer.self_attn._qkv_same_embed_dim:
+        return "encoder_layer.self_attn._qkv_same_embed_dim was not True"
+    if layer.self_attn.in_proj_bias is None:
+        return "encoder_layer.self_attn was passed bias=False"
+    if not layer.activation_relu_or_gelu:
+        return "encoder_layer.activation_relu_or_gelu was not True"
+    if layer.norm1.eps != layer.norm2.eps:
+        return "encoder_layer.norm1.eps was not equal to encoder_layer.norm2.eps"
+    if layer.self_attn.num_heads % 2 == 1:
+        return "encoder_layer.self_attn.num_heads is odd"
+    return ""
+
+
 class _TransformerLayer(Module):
     """What encoder and decoder layers share: the attentions named in `_attentions`, the feed-forward block, as many
     norms and dropouts as there are blocks, and how blocks are added.
@@ -91,6 +115,12 @@ class _TransformerLayer(Module):
         for i in blocks:
             setattr(self, f"dropout{i}", Dropout(dropout))
         self.activation = _activation(activation)
+        # 1: relu, 2: gelu, 0: another
+        self.activation_relu_or_gelu = (
+            1
+            if self.activation is F.relu or isinstance(self.activation, ReLU)
+            else 2 * (self.activation is F.gelu or isinstance(self.activation, GELU))
+        )
 
     def __setstate__(self, state):
         super().__setstate__(state)
@@ -195,15 +225,36 @@ class TransformerEncoder(Module):
         self.layers = _clones(encoder_layer, num_layers)
         self.num_layers = num_layers
         self.norm = norm
-        self.enable_nested_tensor = enable_nested_tensor  # accepted; there are no nested tensors here
+        self.enable_nested_tensor = enable_nested_tensor
         self.mask_check = mask_check
+        reason = _no_nested(encoder_layer)
+        self.use_nested_tensor = enable_nested_tensor and not reason
+        if enable_nested_tensor and reason:
+            warnings.warn(
+                f"enable_nested_tensor is True, but self.use_nested_tensor is False because {reason}", stacklevel=2
+            )
+
+    def _drops_padding(self, src, mask, padding):
+        """Whether PyTorch takes the padding away before the layers (its nested tensors), so that zeros stand there."""
+        first = self.layers[0]
+        if padding is None or mask is not None or not getattr(self, "use_nested_tensor", False) or src.dim() != 3:
+            return False
+        if first.training or rtorch.is_autocast_enabled() or not rtorch.backends.mha.get_fastpath_enabled():
+            return False
+        if rtorch.is_grad_enabled() and (src.requires_grad or any(p.requires_grad for p in first.parameters())):
+            return False
+        kept = padding == 0
+        return not self.mask_check or not bool((kept[:, 1:] & ~kept[:, :-1]).any())
 
     def forward(self, src, mask=None, src_key_padding_mask=None, is_causal=None):
         src_key_padding_mask = _additive(src_key_padding_mask, "src_key_padding_mask", mask, "mask", src.dtype)
         mask = _additive(mask, "mask", None, "", src.dtype, check_other=False)
+        drops = self._drops_padding(src, mask, src_key_padding_mask)
         causal = _is_causal(mask, is_causal, _sequence_length(src, self.layers[0].self_attn.batch_first))
         for layer in self.layers:
             src = layer(src, src_mask=mask, is_causal=causal, src_key_padding_mask=src_key_padding_mask)
+        if drops:
+            src = src.masked_fill((src_key_padding_mask != 0).unsqueeze(-1), 0.0)
         return src if self.norm is None else self.norm(src)
 
 

@@ -66,18 +66,17 @@ class BasePruningMethod:
         method = cls(*args, **kwargs)
         method._tensor_name = name
         earlier = _hook_of(module, name)
+        present = getattr(module, name)  # masked already where an earlier method was at work: what is zero goes first
+        scores = present if importance_scores is None else importance_scores
+        if scores.shape != present.shape:
+            raise AssertionError("importance_scores should have the same shape as parameter")
         if earlier is None:
-            original = getattr(module, name)
-            scores = original if importance_scores is None else importance_scores
-            if scores.shape != original.shape:
-                raise AssertionError("importance_scores should have the same shape as parameter")
-            default = rtorch.ones_like(original)
+            default = rtorch.ones_like(present)
             module.register_parameter(name + "_orig", module._parameters.pop(name))
         else:
             key, old = earlier
             del module._forward_pre_hooks[key]
             default = getattr(module, name + "_mask").detach().clone()
-            scores = getattr(module, name + "_orig") if importance_scores is None else importance_scores
             container = old if isinstance(old, PruningContainer) else PruningContainer(old)
             container.add_pruning_method(method)
             method = container
@@ -228,7 +227,7 @@ class RandomStructured(_Structured):
     """Prunes channels at random."""
 
     def _chosen(self, t, count):
-        return rtorch.rand(t.size(self.dim)).topk(count).indices.to(t.device)
+        return rtorch.rand(t.size(self.dim)).topk(count, largest=False).indices.to(t.device)
 
 
 class LnStructured(_Structured):

@@ -1,5 +1,7 @@
 """Weight normalisation: a weight as magnitude times direction (Salimans & Kingma 2016)."""
 
+import warnings
+
 import rtorch
 from rtorch.nn.parameter import Parameter, is_lazy
 
@@ -38,6 +40,11 @@ def _hook_of(module, name):
 
 def weight_norm(module, name="weight", dim=0):
     """Replaces parameter `name` by `name_g` (norms along `dim`) and `name_v`; computed anew before every forward."""
+    warnings.warn(
+        "`torch.nn.utils.weight_norm` is deprecated in favor of `torch.nn.utils.parametrizations.weight_norm`.",
+        FutureWarning,
+        stacklevel=2,
+    )
     if _hook_of(module, name)[1] is not None:
         raise RuntimeError(f"Cannot register two weight_norm hooks on the same parameter {name}")
     weight = getattr(module, name)

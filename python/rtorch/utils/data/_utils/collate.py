@@ -4,7 +4,7 @@ import rtorch
 
 from . import worker
 
-__all__ = ["collate", "default_collate", "default_collate_err_msg_format", "default_convert"]
+__all__ = ["collate", "default_collate", "default_collate_err_msg_format", "default_collate_fn_map", "default_convert"]
 
 default_collate_err_msg_format = (
     "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
@@ -103,30 +103,49 @@ def _stack(batch, first):
     return stacked
 
 
-def _collate_leaf(batch, first, collate_fn_map):
-    """Tensors, arrays, numbers and strings; NotImplemented for structures."""
-    if isinstance(first, rtorch.Tensor):
-        return _stack(batch, first)
-    if _is_numpy(first):
-        return _collate_numpy(batch, first, collate_fn_map)
-    if isinstance(first, float):
-        return rtorch.tensor(batch, dtype=rtorch.float64)
-    if isinstance(first, int):
-        return rtorch.tensor(batch)
-    if isinstance(first, (str, bytes)):
-        return batch
-    return NotImplemented
+def collate_tensor_fn(batch, *, collate_fn_map=None):
+    """Tensors stacked along a new first dimension."""
+    return _stack(batch, batch[0])
+
+
+def collate_float_fn(batch, *, collate_fn_map=None):
+    """Python floats as one float64 tensor."""
+    return rtorch.tensor(batch, dtype=rtorch.float64)
+
+
+def collate_int_fn(batch, *, collate_fn_map=None):
+    """Python integers as one tensor."""
+    return rtorch.tensor(batch)
+
+
+def collate_str_fn(batch, *, collate_fn_map=None):
+    """Strings and bytes stay a list."""
+    return batch
+
+
+# What `default_collate` does with a type: programs add their own types here. NumPy's are known without an entry.
+default_collate_fn_map = {
+    rtorch.Tensor: collate_tensor_fn,
+    float: collate_float_fn,
+    int: collate_int_fn,
+    str: collate_str_fn,
+    bytes: collate_str_fn,
+}
 
 
 def collate(batch, *, collate_fn_map=None):
     """Collates by structure; `collate_fn_map` maps types to functions(batch, collate_fn_map=...) for their values."""
     first = batch[0]
-    for kind, function in (collate_fn_map or {}).items():
-        if type(first) is kind or isinstance(first, kind):
+    if collate_fn_map is not None:
+        function = collate_fn_map.get(type(first))
+        for kind in collate_fn_map if function is None and not _is_numpy(first) else ():
+            if isinstance(first, kind):
+                function = collate_fn_map[kind]
+                break
+        if function is not None:
             return function(batch, collate_fn_map=collate_fn_map)
-    leaf = _collate_leaf(batch, first, collate_fn_map)
-    if leaf is not NotImplemented:
-        return leaf
+    if _is_numpy(first):
+        return _collate_numpy(batch, first, collate_fn_map)
 
     def inner(values):
         return collate(values, collate_fn_map=collate_fn_map)
@@ -146,8 +165,10 @@ def collate(batch, *, collate_fn_map=None):
 def default_collate(batch):
     """Stacks a list of samples: tensors and arrays along a new first dimension, structures element by element.
 
+    Types of one's own are collated by functions in `_utils.collate.default_collate_fn_map`.
+
     >>> from rtorch.utils.data import default_collate
     >>> default_collate([(1, 2.0), (3, 4.0)])
     [tensor([1, 3]), tensor([2., 4.], dtype=torch.float64)]
     """
-    return collate(batch)
+    return collate(batch, collate_fn_map=default_collate_fn_map)

@@ -1,5 +1,7 @@
 //! In-place draws: `uniform_` and its like. The CPU's go straight to the tensor's memory; a GPU's are programs.
 
+use std::f64::consts::FRAC_1_SQRT_2;
+
 use rtorch_ir::program::{Ex, build, ex};
 use rtorch_ir::{DType, Error, Program, Result, Scalar, ensure};
 
@@ -9,6 +11,7 @@ use crate::batch;
 use crate::dispatch;
 use crate::inplace;
 use crate::kernel::{self, Kernel};
+use crate::ops::complex;
 use crate::ops::convert::to_dtype;
 use crate::ops::shape;
 use crate::tensor::Tensor;
@@ -28,6 +31,16 @@ pub fn fill_(t: &Tensor, dist: &Distribution, generator: Option<&Generator>) -> 
 }
 
 fn fill_plain(t: &Tensor, dist: &Distribution, generator: Option<&Generator>) -> Result<()> {
+    let of_parts = match *dist {
+        Distribution::Uniform { .. } => Some(*dist),
+        // each part has half of the variance
+        Distribution::Normal { mean, std } => Some(Distribution::Normal { mean, std: std * FRAC_1_SQRT_2 }),
+        _ => None,
+    };
+    if let Some(dist) = of_parts.filter(|_| t.dtype().is_complex()) {
+        inplace::check_grad(t)?;
+        return fill_plain(&complex::view_as_real(t)?, &dist, generator);
+    }
     let device = t.device();
     if device.is_meta() {
         check(dist)?;

@@ -39,17 +39,8 @@ pub fn rand(sizes: &[i64], draw: &Draw) -> Result<Tensor> {
     made(sizes, draw, &Distribution::Uniform { from: 0.0, to: 1.0 })
 }
 
-/// Standard normal.
+/// Standard normal; of complex numbers, both parts together have variance 1.
 pub fn randn(sizes: &[i64], draw: &Draw) -> Result<Tensor> {
-    if draw.dtype.is_complex() {
-        // both parts, of half the variance each
-        let mut s = sizes.to_vec();
-        s.push(2);
-        let d = Draw { dtype: draw.dtype.real(), ..*draw };
-        let parts = made(&s, &d, &Distribution::Normal { mean: 0.0, std: std::f64::consts::FRAC_1_SQRT_2 })?;
-        let flat = super::shape::view_dtype(&parts, draw.dtype)?;
-        return super::shape::squeeze(&flat, Some(&[-1]));
-    }
     made(sizes, draw, &Distribution::Normal { mean: 0.0, std: 1.0 })
 }
 
