@@ -83,9 +83,9 @@ def storage(numel=6, key="0", kind="FloatStorage", location="cpu"):
     return Persistent("storage", Global("torch", kind), key, location, numel)
 
 
-def tensor(offset=0, size=(2, 3), stride=(3, 1), of=None, function="_rebuild_tensor_v2", requires_grad=False):
+def tensor(offset=0, size=(2, 3), stride=(3, 1), of=None, function="_rebuild_tensor_v2", requires_grad=False, more=()):
     """A tensor as an archive's pickle describes it."""
-    args = (of or storage(), offset, size, stride, requires_grad, OrderedDict())
+    args = (of or storage(), offset, size, stride, requires_grad, OrderedDict(), *more)
     return Call(Global("torch._utils", function), *args)
 
 

@@ -76,6 +76,29 @@ def test_descriptions_that_are_not_true(obj):
     refused(checkpoint(obj))
 
 
+def test_conjugates_that_pytorch_left_undone():
+    # PyTorch saves the storage as it is, and that its values are to be conjugated or negated.
+    numbers = storage(numel=3, kind="ComplexFloatStorage")
+    files = checkpoint(
+        [
+            tensor(0, (3,), (1,), of=numbers, more=({"conj": True},)),
+            tensor(1, (2,), (1,), of=numbers, more=({"conj": True, "neg": True},)),
+            tensor(0, (5, 1), (0, 1), of=numbers, more=({"conj": True},)),
+            tensor(0, (3,), (1,), of=numbers, more=({"conj": False},)),
+        ]
+    )
+    read = rtorch.load(io.BytesIO(files))
+    assert read[0].tolist() == [0.5 - 1.5j, 2.5 - 3.5j, 4.5 - 5.5j] and read[1].tolist() == [-2.5 + 3.5j, -4.5 + 5.5j]
+    assert read[2].tolist() == [[0.5 - 1.5j]] * 5 and read[2].stride() == (0, 1)
+    assert read[3].tolist() == [0.5 + 1.5j, 2.5 + 3.5j, 4.5 + 5.5j]
+    # what shows more elements than its storage has is not copied
+    large = tensor(0, (1 << 20, 2), (0, 1), of=storage(), more=({"neg": True},))
+    assert rtorch.load(io.BytesIO(checkpoint(large))).untyped_storage().nbytes() < 100
+    for stride, metadata in (((1, 0, 1), {"neg": True}), ((1, 1, 1), {"neg": True}), ((1, 1, 1), 5)):
+        with pytest.raises((RuntimeError, TypeError, pickle.UnpicklingError)):
+            rtorch.load(io.BytesIO(checkpoint(tensor(0, (2, 2, 5), stride, more=(metadata,)))))
+
+
 def test_expanded_tensors_are_legal():
     assert load(checkpoint(tensor(size=(1 << 20, 1 << 20), stride=(0, 0))))[3, 4] == 0.5
 

@@ -67,7 +67,25 @@ def _rebuild_tensor(storage, storage_offset, size, stride):
 
 def _rebuild_tensor_v2(storage, storage_offset, size, stride, requires_grad, backward_hooks=None, metadata=None):
     """A tensor over a typed storage that may require grad. Pickled hooks are ignored, as PyTorch drops them."""
-    return _require_grad(_rebuild_tensor(storage, storage_offset, size, stride), requires_grad)
+    tensor = _with_metadata(_rebuild_tensor(storage, storage_offset, size, stride), metadata)
+    return _require_grad(tensor, requires_grad)
+
+
+def _with_metadata(tensor, metadata):
+    """The values that are meant where PyTorch saved a lazy conjugate or negative: those of the storage, changed."""
+    if metadata is None:
+        return tensor
+    if not isinstance(metadata, dict):
+        raise TypeError(f"a tensor's metadata must be a dict, not {type(metadata)}")
+    size, strides = tensor.shape, tensor.stride()
+    for name, change in (("conj", rtorch.conj_physical), ("neg", rtorch.neg)):
+        if metadata.get(name) is True:
+            # An expanded tensor stays one: a copy of all that it shows could be larger than its file.
+            seen = tensor[tuple(slice(0, 1) if s == 0 else slice(None) for s in strides)]
+            if seen.numel() * seen.element_size() > tensor.untyped_storage().nbytes():
+                raise RuntimeError(f"a tensor of sizes {list(size)}, strides {list(strides)} with metadata {name}")
+            tensor = change(seen).expand(size)
+    return tensor
 
 
 def _rebuild_tensor_v3(
@@ -76,7 +94,8 @@ def _rebuild_tensor_v3(
     """A tensor over an untyped storage."""
     if not isinstance(dtype, rtorch.dtype):
         raise TypeError(f"a tensor's dtype must be a torch.dtype, not {type(dtype)}")
-    return _require_grad(_window(storage, dtype, storage_offset, size, stride), requires_grad)
+    tensor = _with_metadata(_window(storage, dtype, storage_offset, size, stride), metadata)
+    return _require_grad(tensor, requires_grad)
 
 
 def _require_grad(tensor, requires_grad):
