@@ -33,10 +33,12 @@ def test_modules_that_annotations_come_from():
     assert [_reduction.get_enum(n) for n in ("none", "mean", "sum")] == [0, 1, 2]
     with pytest.warns(UserWarning, match="reduction='sum'"):
         assert _reduction.legacy_get_enum(False, None) == 2
-    assert importlib.import_module("rtorch.functional").einsum is rtorch.einsum
+    assert rtorch.functional.einsum is rtorch.einsum and rtorch.types.Device is Device
     assert importlib.import_module("rtorch.autograd.variable").Variable is rtorch.Tensor
     with pytest.raises(RuntimeError, match="downloads nothing"):
         importlib.import_module("rtorch.utils.model_zoo").load_url("https://a/b.pth")
+    assert rtorch.backends.cpu.get_cpu_capability() in ("AVX512", "AVX2", "DEFAULT")
+    assert "names of PyTorch" in rtorch.__config__.show() and "get_num_threads" in rtorch.__config__.parallel_info()
     assert rtorch.random.default_generator is rtorch.default_generator
     assert rtorch.autograd.function.InplaceFunction(True).inplace
 
@@ -86,3 +88,12 @@ def test_complex_numbers_are_drawn_as_two_parts():
     assert normal.tolist() == pytest.approx([-0.0171838 + 0.4295861j], abs=1e-6)
     with pytest.raises(RuntimeError, match="leaf"):
         rtorch.zeros(1, dtype=rtorch.complex64, requires_grad=True).normal_()
+
+
+def test_tensors_flattened_into_one_and_back():
+    from rtorch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+    parts = [rtorch.arange(4.0).view(2, 2), rtorch.ones(3), rtorch.tensor(7.0)]
+    flat = _flatten_dense_tensors(parts)
+    assert flat.tolist() == [0, 1, 2, 3, 1, 1, 1, 7]
+    assert all(a.equal(b) for a, b in zip(_unflatten_dense_tensors(flat, parts), parts))

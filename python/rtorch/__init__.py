@@ -26,7 +26,7 @@ del _name, _f
 _LAZY = frozenset(
     "accelerator amp backends compiler cpu cuda distributed distributions _dynamo fft func fx hub jit library "
     "linalg masked mps mtia multiprocessing nn onnx optim overrides profiler random return_types serialization signal "
-    "sparse special testing torch_version utils version wgpu xpu _utils".split()
+    "sparse special testing torch_version types utils version wgpu xpu __config__ _utils functional".split()
 )
 
 

@@ -35,3 +35,16 @@ class ExceptionWrapper:
             # a class that wants other arguments
             raise RuntimeError(message) from None
         raise exception
+
+
+def _flatten_dense_tensors(tensors):
+    """All tensors, of one dtype, one after the other in one of a single dimension."""
+    import rtorch
+
+    return rtorch.cat([t.reshape(-1) for t in tensors])
+
+
+def _unflatten_dense_tensors(flat, tensors):
+    """Views of `flat` with the shapes of `tensors`, in their order."""
+    parts = flat.split([t.numel() for t in tensors])
+    return tuple(part.view(t.shape) for part, t in zip(parts, tensors))

@@ -40,7 +40,7 @@ def factory_kwargs(kwargs):
 
 
 def __getattr__(name):
-    if name in ("attention", "parallel"):  # they build on the functions, and few programs need them
+    if name in ("attention", "common_types", "grad", "parallel"):  # few programs need them
         import importlib
 
         return importlib.import_module(f"rtorch.nn.{name}")

@@ -55,6 +55,12 @@ fn get_num_threads() -> usize {
     rtorch_cpu::threads::num_threads()
 }
 
+/// The instruction set that the CPU's kernels use.
+#[pyfunction]
+fn _cpu_capability() -> &'static str {
+    rtorch_cpu::simd::detect::capability().name()
+}
+
 #[pyfunction]
 fn set_num_threads(n: &Bound<'_, PyAny>) -> PyResult<()> {
     if !crate::convert::is_int(n) {
@@ -142,6 +148,7 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_set_defer_mode, m)?)?;
     m.add_function(wrap_pyfunction!(get_num_threads, m)?)?;
     m.add_function(wrap_pyfunction!(set_num_threads, m)?)?;
+    m.add_function(wrap_pyfunction!(_cpu_capability, m)?)?;
     m.add_function(wrap_pyfunction!(get_default_dtype, m)?)?;
     m.add_function(wrap_pyfunction!(set_default_dtype, m)?)
 }
