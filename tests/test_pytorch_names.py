@@ -1,25 +1,12 @@
-"""PyTorch's public names of nn, optim, data, distributions, amp, serialization, testing: each is there and is itself.
-
-`data/names.txt` has a line "module: names" per module. Also here: modules that programs import types and helpers from.
-"""
+"""Modules that programs import types and helpers from, older names, and what the names of `nn` and its neighbours do
+where no other file tests it. That every public name is there is `test_names.py`."""
 
 import importlib
-import pathlib
 
 import pytest
 
 import rtorch
 from rtorch import nn
-
-NAMES = [line.split() for line in (pathlib.Path(__file__).parent / "data" / "names.txt").read_text().splitlines()]
-
-
-@pytest.mark.parametrize("line", NAMES, ids=lambda line: line[0])
-def test_every_public_name(line):
-    module = importlib.import_module(line[0].rstrip(":").replace("torch", "rtorch", 1))
-    for name in line[1:]:
-        found = getattr(module, name)
-        assert not type(found).__module__.endswith("_later"), name
 
 
 def test_modules_that_annotations_come_from():

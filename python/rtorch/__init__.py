@@ -8,8 +8,9 @@ from rtorch._C import __version__
 from rtorch._C import Tensor, device, dtype, layout, memory_format, OutOfMemoryError, UntypedStorage
 from rtorch._size import Size
 from rtorch._numerics import finfo, iinfo
-from rtorch import _later, _tensor
+from rtorch import _later, _tensor, _tensor_forms
 from rtorch._namespace import *
+from rtorch._control import *
 from rtorch._program import *
 from rtorch.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 from rtorch import autograd

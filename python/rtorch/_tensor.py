@@ -292,15 +292,6 @@ del _name
 
 
 @_method
-def solve(self, other):
-    """Raises: PyTorch removed it."""
-    raise RuntimeError(
-        "This function was deprecated since version 1.9 and is now removed. `torch.solve` is deprecated in favor of "
-        "`torch.linalg.solve`."
-    )
-
-
-@_method
 def dequantize(self):
     """Itself: there are no quantized tensors."""
     return self

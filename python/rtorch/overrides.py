@@ -12,6 +12,7 @@ from rtorch import _C
 from rtorch._ops._register import _overloaded
 
 __all__ = [
+    "TorchFunctionMode",
     "enable_reentrant_dispatch",
     "get_ignored_functions",
     "get_overridable_functions",
@@ -219,3 +220,29 @@ def resolve_name(f):
 def is_tensor_method_or_property(func):
     """A method of Tensor, or the `__get__` of a property of it?"""
     return (resolve_name(func) or "").startswith("torch.Tensor.") or getattr(func, "__name__", "") == "__get__"
+
+
+class TorchFunctionMode:
+    """Asked about every operator while it is entered: a subclass defines `__torch_function__(self, func, types, args,
+    kwargs)`, which answers in the operator's place, and may call `func` itself (the mode stands aside meanwhile).
+
+    >>> import rtorch
+    >>> class Names(rtorch.overrides.TorchFunctionMode):
+    ...     def __torch_function__(self, func, types, args=(), kwargs=None):
+    ...         print(func.__name__)
+    ...         return func(*args, **(kwargs or {}))
+    >>> with Names():
+    ...     x = rtorch.ones(2).exp()
+    ones
+    exp
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        raise NotImplementedError
+
+    def __enter__(self):
+        _C._push_function_mode(self)
+        return self
+
+    def __exit__(self, *exception):
+        _C._pop_function_mode()

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 from rtorch import _C
 
-__all__ = ["fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
+__all__ = ["fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state", "thread_safe_generator"]
 
 get_rng_state, set_rng_state = _C.get_rng_state, _C.set_rng_state
 default_generator = _C.default_generator
@@ -31,3 +31,13 @@ def fork_rng(devices=None, enabled=True, device_type="cuda"):
         yield
     finally:
         set_rng_state(before)
+
+
+def thread_safe_generator():
+    """None, the generator of the program: workers of a `DataLoader` are processes, each with its own.
+
+    >>> import rtorch
+    >>> rtorch.rand(2, generator=rtorch.random.thread_safe_generator()).shape
+    torch.Size([2])
+    """
+    return None

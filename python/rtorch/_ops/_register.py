@@ -57,6 +57,10 @@ def op(name=None, *, function=True, method=True, out=False, inplace=False, alias
             if "keepdims" in kwargs and "keepdim" not in kwargs:
                 kwargs["keepdim"] = kwargs.pop("keepdims")
             over = _overloaded(args, kwargs)
+            if _C._in_function_mode():
+                r = _C._ask_function_mode(call, tuple(type(x) for x in over), args, kwargs)
+                if r is not NotImplemented:
+                    return r if target is None else _C._write_out(r, target)
             if over:
                 types = tuple(type(x) for x in over)
                 for x in over:

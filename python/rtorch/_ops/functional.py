@@ -4,6 +4,8 @@ and layers of `nn.functional` with their older signatures, in which an option is
 
 from __future__ import annotations
 
+import importlib
+
 import rtorch
 
 from ._register import op
@@ -140,3 +142,92 @@ def instance_norm(
     """`nn.functional.instance_norm` with its arguments in the older order."""
     f = rtorch.nn.functional.instance_norm
     return f(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+
+
+def _dropped(name, target, inplace):
+    def call(input, p, train):
+        if not 0 <= p <= 1:
+            raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {p}")
+        module = importlib.import_module("rtorch.nn.functional.dropout")
+        return getattr(module, target)(input, p, train, inplace)
+
+    call.__doc__ = f"{name}(input, p, train): `{target.lstrip('_')}` of nn.functional{', in place' * inplace}."
+    return op(name, method=False)(call)
+
+
+for _name in ("dropout_", "alpha_dropout_", "feature_alpha_dropout_"):
+    _dropped(_name, _name[:-1], True)
+_dropped("feature_dropout", "_feature_dropout", False)
+_dropped("feature_dropout_", "_feature_dropout", True)
+
+
+@op(method=False)
+def rrelu_(input, lower=1.0 / 8, upper=1.0 / 3, training=False):
+    """`nn.functional.rrelu`, in place."""
+    return rtorch.nn.functional.rrelu(input, lower, upper, training, True)
+
+
+_BAGS = ("sum", "mean", "max")
+
+
+@op(method=False)
+def embedding_bag(
+    weight,
+    indices,
+    offsets,
+    scale_grad_by_freq=False,
+    mode=0,
+    sparse=False,
+    per_sample_weights=None,
+    include_last_offset=False,
+    padding_idx=None,
+):
+    """`nn.functional.embedding_bag` with its arguments in the older order, mode 0 (sum), 1 (mean) or 2 (max). Answers
+    the bags, the bag of each index, how many indices each bag has (without the padding), and where each maximum came
+    from (mode 2; else the sizes of the bags)."""
+    if mode not in (0, 1, 2):
+        raise RuntimeError("`mode` must be sum, mean, or max.")
+    how = {"scale_grad_by_freq": scale_grad_by_freq, "mode": _BAGS[mode], "sparse": sparse, "padding_idx": padding_idx}
+    how |= {"per_sample_weights": per_sample_weights, "include_last_offset": include_last_offset}
+    bags = rtorch.nn.functional.embedding_bag(indices, weight, offsets, **how)
+    starts = offsets[:-1] if include_last_offset else offsets
+    places = rtorch.arange(indices.numel(), device=indices.device, dtype=indices.dtype)
+    bag = (rtorch.searchsorted(starts.contiguous(), places, right=True) - 1).to(indices.dtype)
+    kept = rtorch.ones_like(indices) if padding_idx is None else (indices != padding_idx).to(indices.dtype)
+    sizes = rtorch.zeros(starts.numel(), dtype=indices.dtype, device=indices.device).index_add(0, bag, kept)
+    if mode != 2:
+        return bags, bag, sizes, sizes
+    # the first index of a bag whose row has the maximum
+    with rtorch.no_grad():
+        hit = (weight[indices] == bags[bag]) & (kept != 0).unsqueeze(-1)
+        count = indices.numel()
+        place = rtorch.where(hit, places.unsqueeze(-1), count)
+        first = rtorch.full((starts.numel(), weight.size(1)), count, dtype=indices.dtype, device=indices.device)
+        first = first.scatter_reduce(0, bag.unsqueeze(-1).expand_as(place).to(rtorch.int64), place, "amin")
+        found = rtorch.cat([indices, indices.new_zeros(1)])[first]
+    return bags, bag, sizes, found
+
+
+@op(method=False)
+def spmm(input, mat2):
+    """`mm`: of a sparse or dense matrix n x m and a dense one m x p."""
+    return rtorch.mm(input, mat2) if isinstance(input, rtorch.Tensor) else input @ mat2
+
+
+@op()
+def slice_inverse(input, src, dim=0, start=None, end=None, step=1):
+    """What `input` is a slice of: its whole memory, in the geometry of `src`."""
+    return input.as_strided(src.size(), src.stride(), src.storage_offset())
+
+
+@op(method=False)
+def vander(x, N=None, increasing=False):
+    """Powers of the elements of x (n) as columns, highest first unless told otherwise: n x N (n x n)."""
+    if x.dim() != 1:
+        raise RuntimeError("x must be a one-dimensional tensor.")
+    if N is not None and N < 0:
+        raise RuntimeError("N must be non-negative.")
+    N = x.numel() if N is None else N
+    x = x if x.dtype.is_floating_point or x.dtype.is_complex else x.to(rtorch.int64)
+    powers = rtorch.linalg.vander(x, N=N) if N > 1 else rtorch.ones(x.numel(), N, dtype=x.dtype, device=x.device)
+    return powers if increasing else powers.flip(1)

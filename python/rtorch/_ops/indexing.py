@@ -111,8 +111,45 @@ def _spread(dim, index, like, values):
     return rtorch.zeros_like(like).scatter_add(dim, index, values)
 
 
+class _Weighted(rtorch.autograd.Function):
+    """`result`, whose derivative is that of w_own * input + sum of w_src * src."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(input, src, result, w_own, w_src, index, dim):
+        return result.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        *_, w_own, w_src, index, ctx.dim = inputs
+        ctx.save_for_backward(w_own, w_src, index)
+        ctx.save_for_forward(w_own, w_src, index)
+
+    @staticmethod
+    def backward(ctx, grad):
+        w_own, w_src, index = ctx.saved_tensors
+        return (*_pulled(ctx.dim, index, grad, w_own, w_src), None, None, None, None, None)
+
+    @staticmethod
+    def jvp(ctx, d_input, d_src, *_):
+        w_own, w_src, index = ctx.saved_tensors
+        return _pushed(ctx.dim, index, d_input, d_src, w_own, w_src)
+
+
+def _pulled(dim, index, grad, w_own, w_src):
+    return grad * w_own.conj(), grad.gather(dim, index) * w_src.conj()
+
+
+def _pushed(dim, index, d_input, d_src, w_own, w_src):
+    own = rtorch.zeros_like(w_own) if d_input is None else w_own * d_input
+    return own if d_src is None else own + _spread(dim, index, own, w_src * d_src)
+
+
 def _chosen(dim, index, input, src, base, include_self, best):
     """amax and amin: the gradient is shared by all that are the result."""
+    if not _derived(input, src):
+        return base.scatter(dim, index, src, reduce=best)
     variables = input, src
     input, src, base = input.detach(), src.detach(), base.detach()
     with rtorch.no_grad():
@@ -123,39 +160,66 @@ def _chosen(dim, index, input, src, base, include_self, best):
         theirs = (src == result.gather(dim, index)).to(src.dtype)
         share = 1 / (own.to(input.dtype) + _spread(dim, index, input, theirs)).clamp(min=1)
         w_own, w_src = own.to(input.dtype) * share, theirs * share.gather(dim, index)
-    return _linear(result, variables[0], w_own, variables[1], w_src, dim, index)
+    return _Weighted.apply(*variables, result, w_own, w_src, index, dim)
+
+
+class _Product(rtorch.autograd.Function):
+    """Products at an index. The weights of the derivative are products of the others, differentiable themselves."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(input, src, base, index, dim, include_self):
+        return base.scatter(dim, index, src, reduce="multiply")
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        input, src, base, index, ctx.dim, ctx.include_self = inputs
+        ctx.save_for_backward(input, src, base, index)
+        ctx.save_for_forward(input, src, base, index)
+
+    @staticmethod
+    def backward(ctx, grad):
+        index, weights = _product_weights(ctx)
+        return (*_pulled(ctx.dim, index, grad, *weights), None, None, None, None)
+
+    @staticmethod
+    def jvp(ctx, d_input, d_src, *_):
+        index, weights = _product_weights(ctx)
+        return _pushed(ctx.dim, index, d_input, d_src, *weights)
+
+
+def _product_weights(ctx):
+    """For each element of input and src the product of all others at its place."""
+    (input, src, base, index), dim = ctx.saved_tensors, ctx.dim
+    ones = rtorch.ones_like(src)
+    zeros = _spread(dim, index, input, (src == 0).to(src.dtype))
+    if ctx.include_self:
+        zeros = zeros + (input == 0).to(input.dtype)
+    # The product of all but the zeros: what a lone zero's own factor multiplies.
+    start = rtorch.where(input == 0, 1, input) if ctx.include_self else base.detach()
+    rest = _Product.apply(start, rtorch.where(src == 0, ones, src), start, index, dim, True)
+
+    def others(factor, zeros, rest):
+        some = rtorch.where(factor == 0, rtorch.ones_like(factor), factor)
+        alone = rtorch.where(zeros == (factor == 0).to(factor.dtype), rest, rtorch.zeros_like(rest))
+        return rtorch.where(factor == 0, alone, alone / some)
+
+    w_src = others(src, zeros.gather(dim, index), rest.gather(dim, index))
+    if ctx.include_self:
+        return index, (others(input, zeros, rest), w_src)
+    return index, ((_spread(dim, index, input, ones) == 0).to(input.dtype), w_src)
+
+
+def _derived(input, src):
+    """Does anybody want a derivative?"""
+    return _C._forward_level() or (rtorch.is_grad_enabled() and (input.requires_grad or src.requires_grad))
 
 
 def _product(dim, index, input, src, base, include_self):
-    variables = input, src
-    input, src, base = input.detach(), src.detach(), base.detach()
-    with rtorch.no_grad():
-        result = base.scatter(dim, index, src, reduce="multiply")
-        zeros = _spread(dim, index, input, (src == 0).to(src.dtype))
-        if include_self:
-            zeros = zeros + (input == 0).to(input.dtype)
-        ones, own = rtorch.ones_like(src), rtorch.ones_like(input)
-        # The product of all but the zeros: what a lone zero's own factor multiplies.
-        start = rtorch.where(input == 0, own, input) if include_self else rtorch.where(base == 1, own, base)
-        rest = start.scatter(dim, index, rtorch.where(src == 0, ones, src), reduce="multiply")
-
-        def others(factor, zeros, rest):
-            some = rtorch.where(factor == 0, rtorch.ones_like(factor), factor)
-            alone = rtorch.where(zeros == (factor == 0).to(factor.dtype), rest, rtorch.zeros_like(rest))
-            return rtorch.where(factor == 0, alone, alone / some)
-
-        w_src = others(src, zeros.gather(dim, index), rest.gather(dim, index))
-        untouched = _spread(dim, index, input, ones) == 0
-        w_own = others(input, zeros, rest) if include_self else untouched.to(input.dtype)
-    return _linear(result, variables[0], w_own, variables[1], w_src, dim, index)
-
-
-def _linear(result, input, w_own, src, w_src, dim, index):
-    """`result` with the first derivative of w_own * input + sum of w_src * src."""
-    if not (rtorch.is_grad_enabled() and (input.requires_grad or src.requires_grad)) and not _C._forward_level():
-        return result
-    own = w_own * (input - input.detach())
-    return result + own + _spread(dim, index, input, w_src * (src - src.detach()))
+    if not _derived(input, src):
+        return base.scatter(dim, index, src, reduce="multiply")
+    return _Product.apply(input, src, base, index, dim, include_self)
 
 
 @op(inplace=True, out=True)
@@ -179,7 +243,8 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
     if reduce == "sum":
         return base.scatter_add(dim, index, src)
     if reduce == "mean":
-        count = _spread(dim, index, input, rtorch.ones_like(src)) + (1 if include_self else 0)
+        ones = rtorch.ones_like(src, dtype=rtorch.int64)
+        count = rtorch.zeros_like(input, dtype=rtorch.int64).scatter_add(dim, index, ones) + int(include_self)
         total, count = base.scatter_add(dim, index, src), count.clamp(min=1)
         whole = not (input.is_floating_point() or input.is_complex())
         return rtorch.div(total, count, rounding_mode="floor") if whole else total / count

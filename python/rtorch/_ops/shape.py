@@ -555,7 +555,7 @@ class _StridedScatter(rtorch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.window, ctx.shape = inputs[2:], output.shape
+        ctx.window, ctx.shape, ctx.part = inputs[2:], output.shape, inputs[1].shape
 
     @staticmethod
     def backward(ctx, grad):
@@ -565,7 +565,9 @@ class _StridedScatter(rtorch.autograd.Function):
 
     @staticmethod
     def jvp(ctx, d_input, d_src, *_):
-        return _scattered(d_input.contiguous(), d_src, lambda t: t.as_strided(*ctx.window))
+        d_input = d_src.new_zeros(ctx.shape) if d_input is None else d_input.contiguous()
+        d_src = d_input.new_zeros(ctx.part) if d_src is None else d_src
+        return _scattered(d_input, d_src, lambda t: t.as_strided(*ctx.window))
 
 
 for _name, _of in (("unsafe_split", "split"), ("unsafe_chunk", "chunk"), ("unsafe_split_with_sizes", "split")):

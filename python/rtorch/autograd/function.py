@@ -228,7 +228,13 @@ class Function(FunctionCtx):
         args = [a if t is None else t for a, (t, _) in zip(args, pairs)]
         output, ctx = cls._apply_plain(args, [t for t, _ in pairs])
         many = isinstance(output, tuple)
-        pushed = cls.jvp(ctx, *(tangent for _, tangent in pairs))
+        # there `saved_tensors` are those of `save_for_forward`
+        before = ctx._saved
+        ctx._saved = getattr(ctx, "saved_for_forward", ctx.saved_tensors)
+        try:
+            pushed = cls.jvp(ctx, *(tangent for _, tangent in pairs))
+        finally:
+            ctx._saved = before
         pushed = pushed if many else (pushed,)
         duals = [
             o if t is None or not isinstance(o, _Tensor) else forward_ad.make_dual(o, t)

@@ -4,7 +4,14 @@ import functools
 
 from rtorch import _C
 
-__all__ = ["enable_grad", "inference_mode", "no_grad", "set_grad_enabled", "set_multithreading_enabled"]
+__all__ = [
+    "enable_grad",
+    "enforce_grad_layout_policy",
+    "inference_mode",
+    "no_grad",
+    "set_grad_enabled",
+    "set_multithreading_enabled",
+]
 
 _set, _enabled = _C._set_grad_enabled, _C.is_grad_enabled
 _CO_GENERATOR = 0x20
@@ -156,6 +163,27 @@ class inference_mode:
 
     def clone(self):
         return type(self)(self.mode)
+
+
+class enforce_grad_layout_policy:
+    """Whether gradients that are added up for a leaf lie in memory as the leaf does (the default), or as they come,
+    which may save a copy. Holds at once; as a context manager until the block ends. Of this thread.
+
+    >>> import rtorch
+    >>> p = rtorch.ones(2, 3).t().requires_grad_()
+    >>> (p * 2).sum().backward()
+    >>> p.grad.stride() == p.stride()
+    True
+    """
+
+    def __init__(self, enable=True):
+        self.previous = _C._set_grad_layout_policy(enable)
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        _C._set_grad_layout_policy(self.previous)
 
 
 class set_multithreading_enabled:

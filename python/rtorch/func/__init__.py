@@ -10,6 +10,7 @@ from rtorch import _C
 from rtorch.nn.utils.stateless import functional_call
 from rtorch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
+from ._rearrange import rearrange
 from ._vmap import vmap
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "jacrev",
     "jvp",
     "linearize",
+    "rearrange",
     "replace_all_batch_norm_modules_",
     "stack_module_state",
     "vjp",

@@ -328,6 +328,8 @@ class SparseTensor(Tensor):
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         name, kwargs = getattr(func, "__name__", str(func)), kwargs or {}
+        if name in _COMPOSED:
+            return func.__wrapped__(*args, **kwargs)
         own = _FUNCTIONS.get(name) or SparseTensor.__dict__.get(name)
         if own is not None and args and (name in _FUNCTIONS or isinstance(args[0], SparseTensor)):
             return own(*args, **kwargs)
@@ -401,6 +403,9 @@ def _mul(input, other):
 def _addmm(input, mat1, mat2, *, beta=1, alpha=1):
     return input * beta + _matmul(mat1, mat2) * alpha
 
+
+# Compositions over products with sparse matrices.
+_COMPOSED = frozenset({"lobpcg", "pca_lowrank", "spmm", "svd_lowrank"})
 
 _FUNCTIONS = {
     "add": _add,

@@ -7,12 +7,24 @@ import warnings
 import rtorch
 from rtorch.autograd.graph import saved_tensors_hooks
 
+from ._selective import (
+    SAC_IGNORED_OPS,
+    CheckpointPolicy,
+    SelectiveCheckpointContext,
+    create_selective_checkpoint_contexts,
+)
+
 __all__ = [
     "CheckpointError",
     "CheckpointFunction",
+    "CheckpointPolicy",
     "DefaultDeviceType",
+    "GraphExecGroup",
+    "SAC_IGNORED_OPS",
+    "SelectiveCheckpointContext",
     "checkpoint",
     "checkpoint_sequential",
+    "create_selective_checkpoint_contexts",
     "detach_variable",
     "get_device_states",
     "noop_context_fn",
@@ -154,37 +166,62 @@ class CheckpointFunction(rtorch.autograd.Function):
         return (None, None, *found)
 
 
+class GraphExecGroup:
+    """Inside, calls of backward that go through parts of one graph: a checkpointed function runs again at most once for
+    all of them. (rtorch keeps what a second run computed as long as the graph, so that this holds outside, too.)"""
+
+    _current = None
+
+    def __enter__(self):
+        if GraphExecGroup._current is not None:
+            raise RuntimeError("GraphExecGroup contexts cannot be nested.")
+        GraphExecGroup._current = self
+        return self
+
+    def __exit__(self, *exc):
+        GraphExecGroup._current = None
+
+
 class _Frame:
     """One call of a checkpointed function: what it saved, by number, and how to compute that again."""
 
     def __init__(self, again, check, early_stop):
         self.again, self.check, self.early_stop = again, check, early_stop
         self.first = []
-        self.found = None
+        self.values = None
+        self.heard = None
 
     def pack(self, tensor):
         self.first.append((tuple(tensor.shape), tensor.dtype, tensor.device))
+        if self.heard is not None:
+            self.heard.append(tensor)
         return len(self.first) - 1
 
+    def listen(self, on=True):
+        """From now on the tensors themselves are kept in the list that this answers, too."""
+        self.heard = [] if on else None
+        return self.heard
+
     def unpack(self, number):
-        if self.found is None:
-            self.found = self.recompute()
+        if self.values is None:
+            self.values = self.recompute()
         # freed with the frame, which the graph's nodes hold until backward releases them
-        return self.found[number]
+        return self.values[number]
+
+    def found(self, tensor):
+        """The second run saves a tensor."""
+        self.values_now[len(self.values_now)] = tensor.detach()
+        if self.early_stop and len(self.values_now) == len(self.first):
+            raise _Enough
+        return tensor
 
     def recompute(self):
-        found = {}
-
-        def pack(tensor):
-            found[len(found)] = tensor.detach()
-            if self.early_stop and len(found) == len(self.first):
-                raise _Enough
-            return tensor
-
-        with contextlib.suppress(_Enough), saved_tensors_hooks(pack, lambda t: t), rtorch.enable_grad():
+        self.values_now = {}
+        with contextlib.suppress(_Enough), saved_tensors_hooks(self.found, lambda t: t), rtorch.enable_grad():
             self.again()
-        self.compare(found)
-        return found
+        values, self.values_now = self.values_now, None
+        self.compare(values)
+        return values
 
     def compare(self, found):
         if len(found) != len(self.first):
@@ -214,6 +251,9 @@ def _without_reentrance(function, args, kwargs, preserve_rng_state, context_fn, 
             function(*args, **kwargs)
 
     frame = _Frame(again, check, early_stop)
+    for context in (first, second):
+        if hasattr(type(context), "frame"):
+            context.frame = frame
     with first, saved_tensors_hooks(frame.pack, frame.unpack):
         return function(*args, **kwargs)
 

@@ -247,6 +247,9 @@ pub mod gpu {
     pub fn supports(_: u32, _: &Prim, _: &[crate::defer::Operand]) -> bool {
         false
     }
+    pub fn has(_: &Prim, _: &[rtorch_ir::DType]) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

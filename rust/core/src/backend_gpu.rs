@@ -72,7 +72,12 @@ pub fn run(
 /// Has the device a kernel for the primitive on these operands?
 pub fn supports(_index: u32, prim: &Prim, operands: &[Operand]) -> bool {
     let dtypes: SmallVec<[DType; 4]> = operands.iter().map(|o| o.dtype).collect();
-    rtorch_gpu::support(prim, &dtypes) == Support::Native
+    has(prim, &dtypes)
+}
+
+/// Has a GPU a kernel for the primitive on these dtypes?
+pub fn has(prim: &Prim, dtypes: &[DType]) -> bool {
+    rtorch_gpu::support(prim, dtypes) == Support::Native
 }
 
 pub fn synchronize(index: u32) -> Result<()> {

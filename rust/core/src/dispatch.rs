@@ -19,6 +19,7 @@ use crate::kernel::Kernel;
 use crate::stats::{Event, count, fallback_is_error};
 use crate::storage::Buf;
 use crate::tensor::{Parts, Tensor};
+use crate::trace;
 use crate::view::ViewOp;
 
 /// Cost (the table's column) up to which a primitive evaluates a pending operand while it reads: once per element.
@@ -73,6 +74,7 @@ pub fn map_layout(operands: &[&Layout]) -> Result<Layout> {
 
 /// A pointwise op. Inputs are on one device and have the dtypes of the kernel's leaves.
 pub fn map(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor]) -> Result<Tensor> {
+    trace::map(kernel);
     if batch::any(inputs) {
         return batch::map(name, kernel, inputs);
     }
@@ -163,6 +165,7 @@ fn ready_window(t: &Tensor) -> Option<Window> {
 
 /// A pointwise op of one operand whose result has a given layout: copies in a memory order.
 pub fn map_with_layout(name: &'static str, kernel: &Arc<Kernel>, x: &Tensor, layout: Layout) -> Result<Tensor> {
+    trace::map(kernel);
     if batch::is_batched(x) {
         return batch::map_with_layout(name, kernel, x, layout);
     }
@@ -186,6 +189,7 @@ fn copy_small(kernel: &Kernel, x: &Tensor, layout: &Layout) -> Option<Result<Ten
 
 /// A pointwise op without operands (a constant or a function of the element's number).
 pub fn generate(kernel: &Arc<Kernel>, layout: Layout, device: Device) -> Result<Tensor> {
+    trace::map(kernel);
     crate::tensor::check_device_dtype(device, kernel.dtype())?;
     let value = defer::map(kernel, SmallVec::new(), layout.clone(), device)?;
     Ok(Tensor::from_value(value, layout, kernel.dtype(), device))
@@ -193,6 +197,7 @@ pub fn generate(kernel: &Arc<Kernel>, layout: Layout, device: Device) -> Result<
 
 /// A view: shares the storage and the version.
 pub fn view(name: &'static str, op: ViewOp, x: &Tensor) -> Result<Option<Tensor>> {
+    trace::view(&op);
     let made = x.with(|p| -> Result<Option<Parts>> {
         let Some(layout) = op.apply(&p.layout, p.dtype)? else { return Ok(None) };
         let dtype = op.dtype(p.dtype);
@@ -214,6 +219,7 @@ pub fn view(name: &'static str, op: ViewOp, x: &Tensor) -> Result<Option<Tensor>
 
 /// A primitive. Outputs are row-major.
 pub fn prim(name: &'static str, prim: Prim, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 3]>> {
+    trace::prim(&prim, inputs.iter().map(|t| t.dtype()));
     if batch::any(inputs) {
         return batch::prim(name, &prim, inputs);
     }

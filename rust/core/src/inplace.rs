@@ -105,7 +105,7 @@ pub fn copy_(target: &Tensor, src: &Tensor) -> Result<()> {
         src.shape_text(),
         target.shape_text()
     );
-    map("CopyBackwards", target, kernel::cast(src.dtype(), target.dtype()), &[src])
+    map("torch::autograd::CopyBackwards", target, kernel::cast(src.dtype(), target.dtype()), &[src])
 }
 
 /// Writes a result of the target's shape and dtype into it, whose history becomes that of the result: an in-place form

@@ -17,6 +17,7 @@ pub mod shared;
 pub mod stats;
 pub mod storage;
 pub mod tensor;
+pub mod trace;
 pub mod view;
 pub mod vjp;
 pub mod warn;

@@ -4,9 +4,9 @@
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
+use rtorch_core::Tensor;
 use rtorch_core::ops::shape;
 use rtorch_core::tensor::{Parts, Version};
-use rtorch_core::{DType, Tensor};
 
 use crate::autograd::{self, Handle};
 use crate::device::PyDevice;
@@ -417,6 +417,38 @@ impl PyTensor {
         }
         Ok(())
     }
+    /// The dtype of the gradient: the leaf's own unless set; None takes any.
+    #[getter]
+    fn grad_dtype(&self, py: Python<'_>) -> PyResult<Option<Py<crate::dtype::PyDType>>> {
+        if !self.t.is_leaf() {
+            return Err(PyRuntimeError::new_err("grad_dtype can only be accessed on leaf tensors."));
+        }
+        let set = self.t.meta(|m| m.grad_dtype).flatten();
+        set.unwrap_or(Some(self.t.dtype())).map(|d| crate::dtype::object(py, d)).transpose()
+    }
+    #[setter]
+    fn set_grad_dtype(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !self.t.is_leaf() {
+            return Err(PyRuntimeError::new_err("grad_dtype can only be set on leaf tensors."));
+        }
+        let dtype = match value.is_none() {
+            true => None,
+            false => Some(value.cast::<crate::dtype::PyDType>().map(|d| d.get().0).map_err(|_| {
+                let kind = value.get_type().name().map_or_else(|_| "object".into(), |n| n.to_string());
+                PyRuntimeError::new_err(format!("grad_dtype must be a torch.dtype or None, but got {kind}"))
+            })?),
+        };
+        if let (Some(d), Some(g)) = (dtype, self.t.grad().filter(|g| Some(g.dtype()) != dtype)) {
+            return Err(PyRuntimeError::new_err(format!(
+                "Cannot set grad_dtype to '{}' because there is already a gradient with dtype '{}'. Please clear the \
+                 gradient (.grad = None) before changing grad_dtype.",
+                d.cpp_name(),
+                g.dtype().cpp_name()
+            )));
+        }
+        self.t.with_meta(|m| m.grad_dtype = Some(dtype));
+        Ok(())
+    }
     #[getter]
     fn retains_grad(&self) -> bool {
         self.t.meta(|m| m.retains_grad).unwrap_or(false)
@@ -433,12 +465,12 @@ fn check_assigned_grad(t: &Tensor, g: &Tensor) -> PyResult<()> {
     if g.same(t) {
         return Err(PyRuntimeError::new_err("can't assign Variable as its own grad"));
     }
-    if g.dtype() != t.dtype() {
-        let name = |d: DType| format!("torch.{}Tensor", d.cpp_name());
+    if let Some(want) = t.meta(|m| m.grad_dtype).flatten().unwrap_or(Some(t.dtype())).filter(|d| *d != g.dtype()) {
         return Err(PyRuntimeError::new_err(format!(
-            "assigned grad has data of a different type: expected {}, got {}",
-            name(t.dtype()),
-            name(g.dtype())
+            "attempting to assign a gradient with dtype '{}' to a tensor with grad_dtype '{}'. The gradient must match \
+             the tensor's grad_dtype (defaults to the tensor's dtype).",
+            g.dtype().cpp_name(),
+            want.cpp_name()
         )));
     }
     if g.device() != t.device() {

@@ -594,7 +594,12 @@ fn _run_backward<'py>(
     }
     let opts = Options { keep_graph, create_graph, accumulate, boundary: false };
     let wanted = (!targets.is_empty()).then_some(targets.as_slice());
-    let found = guarded(|| py.detach(|| backward::run(&roots, wanted, &opts)).or_raise())?;
+    let mut found = guarded(|| py.detach(|| backward::run(&roots, wanted, &opts)).or_raise())?;
+    for (x, g) in inputs.iter().zip(&mut found).filter(|_| !accumulate) {
+        if let (Some(t), Some(found)) = (tensor::get(&x), g) {
+            *found = backward::in_grad_dtype(t, found.clone()).or_raise()?;
+        }
+    }
     if accumulate {
         // an input that is no leaf gets its gradient here: the engine adds to leaves only
         for ((x, e), g) in inputs.iter().zip(&targets).zip(found) {
@@ -682,6 +687,11 @@ fn _set_inference_mode(on: bool) {
 fn is_inference_mode_enabled() -> bool {
     mode::is_inference()
 }
+/// Whether gradients of leaves lie as the leaves do; answers the setting before.
+#[pyfunction]
+fn _set_grad_layout_policy(enforced: bool) -> bool {
+    mode::set_keeps_grad_layout(enforced)
+}
 #[pyfunction]
 #[pyo3(signature = (on, check_nan = true))]
 fn _set_anomaly_enabled(on: bool, check_nan: bool) {
@@ -718,6 +728,7 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_set_inference_mode, m)?)?;
     m.add_function(wrap_pyfunction!(is_inference_mode_enabled, m)?)?;
     m.add_function(wrap_pyfunction!(_set_anomaly_enabled, m)?)?;
+    m.add_function(wrap_pyfunction!(_set_grad_layout_policy, m)?)?;
     m.add_function(wrap_pyfunction!(is_anomaly_enabled, m)?)?;
     m.add_function(wrap_pyfunction!(is_anomaly_check_nan_enabled, m)?)
 }

@@ -14,7 +14,7 @@ use crate::{construct, convert, overrides, registry};
 
 pub fn get(slf: &Bound<'_, PyTensor>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let py = slf.py();
-    if !tensor::is_exact(slf.as_any()) && overrides::wants(slf.as_any()) {
+    if overrides::in_mode() || !tensor::is_exact(slf.as_any()) && overrides::wants(slf.as_any()) {
         return registry::call(py, "__getitem__", &[slf.as_ptr(), key.as_ptr()]);
     }
     get_plain(py, &slf.get().t, key)
@@ -50,7 +50,7 @@ pub fn get_plain(py: Python<'_>, t: &Tensor, key: &Bound<'_, PyAny>) -> PyResult
 
 pub fn set(slf: &Bound<'_, PyTensor>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = slf.py();
-    if !tensor::is_exact(slf.as_any()) && overrides::wants(slf.as_any()) {
+    if overrides::in_mode() || !tensor::is_exact(slf.as_any()) && overrides::wants(slf.as_any()) {
         return registry::call(py, "__setitem__", &[slf.as_ptr(), key.as_ptr(), value.as_ptr()]).map(|_| ());
     }
     set_plain(&slf.get().t, key, value)

@@ -1,7 +1,7 @@
 //! `__torch_function__`: objects that want to answer operators themselves. One test per argument for exact tensors and
 //! Python's own types; the rest is looked up by type.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -16,6 +16,9 @@ use crate::tensor::{self, PyTensor};
 
 thread_local! {
     static DISABLED: Cell<bool> = const { Cell::new(false) };
+    /// Modes that are entered, the innermost last; while one is asked, it stands aside.
+    static MODES: RefCell<Vec<Py<PyAny>>> = const { RefCell::new(Vec::new()) };
+    static IN_MODE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Types seen, with whether they override. They are kept alive, so that an address means one type.
@@ -86,9 +89,42 @@ fn any_in(obj: &Bound<'_, PyAny>) -> bool {
     overrides(obj)
 }
 
+/// Is a mode to be asked about every operator?
+#[inline]
+pub fn in_mode() -> bool {
+    IN_MODE.get()
+}
+
+fn set_modes<R>(f: impl FnOnce(&mut Vec<Py<PyAny>>) -> R) -> R {
+    MODES.with(|m| {
+        let mut modes = m.borrow_mut();
+        let r = f(&mut modes);
+        IN_MODE.set(!modes.is_empty());
+        r
+    })
+}
+
+/// What the innermost mode answers; None where there is none, or it declines.
+fn ask_mode(
+    func: &Bound<'_, PyAny>,
+    types: &Bound<'_, PyAny>,
+    args: &Bound<'_, PyTuple>,
+    kwargs: &Bound<'_, PyDict>,
+) -> PyResult<Option<Py<PyAny>>> {
+    let py = func.py();
+    let Some(mode) = set_modes(Vec::pop) else { return Ok(None) };
+    let r = mode.bind(py).call_method1(pyo3::intern!(py, "__torch_function__"), (func, types, args, kwargs));
+    set_modes(|m| m.push(mode));
+    let r = r?;
+    Ok(if r.is(py.NotImplemented().bind(py)) { None } else { Some(r.unbind()) })
+}
+
 /// Must somebody be asked?
 #[inline]
 pub fn possible(call: &Call<'_, '_>) -> bool {
+    if IN_MODE.get() {
+        return true;
+    }
     let plain = |o: &Bound<'_, PyAny>| tensor::is_exact(o) || is_plain(o) || !any_in(o);
     !(DISABLED.get() || call.args.iter().all(|a| plain(a)) && call.kwargs.iter().all(|k| plain(&k.1)))
 }
@@ -114,6 +150,15 @@ pub fn dispatch<'py>(func: &Py<PyAny>, call: &Call<'_, 'py>) -> PyResult<Option<
         }
     }
     let (args, kwargs) = call.to_python()?;
+    if IN_MODE.get() {
+        let types = PyTuple::new(py, found.iter().map(|f| f.get_type()))?;
+        if let Some(r) = ask_mode(func.bind(py), &types, &args, &kwargs)? {
+            return Ok(Some(r));
+        }
+    }
+    if DISABLED.get() {
+        return Ok(None);
+    }
     ask(py, func.bind(py), &found, &args, &kwargs)
 }
 
@@ -142,6 +187,34 @@ fn ask(
         func.getattr("__name__").map_or_else(|_| "operator".into(), |n| n.to_string()),
         names.join("\n  - ")
     ))
+}
+
+/// Enters a mode: from now on it is asked about every operator of this thread.
+#[pyfunction]
+fn _push_function_mode(mode: Py<PyAny>) {
+    set_modes(|m| m.push(mode));
+}
+
+/// Leaves the innermost mode.
+#[pyfunction]
+fn _pop_function_mode() -> Option<Py<PyAny>> {
+    set_modes(Vec::pop)
+}
+
+#[pyfunction]
+fn _in_function_mode() -> bool {
+    IN_MODE.get()
+}
+
+/// What the innermost mode answers for an operator written in Python; NotImplemented where there is none.
+#[pyfunction]
+fn _ask_function_mode(
+    func: &Bound<'_, PyAny>,
+    types: &Bound<'_, PyAny>,
+    args: &Bound<'_, PyTuple>,
+    kwargs: &Bound<'_, PyDict>,
+) -> PyResult<Py<PyAny>> {
+    Ok(ask_mode(func, types, args, kwargs)?.unwrap_or_else(|| func.py().NotImplemented()))
 }
 
 /// Switches `__torch_function__` off for this thread; answers whether it was.
@@ -181,6 +254,10 @@ fn _has_torch_function(obj: &Bound<'_, PyAny>) -> bool {
 pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_set_torch_function_disabled, m)?)?;
     m.add_function(wrap_pyfunction!(_is_torch_function_disabled, m)?)?;
+    m.add_function(wrap_pyfunction!(_push_function_mode, m)?)?;
+    m.add_function(wrap_pyfunction!(_pop_function_mode, m)?)?;
+    m.add_function(wrap_pyfunction!(_in_function_mode, m)?)?;
+    m.add_function(wrap_pyfunction!(_ask_function_mode, m)?)?;
     m.add_function(wrap_pyfunction!(_disabled_torch_function_impl, m)?)?;
     m.add_function(wrap_pyfunction!(_has_torch_function, m)?)
 }

@@ -137,7 +137,28 @@ fn warn(text: &str) {
     });
 }
 
+/// Notes from now on what operators of this thread are made of.
+#[pyfunction]
+fn _trace_begin() {
+    rtorch_core::trace::begin();
+}
+
+/// The notes: `map rows`, `view Name`, `prim Name native|host`.
+#[pyfunction]
+fn _trace_end() -> Vec<String> {
+    rtorch_core::trace::end()
+}
+
+/// The table's rows: name, class, doc line.
+#[pyfunction]
+fn _rows() -> Vec<(&'static str, String, &'static str)> {
+    rtorch_ir::table::ROWS.iter().map(|r| (r.op.name(), format!("{:?}", r.class), r.doc)).collect()
+}
+
 pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(_trace_begin, m)?)?;
+    m.add_function(wrap_pyfunction!(_trace_end, m)?)?;
+    m.add_function(wrap_pyfunction!(_rows, m)?)?;
     rtorch_core::defer::set_blocking_hook(blocking);
     rtorch_cpu::threads::set_interrupt_hook(interrupted);
     crate::wgpu::set_interrupt_hook(interrupted);

@@ -203,7 +203,9 @@ fn numel(a: Arg) -> usize {
 /// `a OP b` where at least one is a tensor; NotImplemented where the other is nothing an operator takes.
 fn operator(name: &'static str, op: ScalarOp, a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let py = a.py();
-    if let (Some(x), Some(y)) = (fast_arg(a), fast_arg(b)) {
+    if !overrides::in_mode()
+        && let (Some(x), Some(y)) = (fast_arg(a), fast_arg(b))
+    {
         let small = numel(x).max(numel(y)) < DETACH_NUMEL;
         let run = || if small { binary(op, x, y).or_raise() } else { py.detach(|| binary(op, x, y)).or_raise() };
         return wrap(py, guarded(run)?);
@@ -242,6 +244,7 @@ fn inplace_operator(
     let any = a.as_any();
     if let Some(op) = op
         && (is_exact(any) || overrides::is_plain(any))
+        && !overrides::in_mode()
         && let Some(y) = fast_arg(b)
     {
         let t = &a.get().t;
@@ -254,7 +257,7 @@ fn inplace_operator(
 
 fn one(name: &'static str, op: ScalarOp, a: &Bound<'_, PyTensor>) -> PyResult<Py<PyAny>> {
     let py = a.py();
-    if !is_exact(a.as_any()) && !overrides::is_plain(a.as_any()) {
+    if overrides::in_mode() || !is_exact(a.as_any()) && !overrides::is_plain(a.as_any()) {
         return registry::call(py, name, &[a.as_ptr()]);
     }
     let t = &a.get().t;

@@ -105,3 +105,27 @@ def run_packed_layer(mode, data, batch_sizes, state, weights, reverse):
         outputs.append(state[0])
     parts = zip(*[state, *reversed(ended)])
     return rtorch.cat(outputs), tuple(rtorch.cat(p) for p in parts)
+
+
+def run_layers(mode, input, states, weights, directions, dropout, batch_sizes=None):
+    """Layers over time-first (or, with sizes, packed) `input`, each over what all directions of the one below answer.
+
+    states: (h,) or (h, c), each (layers * directions, B, H); weights: those of `run_layer` per layer and direction;
+    dropout: the probability between layers. Answers the outputs and the last states.
+    """
+    finals, layers = [], len(weights) // directions
+    for layer in range(layers):
+        outputs = []
+        for direction in range(directions):
+            index = layer * directions + direction
+            args = (tuple(s[index] for s in states), weights[index], direction == 1)
+            if batch_sizes is None:
+                out, final = run_layer(mode, input, *args)
+            else:
+                out, final = run_packed_layer(mode, input, batch_sizes, *args)
+            outputs.append(out)
+            finals.append(final)
+        input = outputs[0] if len(outputs) == 1 else rtorch.cat(outputs, -1)
+        if dropout and layer < layers - 1:
+            input = rtorch.dropout(input, dropout, True)
+    return input, tuple(rtorch.stack(s) for s in zip(*finals))

@@ -8,6 +8,7 @@ import math
 import warnings
 
 import rtorch
+from rtorch import _C
 
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
@@ -177,14 +178,17 @@ def interpolate(
         )
     if mode == "area":
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[len(sizes) - 1](input, sizes)
+    result = input
     for d, (out, scale) in enumerate(zip(sizes, scales), 2):
         if mode in ("nearest", "nearest-exact"):
-            input = _resize_nearest(input, d, out, scale, mode == "nearest-exact")
+            result = _resize_nearest(result, d, out, scale, mode == "nearest-exact")
         elif antialias:
-            input = _resize_antialias(input, d, out, scale, bool(align_corners), mode)
+            result = _resize_antialias(result, d, out, scale, bool(align_corners), mode)
         else:
-            input = _resize_taps(input, d, out, scale, bool(align_corners), mode == "bicubic")
-    return input
+            result = _resize_taps(result, d, out, scale, bool(align_corners), mode == "bicubic")
+    kind = "NearestExact" if mode == "nearest-exact" else mode.capitalize()
+    _C._one_node(f"Upsample{kind}{len(sizes)}D{'Aa' if antialias else ''}Backward0", input, result)
+    return result
 
 
 def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=None):
@@ -349,4 +353,6 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
             out = _fetch(flat, [p.detach().round() for p in places], sizes)
         else:
             out = _sample_taps(flat, places, sizes, lambda t: [(0, 1 - t), (1, t)], lambda x, size: x)
-    return out.reshape(*input.shape[:2], *grid.shape[1:-1])
+    out = out.reshape(*input.shape[:2], *grid.shape[1:-1])
+    _C._one_node(f"GridSampler{n}DBackward0", (input, grid), out)
+    return out

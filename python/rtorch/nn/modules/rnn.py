@@ -4,7 +4,6 @@ import math
 import warnings
 
 import rtorch
-from rtorch.nn import functional as F
 from rtorch.nn import init
 from rtorch.nn.functional import recurrent
 from rtorch.nn.parameter import Parameter
@@ -168,22 +167,9 @@ class RNNBase(Module):
 
     def _run(self, input, states, batch_sizes):
         """All layers over time-first (or packed) `input`; `states` is (h,) or (h, c), each (L * D, B, H)."""
-        finals = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(self._directions):
-                index = layer * self._directions + direction
-                args = (tuple(s[index] for s in states), self._weights_of(index), direction == 1)
-                if batch_sizes is None:
-                    out, final = recurrent.run_layer(self.mode, input, *args)
-                else:
-                    out, final = recurrent.run_packed_layer(self.mode, input, batch_sizes, *args)
-                outputs.append(out)
-                finals.append(final)
-            input = outputs[0] if len(outputs) == 1 else rtorch.cat(outputs, -1)
-            if self.dropout and self.training and layer < self.num_layers - 1:
-                input = F.dropout(input, self.dropout, True)
-        return input, tuple(rtorch.stack(s) for s in zip(*finals))
+        weights = [self._weights_of(i) for i in range(self.num_layers * self._directions)]
+        dropout = self.dropout if self.training else 0.0
+        return recurrent.run_layers(self.mode, input, states, weights, self._directions, dropout, batch_sizes)
 
     def _initial(self, input, batch_sizes):
         """Zero states."""

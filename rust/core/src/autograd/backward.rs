@@ -374,6 +374,7 @@ pub fn fit(mut g: Tensor, n: &Arc<GradNode>, i: usize) -> Result<Tensor> {
 
 /// `.grad` of a leaf plus a new gradient.
 pub fn accumulate(leaf: &Tensor, g: Tensor, create_graph: bool) -> Result<()> {
+    let g = in_grad_dtype(leaf, g)?;
     let post = |h: &Hooks| if h.is_empty() { None } else { Some(h.clone()) };
     let (post, old) = leaf.meta(|m| (post(&m.post_accumulate), m.grad.clone())).unwrap_or_default();
     match old {
@@ -393,12 +394,28 @@ pub fn accumulate(leaf: &Tensor, g: Tensor, create_graph: bool) -> Result<()> {
     Ok(())
 }
 
+/// A leaf's gradient in the dtype that the leaf asks for.
+pub fn in_grad_dtype(leaf: &Tensor, g: Tensor) -> Result<Tensor> {
+    match leaf.meta(|m| m.grad_dtype).flatten().flatten() {
+        Some(d) if d != g.dtype() => ops::convert::to_dtype(&g, d),
+        _ => Ok(g),
+    }
+}
+
+/// Does a gradient lie as PyTorch's contract says: as the leaf does where that is dense, else row by row?
+fn obeys(g: &rtorch_ir::Layout, leaf: &rtorch_ir::Layout) -> bool {
+    if !leaf.is_dense() {
+        return g.is_contiguous();
+    }
+    (0..leaf.ndim()).all(|d| leaf.shape[d] == 1 || g.strides[d] == leaf.strides[d])
+}
+
 /// A gradient as a tensor of its own: itself where nobody else knows it, the same value where its memory has the leaf's
 /// layout, else a copy.
 fn own(g: Tensor, leaf: &Tensor) -> Result<Tensor> {
     let fits = g.with(|p| {
         let whole = p.layout.offset == 0 && p.storage.len() == p.layout.numel() * p.dtype.size() && p.layout.is_dense();
-        let ordered = p.layout.is_contiguous() || leaf.with(|l| p.layout.strides == l.layout.strides);
+        let ordered = !mode::keeps_grad_layout() || leaf.with(|l| obeys(&p.layout, &l.layout));
         (whole && !p.storage.is_exported() && ordered).then(|| p.storage.use_count() == 1)
     });
     match fits {

@@ -193,10 +193,33 @@ pub fn prim(p: &Prim, inputs: &[&Tensor], outs: &[Tensor]) -> Result<()> {
         let refs: SmallVec<[&Tensor; 4]> = args.iter().collect();
         return give(&outs[0], dispatch::prim1("TangentBackward0", p.clone(), &refs)?);
     }
+    if let (Prim::Scan { op: ScanOp::LogSumExp, axis }, Some(t)) = (p, &ts[0]) {
+        return give(&outs[0], logcumsumexp(inputs[0], t, *axis as i64)?);
+    }
     by_cotangents(inputs, &ts, outs, |fresh| {
         let refs: SmallVec<[&Tensor; 4]> = fresh.iter().collect();
         Ok(dispatch::prim("TangentBackward0", p.clone(), &refs)?.into_vec())
     })
+}
+
+/// The running mean of the tangent, weighted by exp: the rule for cotangents takes their logarithms, which have no
+/// derivative at 0.
+fn logcumsumexp(x: &Tensor, t: &Tensor, axis: i64) -> Result<Tensor> {
+    let weight = |x: &Tensor| -> Result<Tensor> {
+        let top = ops::reduce::amax(&x.detach(), &[axis], true, true)?;
+        let finite = ops::unary(rtorch_ir::ScalarOp::IsInf, &top)?;
+        let zero = ops::pointwise::Arg::S(0.0.into());
+        let top = ops::pointwise::where_(&finite, zero, ops::pointwise::Arg::T(&top))?;
+        ops::unary(rtorch_ir::ScalarOp::Exp, &ops::sub(x, &top)?)
+    };
+    if x.ndim() == 0 || x.numel() == 0 {
+        return Ok(t.clone());
+    }
+    let e = weight(x)?;
+    let sums = |y: &Tensor| -> Result<Tensor> {
+        Ok(ops::reduce::scan("CumsumBackward0", ScanOp::Sum, y, axis, None)?.swap_remove(0))
+    };
+    ops::div(&sums(&ops::mul(&e, t)?)?, &sums(&e)?)
 }
 
 /// J t of a function from its vector-Jacobian product: v^T J is linear in v, and its derivative along t is J t.

@@ -59,6 +59,8 @@ pub struct AutogradMeta {
     pub hooks: Hooks,
     pub post_accumulate: Hooks,
     pub retains_grad: bool,
+    /// The dtype that a leaf's gradient is cast to, where it is not the leaf's; `Some(None)` takes any.
+    pub grad_dtype: Option<Option<rtorch_ir::DType>>,
     /// Forward mode: the tangent, and the level it belongs to.
     pub tangent: Option<(u64, Tensor)>,
 }

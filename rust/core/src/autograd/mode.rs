@@ -6,6 +6,7 @@ thread_local! {
     static GRAD: Cell<bool> = const { Cell::new(true) };
     static INFERENCE: Cell<bool> = const { Cell::new(false) };
     static ENGINE: Cell<bool> = const { Cell::new(false) };
+    static GRAD_LAYOUT: Cell<bool> = const { Cell::new(true) };
     static ANOMALY: Cell<(bool, bool)> = const { Cell::new((false, true)) };
 }
 
@@ -21,6 +22,14 @@ pub fn is_inference() -> bool {
 }
 pub fn set_inference(on: bool) -> bool {
     INFERENCE.replace(on)
+}
+/// Do gradients of leaves lie in memory as the leaves do?
+pub fn keeps_grad_layout() -> bool {
+    GRAD_LAYOUT.get()
+}
+/// Answers the setting before.
+pub fn set_keeps_grad_layout(on: bool) -> bool {
+    GRAD_LAYOUT.replace(on)
 }
 /// (on, check for NaN)
 pub fn anomaly() -> (bool, bool) {

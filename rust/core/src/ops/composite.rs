@@ -10,20 +10,26 @@ use crate::tensor::Tensor;
 type Dest<'a> = Option<&'a Tensor>;
 
 /// `clamp`: NaN stays; where the bounds cross, the upper one wins. The gradient at a bound passes.
-pub fn clamp(x: &Tensor, lo: Option<Arg>, hi: Option<Arg>, dest: Dest) -> Result<Tensor> {
+/// `alone` says that PyTorch's function of one bound was called (`clamp_min`).
+pub fn clamp(x: &Tensor, lo: Option<Arg>, hi: Option<Arg>, alone: bool, dest: Dest) -> Result<Tensor> {
     ensure!(lo.is_some() || hi.is_some(), runtime, "torch.clamp: At least one of 'min' or 'max' must not be None");
     let keep_low = |a: Ex, b: Ex| ex::where_(ex::lt(a, b), b, propagate(a, b));
     let keep_high = |a: Ex, b: Ex| ex::where_(ex::gt(a, b), b, propagate(a, b));
     let (target, x) = (x, Arg::T(x));
+    let tensors = [lo, hi].iter().flatten().any(|a| matches!(a, Arg::T(_)));
+    let one = |of_number: &'static str, of_tensor: &'static str| if tensors { of_tensor } else { of_number };
+    let both = one("ClampBackward0", "ClampBackward1");
     match (lo, hi) {
-        (Some(lo), Some(hi)) => compose("clamp", "ClampBackward1", Rule::Same, &[x, lo, hi], dest, |a| {
-            keep_high(keep_low(a[0], a[1]), a[2])
-        }),
+        (Some(lo), Some(hi)) => {
+            compose("clamp", both, Rule::Same, &[x, lo, hi], dest, |a| keep_high(keep_low(a[0], a[1]), a[2]))
+        }
         (Some(lo), None) => {
-            compose("clamp_min", "ClampMinBackward0", Rule::Same, &[x, lo], dest, |a| keep_low(a[0], a[1]))
+            let name = if alone { one("ClampMinBackward0", "ClampMinBackward1") } else { both };
+            compose("clamp_min", name, Rule::Same, &[x, lo], dest, |a| keep_low(a[0], a[1]))
         }
         (None, Some(hi)) => {
-            compose("clamp_max", "ClampMaxBackward0", Rule::Same, &[x, hi], dest, |a| keep_high(a[0], a[1]))
+            let name = if alone { one("ClampMaxBackward0", "ClampMaxBackward1") } else { both };
+            compose("clamp_max", name, Rule::Same, &[x, hi], dest, |a| keep_high(a[0], a[1]))
         }
         (None, None) => super::shape::alias(target),
     }
@@ -145,7 +151,7 @@ unary! {
         ex::where_(ex::isnan(a), a, turned)
     };
     /// -x log(x); 0 at 0, -inf below.
-    entr "EntrBackward0" RealFloat |a| {
+    entr "SpecialEntrBackward0" RealFloat |a| {
         let zero = ex::eq(a, a.lit(0.0));
         let low = ex::where_(ex::lt(a, a.lit(0.0)), a.lit(f64::NEG_INFINITY), a);
         ex::where_(zero, a.lit(0.0), ex::where_(ex::le(a, a.lit(0.0)), low, -a * ex::log(a)))

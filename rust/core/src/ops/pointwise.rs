@@ -254,7 +254,10 @@ pub fn program(spec: &Spec, args: &[Arg], compute: DType, out: DType, dest: DTyp
 pub fn grad_name(op: ScalarOp) -> &'static str {
     static NAMES: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
     let names = NAMES.get_or_init(|| ROWS.iter().map(|r| camel(torch_name(r.op))).collect());
-    &names[op as usize]
+    match op {
+        ScalarOp::FloorDiv | ScalarOp::TruncDiv => "DivBackward2",
+        _ => &names[op as usize],
+    }
 }
 
 /// What PyTorch's graph calls a row.
@@ -263,6 +266,7 @@ fn torch_name(op: ScalarOp) -> &'static str {
         ScalarOp::Div => "div",
         ScalarOp::Log1p => "log1_p",
         ScalarOp::Square => "pow",
+        ScalarOp::Erfcx => "special_erfcx",
         _ => op.name(),
     }
 }

@@ -119,7 +119,7 @@ pub fn expand(x: &Tensor, sizes: &[i64]) -> Result<Tensor> {
 
 pub fn expand_to(x: &Tensor, shape: &[usize]) -> Result<Tensor> {
     if x.with(|p| p.layout.shape.as_slice() == shape) {
-        return view("AliasBackward0", ViewOp::Alias, x);
+        return view("ExpandBackward0", ViewOp::Alias, x);
     }
     view("ExpandBackward0", ViewOp::Expand { shape: Shape::from_slice(shape) }, x)
 }
@@ -145,7 +145,12 @@ pub fn squeeze(x: &Tensor, dims: Option<&[i64]>) -> Result<Tensor> {
             out.sort_unstable();
         }
     }
-    view(if dims.is_some() { "SqueezeBackward1" } else { "SqueezeBackward0" }, ViewOp::Squeeze { dims: out }, x)
+    let name = match dims {
+        None => "SqueezeBackward0",
+        Some([_]) => "SqueezeBackward1",
+        Some(_) => "SqueezeBackward2",
+    };
+    view(name, ViewOp::Squeeze { dims: out }, x)
 }
 
 pub fn flatten(x: &Tensor, start: i64, end: i64) -> Result<Tensor> {

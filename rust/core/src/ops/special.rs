@@ -13,6 +13,11 @@ use crate::tensor::Tensor;
 fn grad_name(f: SpecialFn) -> &'static str {
     match f {
         SpecialFn::I0 => "I0Backward0",
+        SpecialFn::I0e => "SpecialI0EBackward0",
+        SpecialFn::I1 => "SpecialI1Backward0",
+        SpecialFn::I1e => "SpecialI1EBackward0",
+        SpecialFn::Ndtri => "SpecialNdtriBackward0",
+        SpecialFn::LogNdtr => "SpecialLogNdtrBackward0",
         SpecialFn::Polygamma(_) => "PolygammaBackward0",
         SpecialFn::Gammainc => "IgammaBackward0",
         SpecialFn::Gammaincc => "IgammacBackward0",

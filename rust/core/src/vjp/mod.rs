@@ -14,7 +14,8 @@ mod view;
 use std::sync::Arc;
 
 use rtorch_ir::prim::ScanOp;
-use rtorch_ir::{Prim, Result};
+use rtorch_ir::program::Inst;
+use rtorch_ir::{Prim, Result, ScalarOp};
 use smallvec::{SmallVec, smallvec};
 
 use crate::autograd::backward::Options;
@@ -102,6 +103,9 @@ pub fn apply(n: &Arc<GradNode>, grads: &[Option<Tensor>], opts: &Options) -> Res
 fn map(n: &Arc<GradNode>, grads: &[Option<Tensor>]) -> Result<Cotangents> {
     let GradOp::Map { kernel } = &n.op else { return Ok(Vec::new()) };
     let Some(Some(g)) = grads.first() else { return Ok(vec![None; n.next.len()]) };
+    if let Some(d) = gamma(n, kernel, g)? {
+        return Ok(vec![Some(d)]);
+    }
     let inputs = kernel.leaves();
     let mut unpacked: SmallVec<[Option<Tensor>; 4]> = smallvec![None; inputs + 1];
     let mut out = Vec::with_capacity(inputs);
@@ -139,6 +143,35 @@ fn map(n: &Arc<GradNode>, grads: &[Option<Tensor>]) -> Result<Cotangents> {
         }));
     }
     Ok(out)
+}
+
+/// lgamma and digamma where their gradient is differentiated on: as operators, of which each knows the next one. The
+/// rows end with trigamma, whose own derivative no program may take for zero.
+fn gamma(n: &Arc<GradNode>, kernel: &crate::kernel::Kernel, g: &Tensor) -> Result<Option<Tensor>> {
+    if !mode::is_enabled() {
+        return Ok(None);
+    }
+    let mut found = kernel.program.values.iter().filter_map(|(inst, _)| match inst {
+        Inst::Op(op @ (ScalarOp::Lgamma | ScalarOp::Digamma | ScalarOp::Trigamma), _) => Some(*op),
+        _ => None,
+    });
+    let Some(op) = found.next() else { return Ok(None) };
+    let alone =
+        kernel.leaves() == 1 && kernel.program.values.iter().filter(|v| matches!(v.0, Inst::Op(..))).count() == 1;
+    match op {
+        ScalarOp::Lgamma if alone => {
+            let x = n.unpack_for_rule(0)?;
+            Ok(Some(ops::mul(g, &ops::unary(ScalarOp::Digamma, &x)?)?))
+        }
+        ScalarOp::Digamma if alone => {
+            let x = n.unpack_for_rule(0)?;
+            Ok(Some(ops::mul(g, &ops::special::polygamma(1, &x)?)?))
+        }
+        ScalarOp::Trigamma => Err(rtorch_ir::Error::not_implemented(
+            "the derivative of trigamma inside a program is not implemented: use polygamma(1, x)",
+        )),
+        _ => Ok(None),
+    }
 }
 
 /// Gradient of a write through a view: the base's cotangent with the written part replaced by what flows to the view's

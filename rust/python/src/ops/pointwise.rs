@@ -227,13 +227,13 @@ fn round(x: &Tensor, decimals: i64, dest: Option<&Tensor>) -> Result<Out> {
     Ok(composite::round_decimals(x, decimals, dest)?.into())
 }
 
-fn clamp(x: &Tensor, lo: Option<Arg>, hi: Option<Arg>, dest: Option<&Tensor>) -> Result<Out> {
+fn clamp(x: &Tensor, lo: Option<Arg>, hi: Option<Arg>, alone: bool, dest: Option<&Tensor>) -> Result<Out> {
     let args: Vec<Arg> = std::iter::once(Arg::T(x)).chain(lo).chain(hi).collect();
     let common = rtorch_core::ops::pointwise::result_type(&args);
     if common == rtorch_core::DType::Bool || common.is_complex() {
         return Err(pointwise::not_implemented("clamp", x.dtype()));
     }
-    Ok(composite::clamp(x, lo, hi, dest)?.into())
+    Ok(composite::clamp(x, lo, hi, alone, dest)?.into())
 }
 
 fn choices(r: &mut Registry) {
@@ -244,10 +244,10 @@ fn choices(r: &mut Registry) {
                 format!("{n}(Tensor input, Tensor? min=None, Tensor? max=None)"),
             ]
         };
-        r.op_named(name.into(), sigs(name), |a| clamp(a.t(0), a.opt_arg(1), a.opt_arg(2), None)).out();
+        r.op_named(name.into(), sigs(name), |a| clamp(a.t(0), a.opt_arg(1), a.opt_arg(2), false, None)).out();
         let name = format!("{name}_");
         let s = sigs(&name);
-        r.op_named(name, s, |a| clamp(a.t(0), a.opt_arg(1), a.opt_arg(2), Some(a.t(0))));
+        r.op_named(name, s, |a| clamp(a.t(0), a.opt_arg(1), a.opt_arg(2), false, Some(a.t(0))));
     }
     for (name, low) in [("clamp_min", true), ("clamp_max", false)] {
         let arg = if low { "min" } else { "max" };
@@ -255,7 +255,7 @@ fn choices(r: &mut Registry) {
             |n: &str| vec![format!("{n}(Tensor input, Scalar {arg})"), format!("{n}(Tensor input, Tensor {arg})")];
         let go = move |a: &Args, dest: Option<&Tensor>| {
             let b = Some(a.arg(1));
-            if low { clamp(a.t(0), b, None, dest) } else { clamp(a.t(0), None, b, dest) }
+            if low { clamp(a.t(0), b, None, true, dest) } else { clamp(a.t(0), None, b, true, dest) }
         };
         r.op_named(name.into(), sigs(name), move |a| go(a, None)).out();
         let name = format!("{name}_");

@@ -67,6 +67,10 @@ fn dims(r: &mut Registry) {
     }
     r.op("t", &["t(Tensor input)"], |a| Ok(shape::t(a.t(0))?.into()));
     r.op("t_", &["t_(Tensor input)"], |a| relayout(a.t(0), &shape::t(a.t(0))?)).method_only();
+    r.op("as_strided_", &["as_strided_(Tensor input, int[] size, int[] stride, int? storage_offset=None)"], |a| {
+        relayout(a.t(0), &shape::as_strided(a.t(0), a.ints(1), a.ints(2), a.opt_i(3))?)
+    })
+    .method_only();
     r.op("adjoint", &["adjoint(Tensor input)"], |a| Ok(rtorch_core::ops::complex::adjoint(a.t(0))?.into()));
     r.op("unsqueeze", &["unsqueeze(Tensor input, int dim)"], |a| Ok(shape::unsqueeze(a.t(0), a.i(1))?.into()));
     r.op("unsqueeze_", &["unsqueeze_(Tensor input, int dim)"], |a| {

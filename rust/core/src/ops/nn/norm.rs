@@ -179,7 +179,8 @@ pub fn native_group_norm(
     eps: f64,
 ) -> Result<[Tensor; 3]> {
     let [y, mean, rstd] = group_parts(x, groups, weight, bias, eps)?;
-    if !crate::autograd::record::wanted(&[x]) || x.numel() == 0 {
+    let derived = crate::autograd::record::wanted(&[x]) || crate::autograd::forward::any(&[x]);
+    if !derived || x.numel() == 0 {
         return Ok([y, mean, rstd]);
     }
     let rows = shape::reshape(x, &[x.size(0) as i64, groups, -1])?;
