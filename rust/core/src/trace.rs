@@ -1,5 +1,6 @@
-//! What operators are made of: while a trace is on, the choke point (`dispatch.rs`) notes every program's rows, every view
-//! and every primitive of its thread. The operator reference is written from this. How often things run is `stats.rs`.
+//! What operators are made of: while a trace is on, the choke point (`dispatch.rs`) notes every program's rows, every
+//! view and every primitive of its thread. The operator reference is written from this. How often things run is
+//! `stats.rs`.
 
 use std::cell::{Cell, RefCell};
 
