@@ -266,3 +266,17 @@ def test_the_rates_can_be_changed():
     scaler.set_backoff_factor(0.25)
     scaler.set_growth_interval(5)
     assert (scaler.get_growth_factor(), scaler.get_backoff_factor(), scaler.get_growth_interval()) == (3.0, 0.25, 5)
+
+
+def test_scaler_scales_lists_at_once_and_other_iterables_when_they_are_read():
+    scaler = rtorch.amp.GradScaler("cpu", init_scale=4.0)
+    assert [t.item() for t in scaler.scale([rtorch.ones(()), rtorch.tensor(2.0)])] == [4, 8]
+    taken = []
+
+    def losses():
+        for i in (1.0, 3.0):
+            taken.append(i)
+            yield rtorch.tensor(i)
+
+    scaled = scaler.scale(losses())
+    assert not taken and next(scaled).item() == 4 and taken == [1.0]

@@ -144,3 +144,11 @@ def test_types_of_ones_own_are_collated_by_the_map():
     assert together.t.tolist() == [[1, 1], [0, 0]] and numbers.tolist() == [1, 2]
     with pytest.raises(TypeError):
         collate([object()], collate_fn_map={rtorch.Tensor: collate_tensor_fn})
+
+
+def test_a_stream_without_iter_cannot_be_made():
+    class Nothing(data.IterableDataset):
+        pass
+
+    with pytest.raises(TypeError, match="abstract"):
+        Nothing()

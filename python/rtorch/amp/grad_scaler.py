@@ -92,8 +92,8 @@ class GradScaler:
                 self._lazy_init_scale_growth_tracker(outputs.device)
             return outputs * self._scale.to(device=outputs.device)
         if isinstance(outputs, abc.Iterable):
-            scaled = [self.scale(o) for o in outputs]
-            return type(outputs)(scaled) if isinstance(outputs, (list, tuple)) else iter(scaled)
+            scaled = map(self.scale, outputs)
+            return type(outputs)(scaled) if isinstance(outputs, (list, tuple)) else scaled
         raise ValueError("outputs must be a Tensor or an iterable of Tensors")
 
     def _unscale_grads_(self, optimizer, inv_scale, allow_fp16):

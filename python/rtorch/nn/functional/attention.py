@@ -177,7 +177,10 @@ def multi_head_attention_forward(
     """
     batched = _shape_check(query, key, value, key_padding_mask, attn_mask, num_heads)
     if is_causal and attn_mask is None:
-        raise RuntimeError("Need attn_mask if specifying the is_causal hint.")
+        raise RuntimeError(
+            "Need attn_mask if specifying the is_causal hint. You may use the Transformer module method "
+            "`generate_square_subsequent_mask` to create this mask."
+        )
     if not batched:
         same = query is key and key is value
         query = query.unsqueeze(1)

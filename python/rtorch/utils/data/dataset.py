@@ -3,6 +3,7 @@
 import bisect
 import math
 import types
+from collections import abc
 
 import rtorch
 
@@ -40,8 +41,8 @@ class Dataset:
         return ConcatDataset([self, other])
 
 
-class IterableDataset(Dataset):
-    """Samples in order: subclasses define `__iter__`."""
+class IterableDataset(Dataset, abc.Iterable):
+    """Samples in order: subclasses define `__iter__`; one that does not cannot be instantiated."""
 
     def __add__(self, other):
         return ChainDataset([self, other])
