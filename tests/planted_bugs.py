@@ -28,8 +28,8 @@ BUGS = {
     ),
     "readers of old contents are not run": (
         "rust/core/src/inplace.rs",
-        "defer::run_readers(value.cell())?;",
-        "",
+        "defer::run_readers(value.cell())?;\n    // the storage's handle and ours",
+        "// the storage's handle and ours",
     ),
     "an operand that is the target is not copied": (
         "rust/core/src/inplace.rs",
