@@ -41,7 +41,7 @@ pub(crate) trait Float:
     fn of(v: f64) -> Self;
     fn wide(self) -> f64;
     fn exp<I: Isa>(self) -> Self;
-    /// a * b + c, fused where the instruction set has it.
+    /// a * b + c, fused where the instruction set has it; in f32 rounded once everywhere (but for a tie of f64).
     fn fma<I: Isa>(self, b: Self, c: Self) -> Self;
 }
 
@@ -65,7 +65,7 @@ macro_rules! float {
             }
             #[inline(always)]
             fn fma<I: Isa>(self, b: $t, c: $t) -> $t {
-                if I::FMA { self.mul_add(b, c) } else { self * b + c }
+                if I::FMA { self.mul_add(b, c) } else { <$t>::of(self.wide() * b.wide() + c.wide()) }
             }
         }
     };
