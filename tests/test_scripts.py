@@ -24,6 +24,9 @@ RECORDED = [
     ("vae --epochs 3 --samples 1000", {"final": 48.0221}, 0.02),
     ("dqn --episodes 40", {"first 20:": 0.186, "final": 0.819}, 0.1),
     ("seq2seq --steps 120", {"first": 2.5556, "final": 0.8906}, 0.1),
+    ("word2vec", {"epoch 0": 3.3135, "epoch 3": 2.4953}, 0.002),
+    ("word2vec --optimizer SGD", {"epoch 0": 3.4656, "final": 3.4641}, 0.001),
+    ("word2vec --optimizer Adagrad", {"epoch 0": 2.6362, "final": 1.9109}, 0.002),
 ]
 
 
