@@ -34,13 +34,14 @@ Dtypes are those that a recorded call takes when its float32 arguments are cast 
 """
 
 
-def cast(value, dtype, variables=False):
-    """A recorded argument with its float32 tensors in another dtype."""
+def cast(value, dtype, variables=""):
+    """A recorded argument with its float32 tensors in another dtype; variables where they were recorded as such, or
+    ("all") everywhere."""
     if isinstance(value, rtorch.Tensor):
         if value.dtype is not rtorch.float32:
             return value
-        value = value.detach().to(dtype)
-        return value.requires_grad_() if variables else value
+        variable = variables == "all" or (variables == "recorded" and value.requires_grad)
+        return value.detach().to(dtype).requires_grad_(variable)
     if isinstance(value, (list, tuple)):
         return type(value)(cast(v, dtype, variables) for v in value)
     if isinstance(value, dict):
@@ -48,7 +49,7 @@ def cast(value, dtype, variables=False):
     return dtype if value is rtorch.float32 else value
 
 
-def run(case, arrays, dtype, variables=False):
+def run(case, arrays, dtype, variables=""):
     decode = recorded.Decoder(arrays, "cpu")
     args, kwargs = [decode(v) for v in case["args"]], decode.items(case["kwargs"])
     args, kwargs = cast(args, dtype, variables), cast(kwargs, dtype, variables)
@@ -104,9 +105,9 @@ def dtypes_of(cases, arrays):
 
 
 def differentiable(cases, arrays):
-    for case in cases:
+    for case, variables in ((c, v) for c in cases for v in ("recorded", "all")):
         with contextlib.suppress(Exception):
-            outs = recorded.tensors_of(run(case, arrays, rtorch.float32, True))
+            outs = recorded.tensors_of(run(case, arrays, rtorch.float32, variables))
             if any(t.requires_grad for t in outs):
                 return "yes"
     return "no"
