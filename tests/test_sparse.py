@@ -49,6 +49,7 @@ def test_arithmetic():
     assert (s * 2).to_dense().equal(dense * 2) and (2 * s / 4).to_dense().equal(dense / 2) and (-s).sum() == -12
     assert (s * (one * 3)).to_dense().equal(dense * 3) and s.t().to_dense().equal(dense.t())
     assert s.abs().sqrt().pow(2).to_dense().allclose(dense) and s.norm() == dense.norm()
+    assert s.norm(1, 0, True).equal(dense.norm(1, 0, True)) and s.norm(dtype=torch.float64).dtype is torch.float64
     assert torch.sparse.sum(s) == 12 and torch.sparse.sum(s, 0).to_dense().tolist() == [9, 3, 0]
     one.add_(s, alpha=2)
     assert one.equal(1 + 2 * dense)

@@ -224,8 +224,10 @@ class SparseTensor(Tensor):
         return self._v.sum(dtype=dtype) if dim is None else self.to_dense().sum(dim, dtype=dtype)
 
     def norm(self, p=2, dim=None, keepdim=False, dtype=None):
-        """The norm of all elements."""
-        return self.coalesce()._v.norm(p)
+        """The norm of all elements; over some dims, that of the dense tensor."""
+        if dim is not None or keepdim:
+            return self.to_dense().norm(p, dim, keepdim, dtype=dtype)
+        return self.coalesce()._v.norm(p, dtype=dtype)
 
     def __neg__(self):
         return self._with(-self._v)
