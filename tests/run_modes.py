@@ -19,6 +19,7 @@ MODES = [
     {"RTORCH_CPU_CAPABILITY": "baseline"},
     {"RTORCH_CPU_CAPABILITY": "avx2"},
     {"RTORCH_CPU_CAPABILITY": "avx512"},
+    {"RTORCH_GUARD": "1"},
     {"RTORCH_GPU_PROFILE": "portable"},
 ]
 # The /proc/cpuinfo flags without which a capability cannot be forced on this machine.

@@ -9,6 +9,14 @@ _FLOATS = {
     "float32": (32, 23, 8),
     "float64": (64, 52, 11),
 }
+# name: (eps, max, tiny), as PyTorch says; the last has neither sign nor zero
+_FLOATS8 = {
+    "float8_e4m3fn": (0.125, 448.0, 2.0**-6),
+    "float8_e5m2": (0.25, 57344.0, 2.0**-14),
+    "float8_e4m3fnuz": (0.125, 240.0, 2.0**-7),
+    "float8_e5m2fnuz": (0.125, 57344.0, 2.0**-15),
+    "float8_e8m0fnu": (1.0, 2.0**127, 2.0**-127),
+}
 
 
 class finfo:
@@ -19,6 +27,12 @@ class finfo:
         if not isinstance(dtype, _C.dtype) or not (dtype.is_floating_point or dtype.is_complex):
             raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{dtype}'")
         self.dtype = str(dtype.to_real()).split(".")[1]
+        if self.dtype in _FLOATS8:
+            self.bits, self.resolution = 8, 1.0
+            self.eps, self.max, self.tiny = _FLOATS8[self.dtype]
+            self.min = -self.max if dtype.is_signed else self.tiny
+            self.smallest_normal = self.tiny
+            return
         self.bits, mantissa, exponent = _FLOATS[self.dtype]
         top = 2 ** (exponent - 1) - 1
         self.eps = 2.0**-mantissa

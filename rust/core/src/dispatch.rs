@@ -74,6 +74,7 @@ pub fn map_layout(operands: &[&Layout]) -> Result<Layout> {
 
 /// A pointwise op. Inputs are on one device and have the dtypes of the kernel's leaves.
 pub fn map(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor]) -> Result<Tensor> {
+    kernel.check()?;
     trace::map(kernel);
     if batch::any(inputs) {
         return batch::map(name, kernel, inputs);
@@ -219,6 +220,11 @@ pub fn view(name: &'static str, op: ViewOp, x: &Tensor) -> Result<Option<Tensor>
 
 /// A primitive. Outputs are row-major.
 pub fn prim(name: &'static str, prim: Prim, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 3]>> {
+    if let Some(t) = inputs.iter().find(|t| t.dtype().is_storage())
+        && !prim.moves()
+    {
+        return Err(crate::ops::pointwise::not_implemented(prim.name(), t.dtype()));
+    }
     trace::prim(&prim, inputs.iter().map(|t| t.dtype()));
     if batch::any(inputs) {
         return batch::prim(name, &prim, inputs);

@@ -25,6 +25,7 @@ use crate::tensor::Tensor;
 /// `target = kernel(inputs)`, recorded under `name`. The kernel answers the target's dtype.
 pub fn map(name: &'static str, target: &Tensor, kernel: &Arc<Kernel>, inputs: &[&Tensor]) -> Result<()> {
     check_target(name, target)?;
+    kernel.check()?;
     let device = target.device();
     for t in inputs {
         dispatch::same_device(&[target, t])?;

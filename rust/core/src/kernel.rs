@@ -5,8 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use rtorch_ir::derive;
 use rtorch_ir::table::ROWS;
-use rtorch_ir::{Class, DType, Program, Scalar, ScalarOp};
+use rtorch_ir::{Class, DType, Program, Result, Scalar, ScalarOp};
 use smallvec::SmallVec;
+
+use crate::ops::pointwise::not_implemented;
 
 pub struct Kernel {
     pub program: Arc<Program>,
@@ -14,6 +16,8 @@ pub struct Kernel {
     small: OnceLock<Option<rtorch_cpu::Small>>,
     /// One per leaf of the program: its cotangent as a kernel of its own.
     grads: OnceLock<Vec<Option<Arc<Grad>>>>,
+    /// The operator that does not exist for the dtype of a leaf, and that dtype.
+    refused: Option<(ScalarOp, DType)>,
     /// The operator's arguments that were numbers.
     numbers: SmallVec<[Scalar; 2]>,
 }
@@ -39,7 +43,22 @@ impl Kernel {
         Kernel::with_numbers(program, SmallVec::new())
     }
     pub fn with_numbers(program: Program, numbers: SmallVec<[Scalar; 2]>) -> Arc<Kernel> {
-        Arc::new(Kernel { program: Arc::new(program), small: OnceLock::new(), grads: OnceLock::new(), numbers })
+        let refused = program.refused();
+        Arc::new(Kernel {
+            program: Arc::new(program),
+            small: OnceLock::new(),
+            grads: OnceLock::new(),
+            refused,
+            numbers,
+        })
+    }
+    /// PyTorch's error where an operator of the program has no kernel for the dtype of a leaf.
+    #[inline]
+    pub fn check(&self) -> Result<()> {
+        match self.refused {
+            None => Ok(()),
+            Some((op, dtype)) => Err(not_implemented(op.name(), dtype)),
+        }
     }
     pub fn numbers(&self) -> &[Scalar] {
         &self.numbers

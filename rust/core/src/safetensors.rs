@@ -64,6 +64,14 @@ fn to_safetensors(d: DType) -> Option<Dtype> {
         DType::F32 => Dtype::F32,
         DType::F64 => Dtype::F64,
         DType::C64 => Dtype::C64,
+        DType::U16 => Dtype::U16,
+        DType::U32 => Dtype::U32,
+        DType::U64 => Dtype::U64,
+        DType::E4M3 => Dtype::F8_E4M3,
+        DType::E5M2 => Dtype::F8_E5M2,
+        DType::E4M3Z => Dtype::F8_E4M3FNUZ,
+        DType::E5M2Z => Dtype::F8_E5M2FNUZ,
+        DType::E8M0 => Dtype::F8_E8M0,
         DType::C128 => return None,
     })
 }

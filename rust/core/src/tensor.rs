@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, A
 use parking_lot::{Mutex, RwLock};
 use rtorch_cpu::Memory;
 use rtorch_cpu::alloc::Buffer;
-use rtorch_ir::{DType, Error, Layout, Result, Shape, ensure, layout::checked_numel};
+use rtorch_ir::{DType, Error, Layout, Result, Shape, ensure, layout::checked_numel, storage_dtypes};
 
 use crate::autograd::meta::{AutogradMeta, ViewOf};
 use crate::backend;
@@ -397,13 +397,27 @@ pub fn checked_bytes(shape: &[usize], dtype: DType) -> Result<usize> {
 
 /// float64 and complex are not for the GPU; the message says what to do instead.
 pub fn check_device_dtype(device: Device, dtype: DType) -> Result<()> {
-    if !matches!(device, Device::Wgpu(_)) || !matches!(dtype, DType::F64 | DType::C64 | DType::C128) {
+    let absent = matches!(dtype, DType::F64 | DType::C64 | DType::C128) || dtype.is_storage();
+    if !matches!(device, Device::Wgpu(_)) || !absent {
         return Ok(());
     }
     Err(Error::type_(format!(
         "Cannot convert a wgpu Tensor to {} dtype as the wgpu framework doesn't support {}. Please use {} instead.",
         dtype.name(),
         dtype.name(),
-        if dtype == DType::F64 { "float32: call .float() first" } else { "real tensors" }
+        match dtype {
+            DType::F64 => "float32: call .float() first",
+            DType::C64 | DType::C128 => "real tensors",
+            DType::Bool
+            | DType::U8
+            | DType::I8
+            | DType::I16
+            | DType::I32
+            | DType::I64
+            | DType::F16
+            | DType::BF16
+            | DType::F32
+            | storage_dtypes!() => "a dtype that has arithmetic",
+        }
     )))
 }

@@ -1,7 +1,7 @@
 //! Memory for tensors and scratch: a caching allocator of 64-byte-aligned blocks, its statistics, and `Buffer`.
 //! Small blocks come from free lists of the thread, big ones from one shared cache of mapped memory. What is cached
 //! never lifts the process above the most that was in use at once (plus `SLACK`): then the oldest blocks go back.
-//! Not here: who shares a buffer and when it may be written (`rtorch-core`).
+//! Not here: blocks that end at a closed page (`guard`); who shares a buffer, when it may be written (`rtorch-core`).
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -10,6 +10,8 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rtorch_ir::{Error, Result};
+
+use crate::guard;
 
 /// Every block starts at a multiple of this: a cache line, and the widest vector.
 pub const ALIGN: usize = 64;
@@ -474,6 +476,9 @@ impl Buffer {
         if bytes == 0 {
             return Ok(Buffer::empty());
         }
+        if guard::on() {
+            return guarded(bytes);
+        }
         if bytes > SMALL_MAX {
             return Ok(big(bytes)?.0);
         }
@@ -488,6 +493,9 @@ impl Buffer {
 
     /// Memory of zeros.
     pub fn zeroed(bytes: usize) -> Result<Buffer> {
+        if bytes > 0 && guard::on() {
+            return guarded(bytes);
+        }
         let (b, clean) = if bytes > SMALL_MAX { big(bytes)? } else { (Buffer::uninit(bytes)?, false) };
         if !clean {
             // SAFETY: the block holds at least `bytes` bytes.
@@ -541,6 +549,10 @@ impl Drop for Buffer {
         if self.cap == 0 {
             return;
         }
+        if guard::on() {
+            IN_USE.fetch_sub(self.cap, Ordering::Relaxed);
+            return guard::free(self.ptr, self.len, self.cap);
+        }
         if self.cap <= SMALL_MAX {
             return give_small(self.ptr, self.cap);
         }
@@ -566,6 +578,18 @@ fn small_slow(class: usize) -> Option<NonNull<u8>> {
         empty_cache();
         system_alloc(cap)
     })
+}
+
+/// A buffer under `RTORCH_GUARD=1`.
+#[cold]
+fn guarded(bytes: usize) -> Result<Buffer> {
+    if bytes > isize::MAX as usize - HUGE_PAGE - PAGE {
+        return Err(out_of_memory(bytes));
+    }
+    check_available(bytes).map_err(|_| out_of_memory(bytes))?;
+    let (ptr, cap) = guard::alloc(bytes).ok_or_else(|| out_of_memory(bytes))?;
+    count(cap);
+    Ok(Buffer { ptr, len: bytes, cap, owner: None })
 }
 
 /// A big block, and whether it is known to be zeros.

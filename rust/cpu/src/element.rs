@@ -1,5 +1,6 @@
 //! The Rust types behind dtypes, for kernels that are generic over them: how each is stored (`Element`), the type it
-//! computes in, and plain arithmetic of a stored type (`Arith`). Which dtype runs which type is `dispatch!`.
+//! computes in, and plain arithmetic of a stored type (`Arith`). Which dtype runs which type is `dispatch!`; a storage
+//! dtype runs its twin's, since only kernels that move elements are given one.
 
 use half::{bf16, f16};
 
@@ -156,7 +157,12 @@ macro_rules! dispatch {
                 type $t = $crate::element::Bool;
                 $body
             }
-            rtorch_ir::DType::U8 => {
+            rtorch_ir::DType::U8
+            | rtorch_ir::DType::E4M3
+            | rtorch_ir::DType::E5M2
+            | rtorch_ir::DType::E4M3Z
+            | rtorch_ir::DType::E5M2Z
+            | rtorch_ir::DType::E8M0 => {
                 type $t = u8;
                 $body
             }
@@ -164,15 +170,15 @@ macro_rules! dispatch {
                 type $t = i8;
                 $body
             }
-            rtorch_ir::DType::I16 => {
+            rtorch_ir::DType::I16 | rtorch_ir::DType::U16 => {
                 type $t = i16;
                 $body
             }
-            rtorch_ir::DType::I32 => {
+            rtorch_ir::DType::I32 | rtorch_ir::DType::U32 => {
                 type $t = i32;
                 $body
             }
-            rtorch_ir::DType::I64 => {
+            rtorch_ir::DType::I64 | rtorch_ir::DType::U64 => {
                 type $t = i64;
                 $body
             }
@@ -208,19 +214,26 @@ macro_rules! dispatch {
 macro_rules! dispatch_size {
     ($dtype:expr, $t:ident => $body:expr) => {
         match $dtype {
-            rtorch_ir::DType::Bool | rtorch_ir::DType::U8 | rtorch_ir::DType::I8 => {
+            rtorch_ir::DType::Bool
+            | rtorch_ir::DType::U8
+            | rtorch_ir::DType::I8
+            | rtorch_ir::DType::E4M3
+            | rtorch_ir::DType::E5M2
+            | rtorch_ir::DType::E4M3Z
+            | rtorch_ir::DType::E5M2Z
+            | rtorch_ir::DType::E8M0 => {
                 type $t = u8;
                 $body
             }
-            rtorch_ir::DType::I16 | rtorch_ir::DType::F16 | rtorch_ir::DType::BF16 => {
+            rtorch_ir::DType::I16 | rtorch_ir::DType::U16 | rtorch_ir::DType::F16 | rtorch_ir::DType::BF16 => {
                 type $t = u16;
                 $body
             }
-            rtorch_ir::DType::I32 | rtorch_ir::DType::F32 => {
+            rtorch_ir::DType::I32 | rtorch_ir::DType::U32 | rtorch_ir::DType::F32 => {
                 type $t = u32;
                 $body
             }
-            rtorch_ir::DType::I64 | rtorch_ir::DType::F64 => {
+            rtorch_ir::DType::I64 | rtorch_ir::DType::U64 | rtorch_ir::DType::F64 => {
                 type $t = u64;
                 $body
             }
@@ -263,7 +276,8 @@ macro_rules! dispatch_float {
             | rtorch_ir::DType::I32
             | rtorch_ir::DType::I64
             | rtorch_ir::DType::C64
-            | rtorch_ir::DType::C128 => $else,
+            | rtorch_ir::DType::C128
+            | rtorch_ir::storage_dtypes!() => $else,
         }
     };
 }
@@ -276,7 +290,12 @@ macro_rules! dispatch_real {
                 type $t = $crate::element::Bool;
                 $body
             }
-            rtorch_ir::DType::U8 => {
+            rtorch_ir::DType::U8
+            | rtorch_ir::DType::E4M3
+            | rtorch_ir::DType::E5M2
+            | rtorch_ir::DType::E4M3Z
+            | rtorch_ir::DType::E5M2Z
+            | rtorch_ir::DType::E8M0 => {
                 type $t = u8;
                 $body
             }
@@ -284,15 +303,15 @@ macro_rules! dispatch_real {
                 type $t = i8;
                 $body
             }
-            rtorch_ir::DType::I16 => {
+            rtorch_ir::DType::I16 | rtorch_ir::DType::U16 => {
                 type $t = i16;
                 $body
             }
-            rtorch_ir::DType::I32 => {
+            rtorch_ir::DType::I32 | rtorch_ir::DType::U32 => {
                 type $t = i32;
                 $body
             }
-            rtorch_ir::DType::I64 => {
+            rtorch_ir::DType::I64 | rtorch_ir::DType::U64 => {
                 type $t = i64;
                 $body
             }

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use parking_lot::Mutex;
 use realfft::{RealFftPlanner, num_complex::Complex};
 use rtorch_ir::prim::FftKind;
-use rtorch_ir::{DType, Error, Layout, Result};
+use rtorch_ir::{DType, Error, Layout, Result, storage_dtypes};
 use rustfft::{FftDirection, FftNum, FftPlanner};
 
 use crate::alloc::Buffer;
@@ -77,9 +77,15 @@ pub fn fft(kind: FftKind, axes: &[usize], scale: f64, inputs: &[Source], outs: &
     match x.dtype {
         DType::F32 | DType::C64 => run::<f32>(kind, axes, scale, x, outs[0]),
         DType::F64 | DType::C128 => run::<f64>(kind, axes, scale, x, outs[0]),
-        DType::Bool | DType::U8 | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::F16 | DType::BF16 => {
-            Err(Error::runtime(format!("Unsupported dtype {}", x.dtype.cpp_name())))
-        }
+        DType::Bool
+        | DType::U8
+        | DType::I8
+        | DType::I16
+        | DType::I32
+        | DType::I64
+        | DType::F16
+        | DType::BF16
+        | storage_dtypes!() => Err(Error::runtime(format!("Unsupported dtype {}", x.dtype.cpp_name()))),
     }
 }
 

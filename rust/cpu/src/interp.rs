@@ -71,7 +71,7 @@ fn tiny(p: &Program, n: usize, leaves: &[Arg], outs: &[Arg]) -> bool {
     let target = out.base();
     let in_place = leaves.iter().any(|l| l.base() == target);
     for (i, (inst, dtype)) in p.values.iter().enumerate() {
-        if dtype.is_complex() {
+        if dtype.is_complex() || dtype.is_storage() {
             return false;
         }
         let own = space[i].as_mut_ptr().cast::<u8>();

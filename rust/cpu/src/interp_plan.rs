@@ -188,7 +188,12 @@ impl Builder<'_> {
                 // a value of a 16-bit or small integer dtype is kept as it is stored: that is the rounding
                 let from = self.stands(a)?;
                 let plain = dtype == dtype.ctype().dtype();
-                if from.dtype == dtype || (plain && self.p.ctype(a) == dtype.ctype() && from.dtype == self.p.dtype(a)) {
+                if matches!((from.dtype, dtype), (DType::U64, DType::I64) | (DType::I64, DType::U64)) {
+                    // the same bits, but not the same number to a conversion that follows
+                    At { place: from.place, dtype }
+                } else if from.dtype == dtype
+                    || (plain && self.p.ctype(a) == dtype.ctype() && from.dtype == self.p.dtype(a))
+                {
                     // widening within a compute type is left to whoever needs it
                     from
                 } else {

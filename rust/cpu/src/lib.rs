@@ -9,6 +9,7 @@ mod element;
 mod fft;
 mod gather;
 pub mod gemm;
+mod guard;
 mod interp;
 mod interp_plan;
 mod interp_walk;

@@ -12,7 +12,7 @@ mod spectral;
 
 use faer::{Mat, c32, c64};
 use rtorch_ir::prim::LinalgOp;
-use rtorch_ir::{DType, Error, Result};
+use rtorch_ir::{DType, Error, Result, storage_dtypes};
 use smallvec::SmallVec;
 
 use crate::threads::{check_interrupt, parallel_for};
@@ -120,7 +120,15 @@ pub fn linalg(op: LinalgOp, inputs: &[Source], outs: &[Arg]) -> Result<()> {
         DType::F64 => run::<f64>(op, &ins, outs),
         DType::C64 => run::<c32>(op, &ins, outs),
         DType::C128 => run::<c64>(op, &ins, outs),
-        DType::Bool | DType::U8 | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::F16 | DType::BF16 => {
+        DType::Bool
+        | DType::U8
+        | DType::I8
+        | DType::I16
+        | DType::I32
+        | DType::I64
+        | DType::F16
+        | DType::BF16
+        | storage_dtypes!() => {
             Err(Error::not_implemented(format!("\"{}\" not implemented for '{}'", name(op), ins[0].dtype.cpp_name())))
         }
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use rtorch_ir::Result;
 
 use crate::alloc::{self, ALIGN, Buffer};
+use crate::guard;
 
 /// Up to this many bytes share a block with their head; beyond, 64 bytes more could mean a class more.
 const INLINE_MAX: usize = 1 << 10;
@@ -36,7 +37,7 @@ impl Memory {
     /// Memory with arbitrary contents.
     #[inline]
     pub fn uninit(bytes: usize) -> Result<Memory> {
-        if bytes > INLINE_MAX {
+        if bytes > INLINE_MAX || guard::on() {
             return Ok(Memory::from(Buffer::uninit(bytes)?));
         }
         let (block, cap) = alloc::take_small(size_of::<Head>() + bytes)?;

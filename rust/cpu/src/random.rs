@@ -12,7 +12,7 @@ mod variates;
 pub use mt19937::Mt19937;
 
 use half::{bf16, f16};
-use rtorch_ir::{DType, Error, Layout, Result, ensure};
+use rtorch_ir::{DType, Error, Layout, Result, ensure, storage_dtypes};
 use smallvec::SmallVec;
 
 use crate::Arg;
@@ -87,7 +87,7 @@ macro_rules! typed {
                 type $t = f64;
                 $body
             }
-            DType::C64 | DType::C128 => Err(unsupported($op, $dtype)),
+            DType::C64 | DType::C128 | storage_dtypes!() => Err(unsupported($op, $dtype)),
         }
     };
 }
@@ -112,9 +112,15 @@ macro_rules! typed_float {
                 type $t = f64;
                 $body
             }
-            DType::Bool | DType::U8 | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::C64 | DType::C128 => {
-                Err(unsupported($op, $dtype))
-            }
+            DType::Bool
+            | DType::U8
+            | DType::I8
+            | DType::I16
+            | DType::I32
+            | DType::I64
+            | DType::C64
+            | DType::C128
+            | storage_dtypes!() => Err(unsupported($op, $dtype)),
         }
     };
 }

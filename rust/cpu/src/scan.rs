@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn scans_match_the_definition() {
         for op in [ScanOp::Sum, ScanOp::Prod, ScanOp::Max, ScanOp::Min, ScanOp::LogSumExp] {
-            for dtype in DType::ALL {
+            for dtype in DType::ALL.into_iter().filter(|d| !d.is_storage()) {
                 if dtype.is_complex() && !matches!(op, ScanOp::Sum) || op == ScanOp::LogSumExp && !dtype.is_float() {
                     continue;
                 }

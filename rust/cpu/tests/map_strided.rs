@@ -105,7 +105,7 @@ fn fill(d: DType, n: usize, r: &mut Rng) -> Vec<u8> {
             DType::BF16 => v.extend(half::bf16::from_f64(x).to_bits().to_ne_bytes()),
             DType::F32 => v.extend((x as f32).to_ne_bytes()),
             DType::F64 => v.extend(x.to_ne_bytes()),
-            DType::C64 | DType::C128 => unreachable!(),
+            DType::C64 | DType::C128 | rtorch_ir::storage_dtypes!() => unreachable!(),
         }
     }
     v

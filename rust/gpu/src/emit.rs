@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use rtorch_ir::{CType, DType, Error, Inst, Program, Reg, Result, ScalarOp};
+use rtorch_ir::{CType, DType, Error, Inst, Program, Reg, Result, ScalarOp, storage_dtypes};
 use smallvec::SmallVec;
 
 use crate::access::{Build, word};
@@ -45,7 +45,9 @@ pub(crate) fn check_dtype(d: DType) -> Result<()> {
         DType::F64 => Err(Error::type_(
             "the wgpu device has no float64: GPUs lack it or run it many times slower. Use .float() first, or the CPU",
         )),
-        DType::C64 | DType::C128 => Err(Error::type_(format!("the wgpu device has no {}: use the CPU", d.name()))),
+        DType::C64 | DType::C128 | storage_dtypes!() => {
+            Err(Error::type_(format!("the wgpu device has no {}: use the CPU", d.name())))
+        }
     }
 }
 
@@ -66,7 +68,9 @@ fn halves(binding: &str) -> bool {
 /// The expression of element `at` of a binding.
 pub(crate) fn load(binding: &str, d: DType, at: &str) -> String {
     match d {
-        DType::F32 | DType::F64 | DType::C64 | DType::C128 => format!("bitcast<f32>({binding}[{at}])"),
+        DType::F32 | DType::F64 | DType::C64 | DType::C128 | storage_dtypes!() => {
+            format!("bitcast<f32>({binding}[{at}])")
+        }
         DType::I32 => format!("bitcast<i32>({binding}[{at}])"),
         DType::I64 => format!("rt_i64_make({binding}[2u * {at}], {binding}[2u * {at} + 1u])"),
         DType::U8 => format!("rt_get_u8({binding}[{at} >> 2u], {at})"),
@@ -88,7 +92,9 @@ pub(crate) fn packed(d: DType, v: &str) -> String {
         DType::I16 => format!("(bitcast<u32>({v}) & 0xffffu)"),
         DType::F16 => format!("rt_f16_bits({v})"),
         DType::BF16 => format!("rt_bf16_bits({v})"),
-        DType::I32 | DType::I64 | DType::F32 | DType::F64 | DType::C64 | DType::C128 => format!("bitcast<u32>({v})"),
+        DType::I32 | DType::I64 | DType::F32 | DType::F64 | DType::C64 | DType::C128 | storage_dtypes!() => {
+            format!("bitcast<u32>({v})")
+        }
     }
 }
 
@@ -150,9 +156,15 @@ pub(crate) fn cast(v: &str, from: DType, to: DType) -> String {
         DType::U8 => matches!(to, DType::U8 | DType::I16),
         DType::I8 => matches!(to, DType::I8 | DType::I16),
         DType::I16 => to == DType::I16,
-        DType::I32 | DType::I64 | DType::F16 | DType::BF16 | DType::F32 | DType::F64 | DType::C64 | DType::C128 => {
-            false
-        }
+        DType::I32
+        | DType::I64
+        | DType::F16
+        | DType::BF16
+        | DType::F32
+        | DType::F64
+        | DType::C64
+        | DType::C128
+        | storage_dtypes!() => false,
     };
     if fits {
         return wide;
@@ -163,7 +175,14 @@ pub(crate) fn cast(v: &str, from: DType, to: DType) -> String {
         DType::I16 => format!("(({wide} << 16u) >> 16u)"),
         DType::F16 => format!("rt_round_f16({wide})"),
         DType::BF16 => format!("rt_round_bf16({wide})"),
-        DType::Bool | DType::I32 | DType::I64 | DType::F32 | DType::F64 | DType::C64 | DType::C128 => wide,
+        DType::Bool
+        | DType::I32
+        | DType::I64
+        | DType::F32
+        | DType::F64
+        | DType::C64
+        | DType::C128
+        | storage_dtypes!() => wide,
     }
 }
 

@@ -282,8 +282,10 @@ fn elementary_functions_over_their_range() {
 #[test]
 fn every_cast_agrees_with_the_oracle() {
     let Some(dev) = gpu() else { return };
-    let all: Vec<DType> =
-        DType::ALL.into_iter().filter(|d| !matches!(d, DType::F64 | DType::C64 | DType::C128)).collect();
+    let all: Vec<DType> = DType::ALL
+        .into_iter()
+        .filter(|d| !matches!(d, DType::F64 | DType::C64 | DType::C128) && !d.is_storage())
+        .collect();
     for &a in &all {
         for &b in &all {
             let v = values(a);

@@ -3,24 +3,6 @@
 
 use crate::error::{Error, Result};
 
-/// Element type of a tensor, named as PyTorch names it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum DType {
-    Bool,
-    U8,
-    I8,
-    I16,
-    I32,
-    I64,
-    F16,
-    BF16,
-    F32,
-    F64,
-    C64,
-    C128,
-}
-
 /// The coarse class that decides promotion: bool < integer < floating < complex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum Category {
@@ -46,89 +28,110 @@ pub enum CType {
     C128,
 }
 
-impl DType {
-    pub const ALL: [DType; 12] = [
-        DType::Bool,
-        DType::U8,
-        DType::I8,
-        DType::I16,
-        DType::I32,
-        DType::I64,
-        DType::F16,
-        DType::BF16,
-        DType::F32,
-        DType::F64,
-        DType::C64,
-        DType::C128,
-    ];
+/// What is known of a dtype; a row of the list below.
+struct Facts {
+    name: &'static str,
+    cpp_name: &'static str,
+    size: usize,
+    category: Category,
+    ctype: CType,
+    twin: DType,
+}
 
+macro_rules! dtypes {
+    ($($variant:ident $name:literal $cpp:literal $size:literal $category:ident $ctype:ident $twin:ident;)*) => {
+        /// Element type of a tensor, named as PyTorch names it.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum DType { $($variant),* }
+
+        impl DType {
+            pub const ALL: [DType; [$(DType::$variant),*].len()] = [$(DType::$variant),*];
+        }
+
+        static FACTS: [Facts; DType::ALL.len()] = [$(Facts {
+            name: $name, cpp_name: $cpp, size: $size, category: Category::$category, ctype: CType::$ctype,
+            twin: DType::$twin,
+        }),*];
+    };
+}
+
+// name in Python and in error messages, bytes, category, compute type, and the dtype whose kernels move it; those after
+// complex128 are mostly storage (`DType::is_storage`)
+dtypes! {
+    Bool "bool" "Bool" 1 Bool Bool Bool;
+    U8 "uint8" "Byte" 1 Int I32 U8;
+    I8 "int8" "Char" 1 Int I32 I8;
+    I16 "int16" "Short" 2 Int I32 I16;
+    I32 "int32" "Int" 4 Int I32 I32;
+    I64 "int64" "Long" 8 Int I64 I64;
+    F16 "float16" "Half" 2 Float F32 F16;
+    BF16 "bfloat16" "BFloat16" 2 Float F32 BF16;
+    F32 "float32" "Float" 4 Float F32 F32;
+    F64 "float64" "Double" 8 Float F64 F64;
+    C64 "complex64" "ComplexFloat" 8 Complex C64 C64;
+    C128 "complex128" "ComplexDouble" 16 Complex C128 C128;
+    U16 "uint16" "UInt16" 2 Int I32 I16;
+    U32 "uint32" "UInt32" 4 Int I64 I32;
+    U64 "uint64" "UInt64" 8 Int I64 I64;
+    E4M3 "float8_e4m3fn" "Float8_e4m3fn" 1 Float F32 U8;
+    E5M2 "float8_e5m2" "Float8_e5m2" 1 Float F32 U8;
+    E4M3Z "float8_e4m3fnuz" "Float8_e4m3fnuz" 1 Float F32 U8;
+    E5M2Z "float8_e5m2fnuz" "Float8_e5m2fnuz" 1 Float F32 U8;
+    E8M0 "float8_e8m0fnu" "Float8_e8m0fnu" 1 Float F32 U8;
+}
+
+/// The storage dtypes (`DType::is_storage`) as a pattern, for matches that treat them alike.
+#[macro_export]
+macro_rules! storage_dtypes {
+    () => {
+        ($crate::DType::U16
+            | $crate::DType::U32
+            | $crate::DType::U64
+            | $crate::DType::E4M3
+            | $crate::DType::E5M2
+            | $crate::DType::E4M3Z
+            | $crate::DType::E5M2Z
+            | $crate::DType::E8M0)
+    };
+}
+
+impl DType {
+    const fn facts(self) -> &'static Facts {
+        &FACTS[self as usize]
+    }
     /// Bytes per element.
     pub const fn size(self) -> usize {
-        match self {
-            DType::Bool | DType::U8 | DType::I8 => 1,
-            DType::I16 | DType::F16 | DType::BF16 => 2,
-            DType::I32 | DType::F32 => 4,
-            DType::I64 | DType::F64 | DType::C64 => 8,
-            DType::C128 => 16,
-        }
+        self.facts().size
     }
-
     /// PyTorch's attribute name (`float32`).
     pub const fn name(self) -> &'static str {
-        match self {
-            DType::Bool => "bool",
-            DType::U8 => "uint8",
-            DType::I8 => "int8",
-            DType::I16 => "int16",
-            DType::I32 => "int32",
-            DType::I64 => "int64",
-            DType::F16 => "float16",
-            DType::BF16 => "bfloat16",
-            DType::F32 => "float32",
-            DType::F64 => "float64",
-            DType::C64 => "complex64",
-            DType::C128 => "complex128",
-        }
+        self.facts().name
     }
-
     /// The name PyTorch uses in error messages (`Float`).
     pub const fn cpp_name(self) -> &'static str {
-        match self {
-            DType::Bool => "Bool",
-            DType::U8 => "Byte",
-            DType::I8 => "Char",
-            DType::I16 => "Short",
-            DType::I32 => "Int",
-            DType::I64 => "Long",
-            DType::F16 => "Half",
-            DType::BF16 => "BFloat16",
-            DType::F32 => "Float",
-            DType::F64 => "Double",
-            DType::C64 => "ComplexFloat",
-            DType::C128 => "ComplexDouble",
-        }
+        self.facts().cpp_name
     }
-
     pub const fn category(self) -> Category {
-        match self {
-            DType::Bool => Category::Bool,
-            DType::U8 | DType::I8 | DType::I16 | DType::I32 | DType::I64 => Category::Int,
-            DType::F16 | DType::BF16 | DType::F32 | DType::F64 => Category::Float,
-            DType::C64 | DType::C128 => Category::Complex,
-        }
+        self.facts().category
     }
-
-    /// The type arithmetic on this dtype runs in (PyTorch's opmath).
+    /// The type arithmetic on this dtype runs in (PyTorch's opmath). A uint64 is the bits of an int64 there: whatever
+    /// asks for more than its bits converts it first.
     pub const fn ctype(self) -> CType {
-        match self {
-            DType::Bool => CType::Bool,
-            DType::U8 | DType::I8 | DType::I16 | DType::I32 => CType::I32,
-            DType::I64 => CType::I64,
-            DType::F16 | DType::BF16 | DType::F32 => CType::F32,
-            DType::F64 => CType::F64,
-            DType::C64 => CType::C64,
-            DType::C128 => CType::C128,
-        }
+        self.facts().ctype
+    }
+    /// A dtype of the same size that all kernels know: what moves elements treats both alike.
+    pub const fn twin(self) -> DType {
+        self.facts().twin
+    }
+    /// The dtypes that PyTorch converts, copies and compares but has few operators for: the wider unsigned integers and
+    /// the 8-bit floats. Kernels are not compiled for them.
+    pub const fn is_storage(self) -> bool {
+        self as u8 > DType::C128 as u8
+    }
+    /// The 8-bit floats.
+    pub const fn is_float8(self) -> bool {
+        self as u8 >= DType::E4M3 as u8
     }
 
     pub const fn is_float(self) -> bool {
@@ -150,54 +153,31 @@ impl DType {
         matches!(self.category(), Category::Float | Category::Complex)
     }
     pub const fn is_signed(self) -> bool {
-        !matches!(self, DType::Bool | DType::U8)
+        !matches!(self, DType::Bool | DType::U8 | DType::U16 | DType::U32 | DType::U64 | DType::E8M0)
     }
 
     /// The real dtype behind a complex one; itself otherwise.
-    pub const fn real(self) -> DType {
+    pub fn real(self) -> DType {
         match self {
             DType::C64 => DType::F32,
             DType::C128 => DType::F64,
-            DType::Bool
-            | DType::U8
-            | DType::I8
-            | DType::I16
-            | DType::I32
-            | DType::I64
-            | DType::F16
-            | DType::BF16
-            | DType::F32
-            | DType::F64 => self,
+            real => real,
         }
     }
 
     /// The complex dtype over a floating one (`float16` has `complex64` here: complex32 does not exist).
-    pub const fn complex(self) -> DType {
-        match self {
-            DType::F64 | DType::C128 => DType::C128,
-            DType::Bool
-            | DType::U8
-            | DType::I8
-            | DType::I16
-            | DType::I32
-            | DType::I64
-            | DType::F16
-            | DType::BF16
-            | DType::F32
-            | DType::C64 => DType::C64,
-        }
+    pub fn complex(self) -> DType {
+        if matches!(self, DType::F64 | DType::C128) { DType::C128 } else { DType::C64 }
     }
 
-    /// Inclusive range of an integral dtype as i64.
-    pub const fn int_range(self) -> Option<(i64, i64)> {
-        match self {
-            DType::Bool => Some((0, 1)),
-            DType::U8 => Some((0, 255)),
-            DType::I8 => Some((-128, 127)),
-            DType::I16 => Some((-32768, 32767)),
-            DType::I32 => Some((i32::MIN as i64, i32::MAX as i64)),
-            DType::I64 => Some((i64::MIN, i64::MAX)),
-            DType::F16 | DType::BF16 | DType::F32 | DType::F64 | DType::C64 | DType::C128 => None,
+    /// Inclusive range of an integral dtype.
+    pub const fn int_range(self) -> Option<(i128, i128)> {
+        let bits = self.size() as u32 * 8;
+        match self.category() {
+            Category::Bool => Some((0, 1)),
+            Category::Int if self.is_signed() => Some((-(1 << (bits - 1)), (1 << (bits - 1)) - 1)),
+            Category::Int => Some((0, (1 << bits) - 1)),
+            Category::Float | Category::Complex => None,
         }
     }
 
@@ -247,14 +227,17 @@ impl CType {
     }
 }
 
-/// PyTorch's `promote_types` of two dtypes (both as tensors with dimensions).
-pub fn promote(a: DType, b: DType) -> DType {
+/// PyTorch's `promote_types` of two dtypes (both as tensors with dimensions), or its refusal.
+pub fn promote(a: DType, b: DType) -> Result<DType> {
     use DType::{BF16, Bool, C64, C128, F16, F32, F64, I8, I16, I32, I64, U8};
     if a == b {
-        return a;
+        return Ok(a);
+    }
+    if a.is_storage() || b.is_storage() {
+        return promote_storage(a, b);
     }
     let (lo, hi) = if a < b { (a, b) } else { (b, a) };
-    match (lo, hi) {
+    Ok(match (lo, hi) {
         (Bool, x) => x,
         // uint8 with a signed type: the smallest signed type that holds both
         (U8, I8) => I16,
@@ -266,7 +249,22 @@ pub fn promote(a: DType, b: DType) -> DType {
         (F64, C64) => C128,
         (_, C128) => C128,
         (x, _) => x,
-    }
+    })
+}
+
+/// The wider unsigned integers meet floats alone, the 8-bit floats nothing.
+fn promote_storage(a: DType, b: DType) -> Result<DType> {
+    let kind = if a.is_float8() || b.is_float8() {
+        "Float8 Types"
+    } else {
+        match (a.is_float(), b.is_float()) {
+            (true, _) => return Ok(a),
+            (_, true) => return Ok(b),
+            (false, false) => "uint16, uint32, uint64 types",
+        }
+    };
+    let (a, b) = (a.cpp_name(), b.cpp_name());
+    Err(Error::runtime(format!("Promotion for {kind} is not supported, attempted to promote {a} and {b}")))
 }
 
 /// A Python number: enters a program at the inner precision, never rounded to the tensor's 16-bit dtype first.
@@ -274,15 +272,21 @@ pub fn promote(a: DType, b: DType) -> DType {
 pub enum Scalar {
     Bool(bool),
     Int(i64),
+    /// An integer beyond int64.
+    UInt(u64),
     Float(f64),
     Complex(f64, f64),
 }
 
 impl Scalar {
+    /// An integer that may pass int64.
+    pub fn unsigned(v: u64) -> Scalar {
+        i64::try_from(v).map_or(Scalar::UInt(v), Scalar::Int)
+    }
     pub fn category(self) -> Category {
         match self {
             Scalar::Bool(_) => Category::Bool,
-            Scalar::Int(_) => Category::Int,
+            Scalar::Int(_) | Scalar::UInt(_) => Category::Int,
             Scalar::Float(_) => Category::Float,
             Scalar::Complex(..) => Category::Complex,
         }
@@ -292,6 +296,7 @@ impl Scalar {
         match self {
             Scalar::Bool(b) => b as u8 as f64,
             Scalar::Int(i) => i as f64,
+            Scalar::UInt(u) => u as f64,
             Scalar::Float(f) => f,
             Scalar::Complex(re, _) => re,
         }
@@ -299,14 +304,15 @@ impl Scalar {
     pub fn imag(self) -> f64 {
         match self {
             Scalar::Complex(_, im) => im,
-            Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_) => 0.0,
+            Scalar::Bool(_) | Scalar::Int(_) | Scalar::UInt(_) | Scalar::Float(_) => 0.0,
         }
     }
-    /// As i64, floats truncated (saturating; NaN gives i64::MIN as x86 and PyTorch do).
+    /// As i64, floats truncated (saturating; NaN gives i64::MIN as x86 and PyTorch do), what is beyond int64 wrapped.
     pub fn to_i64(self) -> i64 {
         match self {
             Scalar::Bool(b) => b as i64,
             Scalar::Int(i) => i,
+            Scalar::UInt(u) => u as i64,
             Scalar::Float(f) => float_to_i64(f),
             Scalar::Complex(re, _) => float_to_i64(re),
         }
@@ -315,6 +321,7 @@ impl Scalar {
         match self {
             Scalar::Bool(b) => b,
             Scalar::Int(i) => i != 0,
+            Scalar::UInt(_) => true,
             Scalar::Float(f) => f != 0.0,
             Scalar::Complex(re, im) => re != 0.0 || im != 0.0,
         }
@@ -324,9 +331,10 @@ impl Scalar {
         let fits = match (dt.int_range(), self) {
             (Some(_), Scalar::Complex(_, im)) if im != 0.0 => false,
             (Some((lo, hi)), s) if dt != DType::Bool => match s {
-                // negative numbers wrap into uint8 in PyTorch's fills; the lower limit is that of the signed type
-                Scalar::Int(i) if dt == DType::U8 => (-255..=hi).contains(&i),
-                Scalar::Int(i) => (lo..=hi).contains(&i),
+                // negative numbers wrap into unsigned types in PyTorch's fills, down to the largest's negative
+                Scalar::Int(i) if !dt.is_signed() => (-hi..=hi).contains(&i.into()),
+                Scalar::Int(i) => (lo..=hi).contains(&i.into()),
+                Scalar::UInt(u) => i128::from(u) <= hi,
                 Scalar::Float(f) | Scalar::Complex(f, _) => f.is_finite() && f >= lo as f64 - 1.0 && f <= hi as f64,
                 Scalar::Bool(_) => true,
             },
@@ -372,14 +380,14 @@ mod tests {
     fn promotion_is_commutative_and_matches_pytorch() {
         for a in DType::ALL {
             for b in DType::ALL {
-                assert_eq!(promote(a, b), promote(b, a));
+                assert_eq!(promote(a, b).ok(), promote(b, a).ok());
             }
         }
-        assert_eq!(promote(DType::U8, DType::I8), DType::I16);
-        assert_eq!(promote(DType::U8, DType::I16), DType::I16);
-        assert_eq!(promote(DType::I64, DType::F16), DType::F16);
-        assert_eq!(promote(DType::F16, DType::BF16), DType::F32);
-        assert_eq!(promote(DType::F64, DType::C64), DType::C128);
-        assert_eq!(promote(DType::BF16, DType::C64), DType::C64);
+        assert_eq!(promote(DType::U8, DType::I8).unwrap(), DType::I16);
+        assert_eq!(promote(DType::U8, DType::I16).unwrap(), DType::I16);
+        assert_eq!(promote(DType::I64, DType::F16).unwrap(), DType::F16);
+        assert_eq!(promote(DType::F16, DType::BF16).unwrap(), DType::F32);
+        assert_eq!(promote(DType::F64, DType::C64).unwrap(), DType::C128);
+        assert_eq!(promote(DType::BF16, DType::C64).unwrap(), DType::C64);
     }
 }

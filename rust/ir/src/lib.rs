@@ -5,6 +5,7 @@ pub mod complex;
 pub mod derive;
 pub mod dtype;
 pub mod error;
+pub mod float8;
 pub mod layout;
 pub mod oracle;
 pub mod prim;

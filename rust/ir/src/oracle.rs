@@ -2,6 +2,7 @@
 //! Results of f32 values are rounded to f32 once per instruction; the backends are tested against this.
 
 use crate::dtype::{CType, DType, Scalar, float_to_i64};
+use crate::float8;
 use crate::program::{Inst, Program};
 use crate::table::ScalarOp;
 
@@ -69,12 +70,31 @@ pub fn cast(v: Val, from: DType, to: DType) -> Val {
         DType::I8 => i as i8 as i64,
         DType::I16 => i as i16 as i64,
         DType::I32 => i as i32 as i64,
-        DType::I64 | DType::F16 | DType::BF16 | DType::F32 | DType::F64 | DType::C64 | DType::C128 => i,
+        DType::U16 => i as u16 as i64,
+        DType::U32 => i as u32 as i64,
+        DType::I64
+        | DType::U64
+        | DType::F16
+        | DType::BF16
+        | DType::F32
+        | DType::F64
+        | DType::C64
+        | DType::C128
+        | DType::E4M3
+        | DType::E5M2
+        | DType::E4M3Z
+        | DType::E5M2Z
+        | DType::E8M0 => i,
+    };
+    // a uint64 stands as the bits of an int64
+    let float = || match v {
+        Val::Int(i) if from == DType::U64 => i as u64 as f64,
+        Val::Int(_) | Val::Float(_) => v.float(),
     };
     match to {
         DType::Bool => Val::Int((if from.is_integral() { v.int() != 0 } else { v.float() != 0.0 }) as i64),
         // floats go to 32-bit integers directly (INT_MIN when out of range), to smaller ones by way of it
-        DType::U8 | DType::I8 | DType::I16 | DType::I32 => Val::Int(match v {
+        DType::U8 | DType::I8 | DType::I16 | DType::U16 | DType::I32 => Val::Int(match v {
             Val::Int(i) => wrap(i),
             Val::Float(f) => {
                 let f = f.trunc();
@@ -82,11 +102,25 @@ pub fn cast(v: Val, from: DType, to: DType) -> Val {
             }
         }),
         DType::I64 => Val::Int(v.int()),
-        DType::F16 => Val::Float(half::f16::from_f32(v.float() as f32).to_f64()),
-        DType::BF16 => Val::Float(half::bf16::from_f32(v.float() as f32).to_f64()),
-        DType::F32 | DType::C64 => Val::Float(v.float() as f32 as f64),
-        DType::F64 | DType::C128 => Val::Float(v.float()),
+        DType::U32 => Val::Int(wrap(v.int())),
+        DType::U64 => Val::Int(match v {
+            Val::Int(i) => i,
+            Val::Float(f) => float_to_u64(f) as i64,
+        }),
+        DType::F16 => Val::Float(half::f16::from_f32(float() as f32).to_f64()),
+        DType::BF16 => Val::Float(half::bf16::from_f32(float() as f32).to_f64()),
+        DType::F32 | DType::C64 => Val::Float(float() as f32 as f64),
+        DType::F64 | DType::C128 => Val::Float(float()),
+        DType::E4M3 | DType::E5M2 | DType::E4M3Z | DType::E5M2Z | DType::E8M0 => {
+            let byte = float8::encode(to, float() as f32).unwrap_or(0);
+            Val::Float(float8::values(to)[byte as usize].into())
+        }
     }
+}
+
+/// Truncation to an unsigned integer: negative numbers by way of int64, so that they wrap.
+fn float_to_u64(f: f64) -> u64 {
+    if f < 9.223372036854775808e18 { float_to_i64(f) as u64 } else { f as u64 }
 }
 
 /// A row on floats: its body over f64, rounded to the type once.

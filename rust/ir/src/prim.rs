@@ -389,6 +389,45 @@ impl Prim {
         }
     }
 
+    /// Does it move elements without looking at them? Then it takes every dtype.
+    pub fn moves(&self) -> bool {
+        match self {
+            Prim::Gather { .. } | Prim::IndexSelect { .. } | Prim::Index { .. } | Prim::Cat { .. } => true,
+            Prim::Scatter { op, .. } | Prim::IndexAdd { op, .. } => *op == ScatterOp::Set,
+            Prim::IndexPut { accumulate, .. } => !accumulate,
+            Prim::Reduce { .. }
+            | Prim::Extreme { .. }
+            | Prim::VarMean { .. }
+            | Prim::Scan { .. }
+            | Prim::MatMul { .. }
+            | Prim::Conv { .. }
+            | Prim::ConvGradInput { .. }
+            | Prim::ConvGradWeight { .. }
+            | Prim::MaxPool { .. }
+            | Prim::MaxPoolGrad { .. }
+            | Prim::AvgPool { .. }
+            | Prim::AvgPoolGrad { .. }
+            | Prim::AdaptiveAvgPool { .. }
+            | Prim::AdaptiveAvgPoolGrad { .. }
+            | Prim::AdaptiveMaxPool { .. }
+            | Prim::ScatterView { .. }
+            | Prim::Sort { .. }
+            | Prim::TopK { .. }
+            | Prim::Nonzero
+            | Prim::Softmax { .. }
+            | Prim::SoftmaxGrad { .. }
+            | Prim::LayerNorm { .. }
+            | Prim::LayerNormGrad { .. }
+            | Prim::BatchNorm { .. }
+            | Prim::BatchNormGrad { .. }
+            | Prim::Attention(_)
+            | Prim::AttentionGrad(_)
+            | Prim::Linalg(_)
+            | Prim::Fft { .. }
+            | Prim::Special(_) => false,
+        }
+    }
+
     /// Shapes and dtypes of the results. The operands were checked by the operator that recorded the primitive; the
     /// number of rows of `Nonzero` is not known before it runs (0 here).
     pub fn infer(&self, x: &[Meta]) -> SmallVec<[Meta; 3]> {

@@ -148,6 +148,18 @@ impl Program {
         self.leaves.hash(h);
         self.outputs.hash(h);
     }
+    /// The first operator that does not exist for the storage dtype of an argument (`DType::is_storage`).
+    pub fn refused(&self) -> Option<(ScalarOp, DType)> {
+        self.values.iter().find_map(|(inst, _)| {
+            let Inst::Op(op, args) = *inst else { return None };
+            let dtype = args.iter().map(|&a| self.dtype(a)).find(|d| d.is_storage())?;
+            let bits = matches!(op, ScalarOp::Mul | ScalarOp::BitAnd | ScalarOp::BitOr | ScalarOp::BitXor);
+            let signs = matches!(op, ScalarOp::Abs | ScalarOp::IsNan);
+            let exists = matches!(op, ScalarOp::Eq | ScalarOp::Ne | ScalarOp::Where)
+                || if dtype.is_float8() { signs } else { bits };
+            (!exists).then_some((op, dtype))
+        })
+    }
     /// Is it a bare copy of leaf 0?
     pub fn is_identity(&self) -> bool {
         self.outputs.len() == 1 && self.values[self.outputs[0] as usize].0 == Inst::Load(0)
@@ -269,9 +281,25 @@ fn wrap_scalar(v: Scalar, dtype: DType) -> Scalar {
         DType::I32 => Scalar::Int(v.to_i64() as i32 as i64),
         DType::I64 => Scalar::Int(match v {
             Scalar::Float(f) => float_to_i64(f),
-            Scalar::Bool(_) | Scalar::Int(_) | Scalar::Complex(..) => v.to_i64(),
+            Scalar::Bool(_) | Scalar::Int(_) | Scalar::UInt(_) | Scalar::Complex(..) => v.to_i64(),
         }),
-        DType::F16 | DType::BF16 | DType::F32 | DType::F64 => Scalar::Float(v.to_f64()),
+        DType::U16 => Scalar::Int(v.to_i64() as u16 as i64),
+        DType::U32 => Scalar::Int(v.to_i64() as u32 as i64),
+        DType::U64 => Scalar::unsigned(match v {
+            Scalar::Float(f) if f >= 0.0 => f as u64,
+            Scalar::Float(_) | Scalar::Bool(_) | Scalar::Int(_) | Scalar::UInt(_) | Scalar::Complex(..) => {
+                v.to_i64() as u64
+            }
+        }),
+        DType::F16
+        | DType::BF16
+        | DType::F32
+        | DType::F64
+        | DType::E4M3
+        | DType::E5M2
+        | DType::E4M3Z
+        | DType::E5M2Z
+        | DType::E8M0 => Scalar::Float(v.to_f64()),
         DType::C64 | DType::C128 => Scalar::Complex(v.to_f64(), v.imag()),
     }
 }

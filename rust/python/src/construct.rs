@@ -1,6 +1,6 @@
 //! Tensors from Python data: nested sequences, numbers, arrays, other tensors; `rtorch.tensor` and the old constructor.
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use rtorch_core::ops::pointwise::{default_dtype, scalar_dtype};
@@ -44,7 +44,19 @@ fn copy(t: &Tensor, dtype: Option<DType>, device: Device) -> PyResult<Tensor> {
 
 fn put(s: Scalar, d: DType, out: &mut Vec<u8>) -> PyResult<()> {
     let fits = match (d.int_range(), s) {
-        (Some((lo, hi)), Scalar::Int(i)) => (lo..=hi).contains(&i),
+        // negative numbers wrap into unsigned types, but for the widest
+        (Some(_), Scalar::Int(i)) if d == DType::U64 && i < 0 => {
+            return Err(PyOverflowError::new_err("can't convert negative int to unsigned"));
+        }
+        (Some(_), Scalar::UInt(_)) if d == DType::I64 => {
+            return crate::error::value_error("Overflow when unpacking long long");
+        }
+        (Some(_), Scalar::Float(_) | Scalar::Complex(..)) if d == DType::U64 => {
+            return Err(PyTypeError::new_err("an integer is required"));
+        }
+        (Some((_, hi)), Scalar::Int(i)) if !d.is_signed() => (-hi..=hi).contains(&i.into()),
+        (Some((lo, hi)), Scalar::Int(i)) => (lo..=hi).contains(&i.into()),
+        (Some((_, hi)), Scalar::UInt(u)) => i128::from(u) <= hi,
         (Some((lo, hi)), Scalar::Float(f)) => f > lo as f64 - 1.0 && f < hi as f64 + 1.0,
         (Some(_) | None, _) => true,
     };
@@ -70,6 +82,10 @@ fn cpp_type(d: DType) -> &'static str {
         DType::F64 => "double",
         DType::C64 => "c10::complex<float>",
         DType::C128 => "c10::complex<double>",
+        DType::U16 => "uint16_t",
+        DType::U32 => "uint32_t",
+        DType::U64 => "uint64_t",
+        DType::E4M3 | DType::E5M2 | DType::E4M3Z | DType::E5M2Z | DType::E8M0 => d.cpp_name(),
     }
 }
 
@@ -155,7 +171,10 @@ fn infer(obj: &Bound<'_, PyAny>) -> PyResult<Option<DType>> {
             return crate::error::value_error("too many dimensions 'str'");
         }
         if let Some(d) = infer(x)? {
-            found = Some(found.map_or(d, |f| promote(f, d)));
+            found = Some(match found {
+                Some(f) => promote(f, d).or_raise()?,
+                None => d,
+            });
         }
     }
     Ok(found)

@@ -27,7 +27,10 @@ pub fn number(obj: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
     if obj.is_instance_of::<PyInt>() {
         return match obj.extract::<i64>() {
             Ok(i) => Ok(Some(Scalar::Int(i))),
-            Err(_) => crate::error::value_error("Overflow when unpacking long long"),
+            Err(_) => match obj.extract::<u64>() {
+                Ok(u) => Ok(Some(Scalar::UInt(u))),
+                Err(_) => crate::error::value_error("Overflow when unpacking long long"),
+            },
         };
     }
     if obj.is_instance_of::<PyComplex>() {
@@ -61,7 +64,7 @@ fn numpy_scalar(obj: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
         return Ok(Some(Scalar::Bool(obj.is_truthy()?)));
     }
     if is("int") || is("uint") || name == "longlong" {
-        return Ok(Some(Scalar::Int(obj.call_method0("__int__")?.extract()?)));
+        return number(&obj.call_method0("__int__")?);
     }
     if is("float") || name == "half" {
         return Ok(Some(Scalar::Float(obj.call_method0("__float__")?.extract()?)));
@@ -76,6 +79,7 @@ pub fn scalar_to_py(py: Python<'_>, s: Scalar) -> PyResult<Py<PyAny>> {
     Ok(match s {
         Scalar::Bool(b) => PyBool::new(py, b).to_owned().into_any().unbind(),
         Scalar::Int(i) => i.into_pyobject(py)?.into_any().unbind(),
+        Scalar::UInt(u) => u.into_pyobject(py)?.into_any().unbind(),
         Scalar::Float(f) => PyFloat::new(py, f).into_any().unbind(),
         Scalar::Complex(re, im) => PyComplex::from_doubles(py, re, im).into_any().unbind(),
     })

@@ -60,11 +60,16 @@ fn code(d: DType) -> (u8, u8) {
     let bits = (d.size() * 8) as u8;
     match d {
         DType::Bool => (6, 8),
-        DType::U8 => (1, bits),
+        DType::U8 | DType::U16 | DType::U32 | DType::U64 => (1, bits),
         DType::I8 | DType::I16 | DType::I32 | DType::I64 => (0, bits),
         DType::F16 | DType::F32 | DType::F64 => (2, bits),
         DType::BF16 => (4, bits),
         DType::C64 | DType::C128 => (5, bits),
+        DType::E4M3 => (10, bits),
+        DType::E4M3Z => (11, bits),
+        DType::E5M2 => (12, bits),
+        DType::E5M2Z => (13, bits),
+        DType::E8M0 => (14, bits),
     }
 }
 

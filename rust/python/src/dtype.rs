@@ -68,6 +68,9 @@ impl PyDType {
         object(py, self.0.real())
     }
     fn to_complex(&self, py: Python<'_>) -> PyResult<Py<PyDType>> {
+        if !self.0.is_differentiable() || self.0.is_storage() {
+            return crate::error::runtime_error(format!("Unknown Complex ScalarType for {}", self.0.cpp_name()));
+        }
         object(py, self.0.complex())
     }
 }

@@ -20,6 +20,9 @@ fn dtype_of(typestr: &str) -> Option<DType> {
     Some(match &typestr[1..] {
         "b1" => DType::Bool,
         "u1" => DType::U8,
+        "u2" => DType::U16,
+        "u4" => DType::U32,
+        "u8" => DType::U64,
         "i1" => DType::I8,
         "i2" => DType::I16,
         "i4" => DType::I32,
@@ -38,6 +41,9 @@ fn typestr(d: DType) -> Option<&'static str> {
     Some(match d {
         DType::Bool => "|b1",
         DType::U8 => "|u1",
+        DType::U16 => "<u2",
+        DType::U32 => "<u4",
+        DType::U64 => "<u8",
         DType::I8 => "|i1",
         DType::I16 => "<i2",
         DType::I32 => "<i4",
@@ -47,7 +53,7 @@ fn typestr(d: DType) -> Option<&'static str> {
         DType::F64 => "<f8",
         DType::C64 => "<c8",
         DType::C128 => "<c16",
-        DType::BF16 => return None,
+        DType::BF16 | DType::E4M3 | DType::E5M2 | DType::E4M3Z | DType::E5M2Z | DType::E8M0 => return None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Storages as Python sees them, and what replaces a tensor's storage: `set_`, `resize_`, `.data =`.
 
 use pyo3::prelude::*;
+use rtorch_core::ops::shape;
 use rtorch_core::storage::Storage;
 use rtorch_core::tensor::{Parts, Version};
 use rtorch_core::{DType, Layout, Result, Tensor};
@@ -150,9 +151,11 @@ pub fn set(py: Python<'_>, a: &crate::parse::Args) -> PyResult<Py<PyAny>> {
     let source = match a.overload {
         0 => Tensor::empty(&[0], t.dtype(), t.device()).or_raise()?,
         1 | 2 => a.t(1).clone(),
-        _ => match a.obj(1).bind(py).cast::<PyStorage>() {
-            Ok(s) => s.get().0.clone(),
-            Err(_) => return crate::error::type_error("set_(): argument 'source' must be a Tensor or a storage"),
+        _ => match a.opt_obj(1).map(|o| o.bind(py).cast::<PyStorage>()) {
+            Some(Ok(s)) => s.get().0.clone(),
+            None | Some(Err(_)) => {
+                return crate::error::type_error("set_(): argument 'source' must be a Tensor or a storage");
+            }
         },
     };
     let p = source.parts();
@@ -160,14 +163,9 @@ pub fn set(py: Python<'_>, a: &crate::parse::Args) -> PyResult<Py<PyAny>> {
     let layout = match a.overload {
         2 | 4 => {
             let shape = rtorch_core::ops::factory::checked_shape(a.ints(3)).or_raise()?;
-            let strides = match a.ints(4) {
-                [] => rtorch_ir::layout::contiguous_strides(&shape),
-                given => given.iter().map(|&s| s as isize).collect(),
-            };
-            if strides.len() != shape.len() || a.i(2) < 0 {
-                return crate::error::runtime_error("set_: sizes, strides and offset do not fit each other");
-            }
-            Layout { shape, strides, offset: a.i(2) as usize }
+            let rows: Vec<i64> = rtorch_ir::layout::contiguous_strides(&shape).iter().map(|&s| s as i64).collect();
+            let strides = if a.ints(4).is_empty() { &rows } else { a.ints(4) };
+            shape::checked_window("set_", a.ints(3), strides, a.i(2), dtype, p.storage.len()).or_raise()?
         }
         3 => Layout::contiguous(&[p.storage.len() / dtype.size()]),
         _ => p.layout.clone(),

@@ -496,7 +496,8 @@ impl PyTensor {
         let s = one_number(slf)?;
         match s {
             Scalar::Float(_) | Scalar::Complex(..) => Ok(py.get_type::<PyInt>().call1((s.to_f64(),))?.unbind()),
-            Scalar::Bool(_) | Scalar::Int(_) => convert::scalar_to_py(py, Scalar::Int(s.to_i64())),
+            Scalar::Bool(b) => convert::scalar_to_py(py, Scalar::Int(b.into())),
+            Scalar::Int(_) | Scalar::UInt(_) => convert::scalar_to_py(py, s),
         }
     }
     fn __index__(slf: Me) -> PyResult<i64> {

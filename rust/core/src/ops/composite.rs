@@ -2,7 +2,7 @@
 //! once, with their gradient from the rows. With `dest` the result is written there (`clamp_`, `out=`).
 
 use rtorch_ir::program::{Ex, ex};
-use rtorch_ir::{DType, Result, Scalar, ensure};
+use rtorch_ir::{DType, Result, Scalar, ensure, storage_dtypes};
 
 use super::pointwise::{Arg, Rule, compose, result_type};
 use crate::tensor::Tensor;
@@ -49,7 +49,7 @@ pub fn addcmul(x: &Tensor, a: &Tensor, b: &Tensor, value: Scalar, dest: Dest) ->
 /// x + value * a / b, floats only.
 pub fn addcdiv(x: &Tensor, a: &Tensor, b: &Tensor, value: Scalar, dest: Dest) -> Result<Tensor> {
     ensure!(
-        result_type(&[Arg::T(a), Arg::T(b)]).is_differentiable(),
+        result_type(&[Arg::T(a), Arg::T(b)])?.is_differentiable(),
         runtime,
         "Integer division with addcdiv is no longer supported, and in a future release addcdiv will perform a true \
          division \
@@ -85,7 +85,7 @@ pub fn lerp(x: &Tensor, end: &Tensor, weight: Arg, dest: Dest) -> Result<Tensor>
 
 /// a + alpha * b (or minus).
 pub fn add_alpha(a: Arg, b: Arg, alpha: Scalar, minus: bool, dest: Dest) -> Result<Tensor> {
-    let common = result_type(&[a, b]);
+    let common = result_type(&[a, b])?;
     ensure!(
         !(common.is_integral() && matches!(alpha, Scalar::Float(_) | Scalar::Complex(..))),
         runtime,
@@ -256,9 +256,15 @@ pub fn nan_to_num(x: &Tensor, nan: Option<f64>, pos: Option<f64>, neg: Option<f6
         DType::F16 => 65504.0,
         DType::BF16 => f32::from_bits(0x7f7f_0000) as f64,
         DType::F64 | DType::C128 => f64::MAX,
-        DType::Bool | DType::U8 | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::F32 | DType::C64 => {
-            f32::MAX as f64
-        }
+        DType::Bool
+        | DType::U8
+        | DType::I8
+        | DType::I16
+        | DType::I32
+        | DType::I64
+        | DType::F32
+        | DType::C64
+        | storage_dtypes!() => f32::MAX as f64,
     };
     let args = [Arg::T(x), nan.unwrap_or(0.0).into(), pos.unwrap_or(top).into(), neg.unwrap_or(-top).into()];
     compose("nan_to_num", "NanToNumBackward0", Rule::Same, &args, dest, |a| {

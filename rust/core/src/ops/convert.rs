@@ -80,6 +80,12 @@ pub fn read_scalar(b: &[u8], dtype: DType) -> Scalar {
         DType::F64 => Scalar::Float(f64::from_ne_bytes(h8)),
         DType::C64 => Scalar::Complex(f32::from_ne_bytes(h4) as f64, f32::from_ne_bytes(second4) as f64),
         DType::C128 => Scalar::Complex(f64::from_ne_bytes(h8), f64::from_ne_bytes(second8)),
+        DType::U16 => Scalar::Int(u16::from_ne_bytes(h2).into()),
+        DType::U32 => Scalar::Int(u32::from_ne_bytes(h4).into()),
+        DType::U64 => Scalar::unsigned(u64::from_ne_bytes(h8)),
+        DType::E4M3 | DType::E5M2 | DType::E4M3Z | DType::E5M2Z | DType::E8M0 => {
+            Scalar::Float(rtorch_ir::float8::values(dtype)[a[0] as usize].into())
+        }
     }
 }
 
@@ -103,6 +109,17 @@ pub fn write_scalar(s: Scalar, dtype: DType, out: &mut Vec<u8>) {
         DType::C128 => {
             out.extend(s.to_f64().to_ne_bytes());
             out.extend(s.imag().to_ne_bytes());
+        }
+        DType::U16 => out.extend((s.to_i64() as u16).to_ne_bytes()),
+        DType::U32 => out.extend((s.to_i64() as u32).to_ne_bytes()),
+        DType::U64 => out.extend(match s {
+            Scalar::Float(f) if f >= 0.0 => (f as u64).to_ne_bytes(),
+            Scalar::Bool(_) | Scalar::Int(_) | Scalar::UInt(_) | Scalar::Float(_) | Scalar::Complex(..) => {
+                s.to_i64().to_ne_bytes()
+            }
+        }),
+        DType::E4M3 | DType::E5M2 | DType::E4M3Z | DType::E5M2Z | DType::E8M0 => {
+            out.extend(rtorch_ir::float8::encode(dtype, s.to_f64() as f32));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use rtorch_ir::layout::normalize_dim;
 use rtorch_ir::prim::ScatterOp;
 use rtorch_ir::shape::broadcast;
-use rtorch_ir::{DType, Error, Prim, Result, Shape, ensure};
+use rtorch_ir::{DType, Error, Prim, Result, Scalar, ScalarOp, Shape, ensure};
 use smallvec::SmallVec;
 
 use super::convert::{to_device, to_dtype};
@@ -94,7 +94,11 @@ fn views(x: &Tensor, items: &[Item]) -> Result<(Tensor, Vec<Option<Tensor>>)> {
 fn expand_index(t: &Tensor, v: &Tensor, dim: usize) -> Result<Vec<Tensor>> {
     let t = to_device(t, v.device())?;
     if !matches!(t.dtype(), DType::Bool | DType::U8) {
-        ensure!(t.dtype().is_int(), index, "tensors used as indices must be long, int, byte or bool tensors");
+        ensure!(
+            t.dtype().is_int() && !t.dtype().is_storage(),
+            index,
+            "tensors used as indices must be long, int, byte or bool tensors"
+        );
         return Ok(vec![to_dtype(&t, DType::I64)?]);
     }
     let (s, full) = (t.shape(), v.shape());
@@ -123,6 +127,7 @@ pub fn nonzero(x: &Tensor) -> Result<Tensor> {
     }
     let device = x.device();
     let host = super::convert::copy_to_if(&x.detach(), Device::Cpu)?;
+    let host = if x.dtype().is_storage() { super::convert::to_dtype(&host, DType::Bool)? } else { host };
     let n = crate::backend::nonzero_count(&crate::dispatch::window(&host)?)?;
     let out = Tensor::empty(&[n, x.ndim()], DType::I64, Device::Cpu)?;
     crate::dispatch::run_prim(&Prim::Nonzero, &[&host], std::slice::from_ref(&out), Device::Cpu)?;
@@ -140,6 +145,7 @@ struct Advanced {
 
 fn advanced(v: &Tensor, at: &[Option<Tensor>]) -> Result<Advanced> {
     let dims: Vec<usize> = (0..at.len()).filter(|&i| at[i].is_some()).collect();
+    ensure!(!dims.is_empty(), index, "at least one index must be provided");
     let mut wide = Shape::new();
     for t in at.iter().flatten() {
         wide = broadcast(&wide, &t.shape()).map_err(|_| {
@@ -484,7 +490,24 @@ pub fn sort(x: &Tensor, dim: i64, descending: bool, stable: bool) -> Result<(Ten
     }
     let axis = normalize_dim(dim, x.ndim())?;
     let one = at_least_1d(x)?;
+    if let Some(key) = signed_order(&one)? {
+        let (_, index) = sort(&key, dim, descending, stable)?;
+        return pair(SmallVec::from_iter([prim1("", Prim::Gather { axis }, &[&one, &index])?, index]), x.shape());
+    }
     pair(prim("SortBackward0", Prim::Sort { axis, descending, stable }, &[&one])?, x.shape())
+}
+
+/// Signed integers in the order of a wider unsigned dtype's, None for the other dtypes.
+fn signed_order(x: &Tensor) -> Result<Option<Tensor>> {
+    if !x.dtype().is_storage() || !x.dtype().is_int() {
+        return Ok(None);
+    }
+    let wide = super::convert::to_dtype(&x.detach(), DType::I64)?;
+    if x.dtype() != DType::U64 {
+        return Ok(Some(wide));
+    }
+    let top = Scalar::Int(i64::MIN);
+    super::binary(ScalarOp::BitXor, super::Arg::T(&wide), super::Arg::S(top)).map(Some)
 }
 
 pub fn topk(x: &Tensor, k: i64, dim: i64, largest: bool, sorted: bool) -> Result<(Tensor, Tensor)> {

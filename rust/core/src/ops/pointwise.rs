@@ -54,16 +54,22 @@ pub fn set_default_dtype(d: DType) -> Result<()> {
 }
 
 /// PyTorch's result type: tensors with dimensions outrank 0-d tensors, these outrank numbers, within a category.
-pub fn result_type(args: &[Arg]) -> DType {
+pub fn result_type(args: &[Arg]) -> Result<DType> {
     let (mut dim, mut zero, mut number) = (None, None, None);
-    let merge = |slot: &mut Option<DType>, d: DType| *slot = Some(slot.map_or(d, |s| promote(s, d)));
+    let merge = |slot: &mut Option<DType>, d: DType| -> Result<()> {
+        *slot = Some(match *slot {
+            Some(s) => promote(s, d)?,
+            None => d,
+        });
+        Ok(())
+    };
     for a in args {
         match a {
-            Arg::T(t) => t.with(|p| merge(if p.layout.ndim() > 0 { &mut dim } else { &mut zero }, p.dtype)),
-            Arg::S(s) => merge(&mut number, scalar_dtype(*s)),
+            Arg::T(t) => t.with(|p| merge(if p.layout.ndim() > 0 { &mut dim } else { &mut zero }, p.dtype))?,
+            Arg::S(s) => merge(&mut number, scalar_dtype(*s))?,
         }
     }
-    combine(dim, combine(zero, number)).unwrap_or_else(default_dtype)
+    Ok(combine(dim, combine(zero, number)?)?.unwrap_or_else(default_dtype))
 }
 
 pub fn scalar_dtype(s: Scalar) -> DType {
@@ -75,15 +81,15 @@ pub fn scalar_dtype(s: Scalar) -> DType {
     }
 }
 
-fn combine(higher: Option<DType>, lower: Option<DType>) -> Option<DType> {
-    let (Some(h), Some(l)) = (higher, lower) else { return higher.or(lower) };
-    Some(match (h.category(), l.category()) {
+fn combine(higher: Option<DType>, lower: Option<DType>) -> Result<Option<DType>> {
+    let (Some(h), Some(l)) = (higher, lower) else { return Ok(higher.or(lower)) };
+    Ok(Some(match (h.category(), l.category()) {
         (Category::Complex, _) => h,
         (Category::Float, Category::Complex) => h.complex(),
         (Category::Float, _) => h,
-        (Category::Bool, _) | (_, Category::Float | Category::Complex) => promote(h, l),
+        (Category::Bool, _) | (_, Category::Float | Category::Complex) => promote(h, l)?,
         (Category::Int, Category::Bool | Category::Int) => h,
-    })
+    }))
 }
 
 /// Which dtype an operator computes in and answers, from the promoted dtype of its arguments.
@@ -115,7 +121,7 @@ pub struct Spec<'a> {
 
 /// Runs an operator; with `dest`, writes to that tensor.
 pub fn run(spec: &Spec, args: &[Arg], dest: Option<&Tensor>) -> Result<Tensor> {
-    let common = result_type(&args[spec.conditions..]);
+    let common = result_type(&args[spec.conditions..])?;
     // a condition of complex numbers is their cast to bool
     if common.is_complex() && !spec.name.starts_with("logical_") {
         return into(complex::run(spec, args, common)?, dest);
@@ -209,10 +215,11 @@ fn cached(spec: &Spec, args: &[Arg], compute: DType, out: DType, dest: DType) ->
                 let bits = match *s {
                     Scalar::Bool(b) => b as u64,
                     Scalar::Int(i) => i as u64,
+                    Scalar::UInt(u) => u,
                     Scalar::Float(f) => f.to_bits(),
                     Scalar::Complex(re, _) => re.to_bits(),
                 };
-                key.push(0x100 + s.category() as u64);
+                key.push(0x100 + s.category() as u64 + 0x10 * matches!(s, Scalar::UInt(_)) as u64);
                 key.push(bits);
             }
         }
@@ -339,7 +346,7 @@ pub fn unary_into(op: ScalarOp, x: &Tensor, dest: Option<&Tensor>) -> Result<Ten
     }
     let fast =
         class == Class::Float && dtype.is_float() || class == Class::Num && !dtype.is_complex() && dtype != DType::Bool;
-    if fast && dest.is_none() {
+    if fast && dest.is_none() && !dtype.is_storage() {
         return dispatch::map(grad_name(op), kernel::single(op, dtype), &[x]);
     }
     let body = |a: &[Ex]| match class {
@@ -371,11 +378,12 @@ pub fn binary_into(op: ScalarOp, a: Arg, b: Arg, dest: Option<&Tensor>) -> Resul
         let dtype = x.dtype();
         let plain = matches!(class, Class::Num | Class::Compare) && dtype != DType::Bool
             || class == Class::Float && dtype.is_float();
+        let plain = plain && !dtype.is_storage();
         if plain && dtype == y.dtype() && !dtype.is_complex() && x.device() == y.device() && !divides(op, dtype) {
             return dispatch::map(pair_name(op), kernel::single(op, dtype), &[x, y]);
         }
     }
-    let common = result_type(&[a, b]);
+    let common = result_type(&[a, b])?;
     if op == ScalarOp::Sub {
         check_sub(a, b)?;
     }

@@ -23,7 +23,8 @@ fn reduce(name: &'static str, op: ReduceOp, x: &Tensor, axes: Axes, keepdim: boo
 pub fn sum(x: &Tensor, dims: &[i64], keepdim: bool, dtype: Option<DType>) -> Result<Tensor> {
     let out = dtype.unwrap_or(if x.dtype().is_integral() { DType::I64 } else { x.dtype() });
     let axes = axes_of(dims, x.ndim())?;
-    let x = if dtype.is_some() && x.dtype() != out { to_dtype(x, out)? } else { x.clone() };
+    let wide = x.dtype().is_storage() && x.dtype().is_int();
+    let x = if (dtype.is_some() || wide) && x.dtype() != out { to_dtype(x, out)? } else { x.clone() };
     let name = if dims.is_empty() { "SumBackward0" } else { "SumBackward1" };
     reduce(name, ReduceOp::Sum, &x, axes, keepdim, out)
 }

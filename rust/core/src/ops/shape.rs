@@ -222,7 +222,15 @@ pub fn unfold(x: &Tensor, dim: i64, size: i64, step: i64) -> Result<Tensor> {
     view("UnfoldBackward0", ViewOp::Unfold { dim: d, size: size as usize, step: step as usize }, x)
 }
 
-pub fn as_strided(x: &Tensor, sizes: &[i64], strides: &[i64], offset: Option<i64>) -> Result<Tensor> {
+/// The layout of a window of `bytes` bytes of memory, or PyTorch's refusal of one that does not lie inside.
+pub fn checked_window(
+    name: &str,
+    sizes: &[i64],
+    strides: &[i64],
+    offset: i64,
+    dtype: DType,
+    bytes: usize,
+) -> Result<Layout> {
     ensure!(
         sizes.len() == strides.len(),
         runtime,
@@ -234,26 +242,27 @@ pub fn as_strided(x: &Tensor, sizes: &[i64], strides: &[i64], offset: Option<i64
     ensure!(
         strides.iter().all(|&s| s >= 0),
         runtime,
-        "as_strided: Negative strides are not supported at the moment, got strides: {strides:?}"
+        "{name}: Negative strides are not supported at the moment, got strides: {strides:?}"
     );
-    let offset = offset.unwrap_or_else(|| x.layout().offset as i64);
     ensure!(offset >= 0, runtime, "Tensor: invalid storage offset {offset}");
-    let mut last = offset as i128;
-    for (&n, &s) in shape.iter().zip(strides) {
-        last += (n as i128 - 1).max(0) * s as i128;
-    }
-    let room = (x.storage().len() / x.dtype().size()) as i128;
+    let last = shape.iter().zip(strides).fold(offset as i128, |last, (&n, &s)| {
+        // beyond any memory, but not beyond the type
+        (last + (n as i128 - 1).max(0) * s as i128).min(i64::MAX as i128)
+    });
+    let size = dtype.size();
     ensure!(
-        shape.contains(&0) || last < room,
+        shape.contains(&0) || last < (bytes / size) as i128,
         runtime,
-        "setStorage: sizes {sizes:?}, strides {strides:?}, storage offset {offset}, and itemsize {} requiring a \
-         storage \
-         size of {} are out of bounds for storage of size {}",
-        x.dtype().size(),
-        (last + 1) * x.dtype().size() as i128,
-        x.storage().len()
+        "setStorage: sizes {sizes:?}, strides {strides:?}, storage offset {offset}, and itemsize {size} requiring a \
+         storage size of {} are out of bounds for storage of size {bytes}",
+        (last + 1) * size as i128
     );
-    let layout = Layout { shape, strides: strides.iter().map(|&s| s as isize).collect(), offset: offset as usize };
+    Ok(Layout { shape, strides: strides.iter().map(|&s| s as isize).collect(), offset: offset as usize })
+}
+
+pub fn as_strided(x: &Tensor, sizes: &[i64], strides: &[i64], offset: Option<i64>) -> Result<Tensor> {
+    let offset = offset.unwrap_or_else(|| x.layout().offset as i64);
+    let layout = checked_window("as_strided", sizes, strides, offset, x.dtype(), x.storage().len())?;
     view("AsStridedBackward0", ViewOp::AsStrided { layout }, x)
 }
 
@@ -345,7 +354,7 @@ pub fn flip(x: &Tensor, dims: &[i64]) -> Result<Tensor> {
 pub fn cat(xs: &[Tensor], dim: i64) -> Result<Tensor> {
     ensure!(!xs.is_empty(), value, "torch.cat(): expected a non-empty list of Tensors");
     let args: Vec<crate::ops::Arg> = xs.iter().map(crate::ops::Arg::T).collect();
-    let dtype = crate::ops::pointwise::result_type(&args);
+    let dtype = crate::ops::pointwise::result_type(&args)?;
     for (i, x) in xs.iter().enumerate() {
         ensure!(x.ndim() > 0, runtime, "zero-dimensional tensor (at position {i}) cannot be concatenated");
     }

@@ -26,7 +26,7 @@ fn grad_name(f: SpecialFn) -> &'static str {
 }
 
 fn float_dtype(f: SpecialFn, args: &[Arg]) -> Result<DType> {
-    let common = result_type(args);
+    let common = result_type(args)?;
     if common.is_complex() {
         return Err(not_implemented(f.name(), common));
     }

@@ -8,7 +8,7 @@ mod backward;
 mod forward;
 
 use rtorch_ir::prim::AttentionParams;
-use rtorch_ir::{CType, DType, Result, ScalarOp};
+use rtorch_ir::{CType, DType, Result, ScalarOp, storage_dtypes};
 
 use crate::gemm::lanes::{Lanes, Real};
 use crate::gemm::tasks::Stop;
@@ -92,7 +92,7 @@ impl<'a> Mask<'a> {
                     *s += T::from_f64((*at(q).cast::<half::bf16>()).to_f64());
                 }),
                 // the operator refuses masks of other dtypes
-                DType::I16 | DType::I32 | DType::I64 | DType::C64 | DType::C128 => {}
+                DType::I16 | DType::I32 | DType::I64 | DType::C64 | DType::C128 | storage_dtypes!() => {}
             }
         }
     }

@@ -257,6 +257,9 @@ isa_module!(baseline, [],
 
 /// The kernel `(dst, src, _, _, n)` that converts contiguous elements; a plain copy where the dtypes are the same.
 pub fn converter(from: DType, to: DType) -> Kernel {
+    if from.is_storage() || to.is_storage() {
+        return super::storage::storage_converter(from, to);
+    }
     let table = match capability() {
         #[cfg(target_arch = "x86_64")]
         Capability::Avx512 => &avx512::TABLE,

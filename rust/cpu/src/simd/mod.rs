@@ -10,3 +10,4 @@ pub mod math_f32;
 pub mod math_f64;
 pub mod pairs;
 mod real;
+mod storage;

@@ -62,7 +62,9 @@ impl Tensor {
                 DType::Bool => *self.ptr().add(i) as f64,
                 DType::BF16 => f32::from_bits((*self.ptr().cast::<u16>().add(i) as u32) << 16) as f64,
                 DType::F16 => half::f16::from_bits(*self.ptr().cast::<u16>().add(i)).to_f64(),
-                DType::I8 | DType::I16 | DType::C64 | DType::C128 => panic!("not used in tests"),
+                DType::I8 | DType::I16 | DType::C64 | DType::C128 | rtorch_ir::storage_dtypes!() => {
+                    panic!("not used in tests")
+                }
             }
         }
     }
@@ -79,7 +81,9 @@ impl Tensor {
                 DType::Bool => *self.ptr().add(i) = (v != 0.0) as u8,
                 DType::BF16 => *self.ptr().cast::<u16>().add(i) = half::bf16::from_f64(v).to_bits(),
                 DType::F16 => *self.ptr().cast::<u16>().add(i) = half::f16::from_f64(v).to_bits(),
-                DType::I8 | DType::I16 | DType::C64 | DType::C128 => panic!("not used in tests"),
+                DType::I8 | DType::I16 | DType::C64 | DType::C128 | rtorch_ir::storage_dtypes!() => {
+                    panic!("not used in tests")
+                }
             }
         }
     }

@@ -39,7 +39,7 @@ pub fn encode(vals: &[Val], d: DType) -> Vec<u8> {
             DType::BF16 => out.extend(half::bf16::from_f32(v.float() as f32).to_le_bytes()),
             DType::F32 => out.extend((v.float() as f32).to_le_bytes()),
             DType::F64 => out.extend(v.float().to_le_bytes()),
-            DType::C64 | DType::C128 => unreachable!(),
+            DType::C64 | DType::C128 | rtorch_ir::storage_dtypes!() => unreachable!(),
         }
     }
     out
@@ -58,7 +58,7 @@ pub fn decode(bytes: &[u8], d: DType) -> Vec<Val> {
             DType::BF16 => Val::Float(half::bf16::from_le_bytes(c.try_into().unwrap()).to_f64()),
             DType::F32 => Val::Float(f32::from_le_bytes(c.try_into().unwrap()) as f64),
             DType::F64 => Val::Float(f64::from_le_bytes(c.try_into().unwrap())),
-            DType::C64 | DType::C128 => unreachable!(),
+            DType::C64 | DType::C128 | rtorch_ir::storage_dtypes!() => unreachable!(),
         })
         .collect()
 }

@@ -6,6 +6,7 @@ use rtorch_core::ops::shape;
 use rtorch_core::{DType, Device, Result, Tensor};
 
 use crate::dtype::MemoryFormat;
+use crate::error::OrRaise;
 use crate::output::Out;
 use crate::registry::Registry;
 
@@ -88,7 +89,7 @@ fn shortcuts(r: &mut Registry) {
 
 fn questions(r: &mut Registry) {
     r.py("promote_types", &["promote_types(dtype type1, dtype type2)"], |py, a| {
-        Ok(crate::dtype::object(py, rtorch_ir::promote(a.dtype_of(0), a.dtype_of(1)))?.into_any())
+        Ok(crate::dtype::object(py, rtorch_ir::promote(a.dtype_of(0), a.dtype_of(1)).or_raise()?)?.into_any())
     })
     .function_only();
     let sigs = [
@@ -97,8 +98,10 @@ fn questions(r: &mut Registry) {
         "result_type(Scalar scalar, Tensor tensor)",
         "result_type(Scalar scalar1, Scalar scalar2)",
     ];
-    r.py("result_type", &sigs, |py, a| Ok(crate::dtype::object(py, result_type(&[a.arg(0), a.arg(1)]))?.into_any()))
-        .function_only();
+    r.py("result_type", &sigs, |py, a| {
+        Ok(crate::dtype::object(py, result_type(&[a.arg(0), a.arg(1)]).or_raise()?)?.into_any())
+    })
+    .function_only();
     r.op("can_cast", &["can_cast(dtype from_, dtype to)"], |a| Ok(a.dtype_of(0).can_cast_to(a.dtype_of(1)).into()))
         .function_only();
     r.op("is_floating_point", &["is_floating_point(Tensor input)"], |a| Ok(a.t(0).dtype().is_float().into()))

@@ -229,7 +229,7 @@ fn round(x: &Tensor, decimals: i64, dest: Option<&Tensor>) -> Result<Out> {
 
 fn clamp(x: &Tensor, lo: Option<Arg>, hi: Option<Arg>, alone: bool, dest: Option<&Tensor>) -> Result<Out> {
     let args: Vec<Arg> = std::iter::once(Arg::T(x)).chain(lo).chain(hi).collect();
-    let common = rtorch_core::ops::pointwise::result_type(&args);
+    let common = rtorch_core::ops::pointwise::result_type(&args)?;
     if common == rtorch_core::DType::Bool || common.is_complex() {
         return Err(pointwise::not_implemented("clamp", x.dtype()));
     }

@@ -121,7 +121,7 @@ fn scalar(obj: &Bound<'_, PyAny>) -> Fit<Scalar> {
 fn float(obj: &Bound<'_, PyAny>) -> Fit<f64> {
     match scalar(obj)? {
         Scalar::Complex(..) => Err(Misfit::Type),
-        s @ (Scalar::Int(_) | Scalar::Float(_) | Scalar::Bool(_)) => Ok(s.to_f64()),
+        s @ (Scalar::Int(_) | Scalar::UInt(_) | Scalar::Float(_) | Scalar::Bool(_)) => Ok(s.to_f64()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::f64::consts::FRAC_1_SQRT_2;
 
 use rtorch_ir::program::{Ex, build, ex};
-use rtorch_ir::{DType, Error, Program, Result, Scalar, ensure};
+use rtorch_ir::{DType, Error, Program, Result, Scalar, ensure, storage_dtypes};
 
 use super::{Distribution, Generator, generator_for};
 use crate::backend::cpu_arg;
@@ -50,6 +50,11 @@ fn fill_plain(t: &Tensor, dist: &Distribution, generator: Option<&Generator>) ->
     if !device.is_cpu() {
         check(dist)?;
         return philox_fill(t, dist, &g);
+    }
+    if t.dtype().is_storage() && t.dtype().is_int() && matches!(dist, Distribution::Range { .. }) {
+        let wide = Tensor::empty(&t.shape(), DType::I64, device)?;
+        fill_(&wide, dist, generator)?;
+        return inplace::map("RandomBackward0", t, crate::kernel::cast(DType::I64, t.dtype()), &[&wide]);
     }
     write(t, |out| {
         let w = dispatch::window(out)?;
@@ -155,20 +160,24 @@ pub fn range(from: Option<i64>, to: Option<i64>, dtype: DType) -> Result<Distrib
 
 /// Integers that a dtype holds (of floats: those up to which all are exact).
 fn bounds(dtype: DType) -> Result<(i128, i128)> {
-    let signed = |bits: u32| (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1);
     let float = |digits: u32| (-(1i128 << digits), 1i128 << digits);
+    if let Some(range) = dtype.int_range() {
+        return Ok(range);
+    }
     Ok(match dtype {
-        DType::Bool => (0, 1),
-        DType::U8 => (0, 255),
-        DType::I8 => signed(8),
-        DType::I16 => signed(16),
-        DType::I32 => signed(32),
-        DType::I64 => signed(64),
         DType::F16 => float(11),
         DType::BF16 => float(8),
         DType::F32 => float(24),
         DType::F64 => float(53),
-        DType::C64 | DType::C128 => {
+        DType::Bool
+        | DType::U8
+        | DType::I8
+        | DType::I16
+        | DType::I32
+        | DType::I64
+        | DType::C64
+        | DType::C128
+        | storage_dtypes!() => {
             return Err(Error::not_implemented(format!("\"random_\" not implemented for '{}'", dtype.cpp_name())));
         }
     })

@@ -1,7 +1,7 @@
 //! Samples whose parameters are tensors, permutations, and draws of positions by probability.
 
 use rtorch_ir::shape::broadcast;
-use rtorch_ir::{DType, Result, Scalar, ScalarOp, ensure};
+use rtorch_ir::{DType, Result, Scalar, ScalarOp, ensure, storage_dtypes};
 
 use super::fill::plain;
 use super::{Distribution, Generator, bernoulli_tensor_, fill_, generator_for};
@@ -89,7 +89,7 @@ pub fn randperm(n: i64, dtype: DType, device: Device, generator: Option<&Generat
         DType::I8 => 7,
         DType::I16 => 15,
         DType::I32 => 31,
-        DType::Bool | DType::I64 | DType::F64 | DType::C64 | DType::C128 => 53,
+        DType::Bool | DType::I64 | DType::F64 | DType::C64 | DType::C128 | storage_dtypes!() => 53,
     };
     ensure!(
         (n as i128) <= (1i128 << digits) + i128::from(dtype.is_float()),

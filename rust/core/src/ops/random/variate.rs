@@ -3,7 +3,7 @@
 //! on the CPU; parameters on another device go there and the draws come back.
 
 use rtorch_cpu::random::Variate;
-use rtorch_ir::{DType, Result, Scalar, ScalarOp, ensure};
+use rtorch_ir::{DType, Result, Scalar, ScalarOp, ensure, storage_dtypes};
 
 use super::fill::plain;
 use super::{Generator, generator_for};
@@ -43,7 +43,15 @@ fn inside(dtype: DType) -> Result<(f64, f64)> {
         DType::BF16 => (f32::MIN_POSITIVE as f64, 1.0 - 2f64.powi(-8)),
         DType::F32 => (f32::MIN_POSITIVE as f64, 1.0 - 2f64.powi(-24)),
         DType::F64 => (f64::MIN_POSITIVE, 1.0 - 2f64.powi(-53)),
-        DType::Bool | DType::U8 | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::C64 | DType::C128 => {
+        DType::Bool
+        | DType::U8
+        | DType::I8
+        | DType::I16
+        | DType::I32
+        | DType::I64
+        | DType::C64
+        | DType::C128
+        | storage_dtypes!() => {
             return Err(not_implemented("gamma_cpu", dtype));
         }
     })
