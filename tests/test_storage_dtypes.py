@@ -180,7 +180,7 @@ def test_promotion():
             with pytest.raises(RuntimeError, match="Promotion for Float8 Types is not supported"):
                 torch.promote_types(other, d)
     with pytest.raises(RuntimeError, match="attempted to promote UInt16 and Long"):
-        numbers(torch.uint16) == torch.tensor([1, 2, 3])
+        numbers(torch.uint16).eq(torch.tensor([1, 2, 3]))
     with pytest.raises(RuntimeError, match="attempted to promote Float8_e5m2 and Float"):
         torch.cat([numbers(torch.float8_e5m2), torch.ones(1)])
 
