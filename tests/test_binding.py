@@ -225,3 +225,78 @@ def test_the_default_device_and_dtype_are_those_of_factories():
         assert torch.tensor([1.5]).dtype == torch.float64 and torch.ones(1).dtype == torch.float64
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+# ---- conjugates, windows of storages, memory formats
+
+
+def test_conjugates_say_what_pytorch_makes_a_view():
+    z = torch.tensor([[1 + 2j, 3 - 1j]], requires_grad=True)
+    c = z.conj()
+    assert c.is_conj() and not z.is_conj() and not c.conj().is_conj() and not torch.conj_physical(z).is_conj()
+    assert z.H.is_conj() and z.mH.is_conj() and c.t().is_conj() and not (c * 1).is_conj() and not c.real.is_conj()
+    assert c.data_ptr() == z.data_ptr() != c.resolve_conj().data_ptr()
+    assert z.mH.tolist() == [[1 - 2j], [3 + 1j]] and c.conj().tolist() == z.tolist()
+    with pytest.raises(RuntimeError, match="view_as_real doesn't work on unresolved conjugated tensors"):
+        torch.view_as_real(c)
+    assert torch.view_as_real(c.resolve_conj()).tolist() == [[[1.0, -2.0], [3.0, 1.0]]]
+    (c.resolve_conj() * 2j).real.sum().backward()
+    assert z.grad.tolist() == [[2j, 2j]]
+    r = torch.ones(2)
+    assert r.conj() is r and not r.is_conj() and r.resolve_conj() is r and not r.is_neg() and r.resolve_neg() is r
+
+
+def test_a_conjugates_address_is_its_own_after_a_write():
+    z = torch.tensor([1j])
+    c = z.conj()
+    z.mul_(2)
+    assert c.data_ptr() != z.data_ptr()
+    c = z.conj()
+    c.mul_(2)
+    assert c.data_ptr() != z.data_ptr() and c.tolist() == [-4j]
+    c = torch.tensor([1j]).conj()
+    assert c.data_ptr() != 0 and c.tolist() == [-1j]
+
+
+@pytest.mark.parametrize(
+    "offset, size, stride",
+    [(5, [2, 3], [3, 1]), (0, [2, 2], [2**62, 2**62]), (3, [2], [-1]), (-1, [1], [1]), (2**63 - 1, [1], [1]),
+     (0, [2**62, 2], [4, 1]), (0, [2, 2], [1])],
+)  # fmt: skip
+def test_windows_outside_of_the_storage_are_refused(offset, size, stride):
+    x = torch.arange(6.0)
+    for call in (
+        lambda: torch.ones(1).set_(x, offset, size, stride),
+        lambda: torch.ones(1).set_(x.untyped_storage(), offset, size, stride),
+        lambda: x.as_strided(size, stride, offset),
+        lambda: x.as_strided_(size, stride, offset),
+    ):
+        with pytest.raises(RuntimeError):
+            call()
+    assert x.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert torch.ones(1).set_(x, 1, [2], [3]).tolist() == [1.0, 4.0] == x.clone().as_strided_([2], [3], 1).tolist()
+
+
+def test_one_channel_lies_in_both_orders_but_has_one_order_of_strides():
+    t = torch.zeros(2, 1, 4, 5)
+    last = torch.channels_last
+    assert t.is_contiguous(memory_format=last) and t.is_contiguous()
+    u = t.to(memory_format=last)
+    assert u is not t and u.stride() == (20, 1, 5, 1) and u.to(memory_format=last) is u
+    assert t.contiguous(memory_format=last) is t
+
+
+def test_operators_written_in_python_name_what_is_no_tensor():
+    with pytest.raises(TypeError, match=r"take\(\): argument 'input' \(position 1\) must be Tensor, not list"):
+        torch.take([1.0], torch.tensor([0]))
+    with pytest.raises(TypeError, match=r"linalg_vecdot\(\): argument 'x' \(position 1\) must be Tensor, not list"):
+        torch.linalg.vecdot([1.0], torch.ones(1))
+    with pytest.raises(TypeError, match="expected Tensor as element 0"):
+        torch.vstack([1, torch.ones(1)])
+    with pytest.raises(IndexError, match="at least one index must be provided"):
+        torch.ones(3).index_put_([], torch.tensor(1.0))
+    with pytest.raises(RuntimeError, match="pixel_shuffle expects its input's 'channel' dimension"):
+        torch.nn.functional.pixel_shuffle(torch.ones(0, 2, 4), 2**40)
+    assert torch.slice_copy(torch.arange(6), 0, 1, 5, 2).tolist() == [1, 3]
+    assert torch.conj_physical_(torch.tensor([1j])).tolist() == [-1j]
+    assert torch.as_strided_(torch.arange(6.0), (2,), (3,)).tolist() == [0.0, 3.0]

@@ -160,6 +160,21 @@ def __reduce_ex__(self, protocol):
 
 
 @_method
+def conj_physical_(self):
+    """Replaces every element by its conjugate."""
+    return self.copy_(self.conj_physical()) if self.is_complex() else self
+
+
+@_method
+def as_strided_(self, size, stride, storage_offset=None):
+    """Gives this tensor other sizes, strides and an offset over its memory. A tensor with a history refuses."""
+    if self.requires_grad:
+        raise RuntimeError("as_strided_: a tensor that requires grad keeps its geometry; use as_strided()")
+    offset = self.storage_offset() if storage_offset is None else storage_offset
+    return self.set_(self, offset, size, stride)
+
+
+@_method
 def __copy__(self):
     made = _as_class(type(self), self.detach(), self.requires_grad)
     made.__dict__.update(self.__dict__)

@@ -10,7 +10,7 @@ import re
 
 import rtorch
 from rtorch import _C
-from rtorch._ops._register import as_nodes, named
+from rtorch._ops._register import as_nodes, named, with_types
 from rtorch._ops._register import give as _out
 from rtorch._ops.factor import check_matrix as _matrix
 from rtorch._ops.factor import check_square as _square
@@ -443,3 +443,5 @@ def matrix_exp(A):
 
 
 as_nodes("linalg", globals())
+with_types("linalg", globals())
+del as_nodes, with_types

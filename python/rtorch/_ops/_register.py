@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import wraps
 
 import rtorch._C as _C
@@ -70,7 +71,10 @@ def op(name=None, *, function=True, method=True, out=False, inplace=False, alias
                 raise TypeError(
                     f"no implementation found for 'rtorch.{public}' on types that implement __torch_function__"
                 )
-            result = f(*args, **kwargs)
+            try:
+                result = f(*args, **kwargs)
+            except AttributeError as e:
+                raise _misfit(public, f, args, kwargs, e) from None
             if node is not None and target is None:
                 _one_node(node, (args, kwargs), result)
             return result if target is None else _C._write_out(result, target)
@@ -96,12 +100,45 @@ def op(name=None, *, function=True, method=True, out=False, inplace=False, alias
     return decorate
 
 
+def _misfit(name, f, args, kwargs, error):
+    """PyTorch's TypeError where something else than a tensor was asked for a tensor's attribute, else the error."""
+    names = list(inspect.signature(f).parameters)
+    given = [(f"{name}(): argument '{n}' (position {i})", x) for i, (n, x) in enumerate(zip(names, args), 1)]
+    given += [(f"{name}(): argument '{n}'", x) for n, x in kwargs.items()]
+    for where, x in given:
+        if x is error.obj and not isinstance(x, _C.Tensor):
+            return TypeError(f"{where} must be Tensor, not {type(x).__name__}")
+        if isinstance(x, (list, tuple)):
+            for i, element in enumerate(x):
+                if element is error.obj and not isinstance(element, _C.Tensor):
+                    return TypeError(f"{where}: expected Tensor as element {i}, but got {type(element).__name__}")
+    return error
+
+
 def as_nodes(prefix, namespace):
     """Wraps the functions of a module that have a node name of their own in the graph (`rtorch._C._node_name`)."""
     for public, f in list(namespace.items()):
         node = _C._node_name(f"{prefix}.{public}") if callable(f) else None
         if node is not None:
             namespace[public] = _as_node(node, f)
+
+
+def with_types(prefix, namespace):
+    """Wraps the functions of a module so that they refuse what is no tensor by a TypeError."""
+    for public, f in list(namespace.items()):
+        if inspect.isfunction(f) and f.__module__ == namespace["__name__"] and not public.startswith("_"):
+            namespace[public] = _typed(f"{prefix}_{public}", f)
+
+
+def _typed(name, f):
+    @wraps(f)
+    def call(*args, **kwargs):
+        try:
+            return f(*args, **kwargs)
+        except AttributeError as e:
+            raise _misfit(name, f, args, kwargs, e) from None
+
+    return call
 
 
 def _as_node(node, f):

@@ -486,7 +486,6 @@ for _name in (
     "split",
     "split_with_sizes",
     "select",
-    "slice",
     "detach",
 ):
     _copied(_name)
@@ -499,6 +498,15 @@ def narrow_copy(input, dim, start, length):
         # PyTorch checks this one itself, by an exception of its own
         raise RuntimeError(f"narrow_copy(): Expected dim < {input.dim()} (the number of dimensions), but got {dim}")
     return input.narrow(dim, start, length).clone(memory_format=rtorch.contiguous_format)
+
+
+@op(method=False, out=True)
+def slice_copy(input, dim=0, start=None, end=None, step=1):
+    """A copy of a slice along a dim."""
+    if step <= 0:
+        raise RuntimeError("slice step must be positive")
+    d = _dim(dim, input.dim())
+    return input[(slice(None),) * d + (slice(start, end, step),)].clone(memory_format=rtorch.contiguous_format)
 
 
 @op(method=False)

@@ -2,8 +2,8 @@
 //! holds a value and is shared by all views). What runs a pending value stands in `defer.rs`, what writes in
 //! `inplace.rs`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rtorch_cpu::Memory;
@@ -189,6 +189,16 @@ struct StorageImpl {
     /// Real shared memory: `from_numpy` for ever, otherwise while an export is alive.
     exports: AtomicUsize,
     version: AtomicU64,
+    /// Of the copy that stands for a conjugate view.
+    conjugate_of: OnceLock<Box<Origin>>,
+}
+
+/// What a conjugate was made from, as long as that lives.
+struct Origin {
+    storage: Weak<StorageImpl>,
+    /// Where its first element lies, in bytes, and its version then.
+    offset: usize,
+    version: u64,
 }
 
 /// A mutable, untyped cell of bytes, shared by all views of it.
@@ -211,7 +221,25 @@ impl Storage {
             addressed: AtomicBool::new(false),
             exports: AtomicUsize::new(0),
             version: AtomicU64::new(0),
+            conjugate_of: OnceLock::new(),
         }))
+    }
+    /// These bytes are the conjugates of those of `of` from an offset in bytes on: PyTorch would share the memory and
+    /// set a bit, here they are a copy that says so.
+    pub fn mark_conjugate(&self, of: &Storage, offset: usize) {
+        let version = of.version().load(Ordering::Relaxed);
+        let _ = self.0.conjugate_of.set(Box::new(Origin { storage: Arc::downgrade(&of.0), offset, version }));
+    }
+    pub fn is_conjugate(&self) -> bool {
+        self.0.conjugate_of.get().is_some()
+    }
+    /// The memory that PyTorch would share, and where in it the first element lies: while it lives and neither side was
+    /// written.
+    pub fn conjugate_of(&self) -> Option<(Storage, usize)> {
+        let origin = self.0.conjugate_of.get()?;
+        let of = Storage(origin.storage.upgrade()?);
+        let written = |s: &Storage, version: u64| s.version().load(Ordering::Relaxed) != version;
+        (!written(&of, origin.version) && !written(self, 0)).then_some((of, origin.offset))
     }
     pub fn device(&self) -> Device {
         self.0.device

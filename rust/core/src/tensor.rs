@@ -328,6 +328,14 @@ impl Tensor {
         self.force()?;
         Ok(self.ready_ptr().unwrap_or(0))
     }
+    /// The address that Python is told: of a conjugate's it is that of the memory PyTorch would share.
+    pub fn told_ptr(&self) -> Result<usize> {
+        let origin = self.with(|p| if p.dtype.is_complex() { p.storage.conjugate_of() } else { None });
+        let Some((storage, offset)) = origin else { return self.data_ptr() };
+        let own = self.parts();
+        let whole = Tensor::from_parts(Parts { storage, version: Version::OfStorage, ..own });
+        Ok(whole.data_ptr()? + offset)
+    }
     /// The same if the bytes exist already.
     pub fn ready_ptr(&self) -> Option<usize> {
         self.with(|p| {

@@ -182,6 +182,22 @@ impl Layout {
         }
         Some((lo.max(0) as usize, hi as usize + 1))
     }
+    /// Do the strides say that the channels (dim 1 of 4 or 5) come last, where sizes of 1 leave it open? PyTorch's rule.
+    pub fn suggests_channels_last(&self) -> bool {
+        let n = self.ndim();
+        if !(4..=5).contains(&n) || self.strides[1] == 0 {
+            return false;
+        }
+        let mut least = 0;
+        for d in std::iter::once(1).chain((2..n).rev()).chain([0]) {
+            let (size, stride) = (self.shape[d], self.strides[d]);
+            if size == 0 || stride < least || d == 0 && least == self.strides[1] {
+                return false;
+            }
+            least = if size > 1 { stride.saturating_mul(size as isize) } else { stride };
+        }
+        true
+    }
     /// Do two indices share an element? (expanded or overlapping strided dims)
     pub fn overlaps_itself(&self) -> bool {
         if self.is_dense() || self.numel() < 2 {

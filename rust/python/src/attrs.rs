@@ -100,9 +100,9 @@ impl PyTensor {
     }
     fn data_ptr(slf: Me) -> PyResult<usize> {
         let t = &slf.get().t;
-        match t.ready_ptr() {
+        match t.ready_ptr().filter(|_| !t.dtype().is_complex()) {
             Some(p) => Ok(p),
-            None => slf.py().detach(|| t.data_ptr()).or_raise(),
+            None => slf.py().detach(|| t.told_ptr()).or_raise(),
         }
     }
     fn untyped_storage(&self) -> crate::storage::PyStorage {
@@ -168,7 +168,7 @@ impl PyTensor {
         false
     }
     fn is_conj(&self) -> bool {
-        false
+        rtorch_core::ops::complex::is_conj(&self.t)
     }
     fn is_neg(&self) -> bool {
         false
@@ -256,7 +256,7 @@ impl PyTensor {
             )));
         }
         if t.ndim() == 0 {
-            return wrap(slf.py(), rtorch_core::ops::complex::conj(t).or_raise()?);
+            return wrap(slf.py(), rtorch_core::ops::complex::conj_view(t).or_raise()?);
         }
         wrap(slf.py(), rtorch_core::ops::complex::adjoint(t).or_raise()?)
     }

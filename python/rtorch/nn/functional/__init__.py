@@ -104,6 +104,7 @@ __all__ = [
 ]
 
 as_nodes("nn.functional", globals())
+del as_nodes
 
 _OVERRIDES = frozenset(
     "handle_torch_function has_torch_function has_torch_function_unary has_torch_function_variadic".split()

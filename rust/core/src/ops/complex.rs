@@ -144,6 +144,25 @@ pub fn conj(x: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
+/// As `conj`, the result marked as what PyTorch answers: a conjugate view (`is_conj`).
+pub fn conj_view(x: &Tensor) -> Result<Tensor> {
+    let out = conj(x)?;
+    if x.dtype().is_complex() && !is_conj(x) {
+        out.storage().mark_conjugate(&x.storage(), x.layout().offset * x.dtype().size());
+    }
+    Ok(out)
+}
+
+/// Does PyTorch have a conjugate view here?
+pub fn is_conj(x: &Tensor) -> bool {
+    x.dtype().is_complex() && x.with(|p| p.storage.is_conjugate())
+}
+
+/// The same numbers in memory of their own where `is_conj` holds.
+pub fn resolve_conj(x: &Tensor) -> Result<Tensor> {
+    if is_conj(x) { shape::clone(x) } else { Ok(x.clone()) }
+}
+
 /// Complex numbers from absolute values and angles.
 pub fn polar(size: &Tensor, angle: &Tensor) -> Result<Tensor> {
     let dtype = size.dtype();
@@ -211,7 +230,7 @@ pub fn prod(x: &Tensor, axes: &[usize], keepdim: bool) -> Result<Tensor> {
 /// The conjugate transpose of the last two dimensions; of real matrices a view.
 pub fn adjoint(x: &Tensor) -> Result<Tensor> {
     let t = shape::mt(x)?;
-    if t.dtype().is_complex() { conj(&t) } else { Ok(t) }
+    if t.dtype().is_complex() { conj_view(&t) } else { Ok(t) }
 }
 
 /// A bilinear product of complex tensors from four real ones.

@@ -321,6 +321,11 @@ pub fn contiguous_channels_last(x: &Tensor) -> Result<Tensor> {
     if x.with(|p| p.layout.is_channels_last()) {
         return Ok(x.clone());
     }
+    copy_channels_last(x)
+}
+
+/// A copy whose strides say that channels come last, whatever sizes of 1 leave open.
+pub fn copy_channels_last(x: &Tensor) -> Result<Tensor> {
     let shape = x.shape();
     let n = shape.len();
     ensure!(n == 4 || n == 5, runtime, "required rank {} tensor to use channels_last format", 4);

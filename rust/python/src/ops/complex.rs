@@ -1,4 +1,4 @@
-//! Parts of complex tensors, and their conjugates (copies).
+//! Parts of complex tensors, and their conjugates: copies, which say that PyTorch's are views.
 
 use rtorch_core::ops::complex;
 use rtorch_core::{DType, Error};
@@ -19,18 +19,30 @@ pub fn register(r: &mut Registry) {
     })
     .function_only()
     .out_exact();
-    for name in ["conj", "conj_physical", "resolve_conj", "resolve_neg"] {
-        let copies = name.starts_with("conj");
-        r.op_named(name.into(), vec![format!("{name}(Tensor input)")], move |a| {
-            let x = a.t(0);
-            Ok(if copies && x.dtype().is_complex() { complex::conj(x)? } else { x.clone() }.into())
-        });
-    }
-    for name in ["is_conj", "is_neg"] {
-        r.op_named(name.into(), vec![format!("{name}(Tensor input)")], |_| Ok(false.into()));
-    }
-    r.op("view_as_real", &["view_as_real(Tensor input)"], |a| Ok(complex::view_as_real(a.t(0))?.into()))
-        .function_only();
+    // a real tensor is its own conjugate
+    r.op("conj", &["conj(Tensor input)"], |a| {
+        let x = a.t(0);
+        Ok(if x.dtype().is_complex() { complex::conj_view(x)? } else { x.clone() }.into())
+    });
+    r.op("conj_physical", &["conj_physical(Tensor input)"], |a| {
+        let x = a.t(0);
+        Ok(if x.dtype().is_complex() { complex::conj(x)? } else { x.clone() }.into())
+    });
+    r.op("resolve_conj", &["resolve_conj(Tensor input)"], |a| Ok(complex::resolve_conj(a.t(0))?.into()));
+    r.op("resolve_neg", &["resolve_neg(Tensor input)"], |a| Ok(a.t(0).clone().into()));
+    r.op("is_conj", &["is_conj(Tensor input)"], |a| Ok(complex::is_conj(a.t(0)).into()));
+    r.op("is_neg", &["is_neg(Tensor input)"], |_| Ok(false.into()));
+    r.op("view_as_real", &["view_as_real(Tensor input)"], |a| {
+        rtorch_ir::ensure!(
+            !complex::is_conj(a.t(0)),
+            runtime,
+            "view_as_real doesn't work on unresolved conjugated tensors.  To resolve the conjugate tensor so you can \
+             view it as real, use self.resolve_conj(); however, be warned that the resulting tensor will NOT alias the \
+             original."
+        );
+        Ok(complex::view_as_real(a.t(0))?.into())
+    })
+    .function_only();
     r.op("view_as_complex", &["view_as_complex(Tensor input)"], |a| Ok(complex::view_as_complex(a.t(0))?.into()))
         .function_only();
     r.op("polar", &["polar(Tensor abs, Tensor angle)"], |a| Ok(complex::polar(a.t(0), a.t(1))?.into()))

@@ -33,6 +33,11 @@ fn moved(
         convert::to_device(&convert::to_dtype(x, d)?, device)?
     };
     let y = match format {
+        // one channel or one pixel lies in both orders: the strides say which is meant
+        Some(f @ (MemoryFormat::ChannelsLast | MemoryFormat::ChannelsLast3d)) => {
+            let z = super::shape::in_format(&y, f)?;
+            if z.same(&y) && !y.layout().suggests_channels_last() { shape::copy_channels_last(&y)? } else { z }
+        }
         Some(f) => super::shape::in_format(&y, f)?,
         None => y,
     };

@@ -192,15 +192,16 @@ pub fn pixel_shuffle(x: &Tensor, r: i64) -> Result<Tensor> {
         "pixel_shuffle expects input to have at least 3 dimensions, but got input with {n} dimension(s)"
     );
     ensure!(r > 0, runtime, "pixel_shuffle expects a positive upscale_factor, but got {r}");
-    let (s, r) = (x.shape(), r as usize);
+    let s = x.shape();
+    let square = i128::from(r).pow(2);
     ensure!(
-        s[n - 3].is_multiple_of(r * r),
+        s[n - 3] as i128 % square == 0 && square <= i64::MAX.into(),
         runtime,
         "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but \
-         input.size(-3)={} is not divisible by {}",
-        s[n - 3],
-        r * r
+         input.size(-3)={} is not divisible by {square}",
+        s[n - 3]
     );
+    let r = r as usize;
     let (lead, c, h, w) = (&s[..n - 3], s[n - 3] / (r * r), s[n - 2], s[n - 1]);
     let k = lead.len();
     let build = |tail: &[usize]| -> Shape { lead.iter().chain(tail).copied().collect() };
@@ -231,6 +232,9 @@ pub fn pixel_unshuffle(x: &Tensor, r: i64) -> Result<Tensor> {
         }
     }
     let (lead, c, h, w) = (&s[..n - 3], s[n - 3], s[n - 2] / r, s[n - 1] / r);
+    // a tensor without elements has any number of pixels to give
+    let square = r.checked_mul(r).filter(|&q| q.checked_mul(c.max(1)).is_some_and(|n| n <= i64::MAX as usize));
+    ensure!(square.is_some(), runtime, "pixel_unshuffle: a downscale_factor of {r} overflows");
     let k = lead.len();
     let build = |tail: &[usize]| -> Shape { lead.iter().chain(tail).copied().collect() };
     let split = shape::reshape_to(x, build(&[c, h, r, w, r]))?;
