@@ -185,6 +185,10 @@ fn copy_small(kernel: &Kernel, x: &Tensor, layout: &Layout) -> Option<Result<Ten
     if n == 0 || !layout.is_contiguous() || defer::defers(Device::Cpu, n) {
         return None;
     }
+    // rows all the same, but a dim of size 1 may have the stride of another order
+    if layout.strides != rtorch_ir::layout::contiguous_strides(&layout.shape) {
+        return None;
+    }
     x.with(|p| p.storage.try_host(|ptr| run_small(kernel, &layout.shape, n, &[arg(p, ptr)])))
 }
 

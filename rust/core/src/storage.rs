@@ -198,7 +198,8 @@ struct Origin {
     storage: Weak<StorageImpl>,
     /// Where its first element lies, in bytes, and its version then.
     offset: usize,
-    version: u64,
+    /// How often both sides had been written then.
+    versions: [u64; 2],
 }
 
 /// A mutable, untyped cell of bytes, shared by all views of it.
@@ -227,8 +228,8 @@ impl Storage {
     /// These bytes are the conjugates of those of `of` from an offset in bytes on: PyTorch would share the memory and
     /// set a bit, here they are a copy that says so.
     pub fn mark_conjugate(&self, of: &Storage, offset: usize) {
-        let version = of.version().load(Ordering::Relaxed);
-        let _ = self.0.conjugate_of.set(Box::new(Origin { storage: Arc::downgrade(&of.0), offset, version }));
+        let versions = [of, self].map(|s| s.version().load(Ordering::Relaxed));
+        let _ = self.0.conjugate_of.set(Box::new(Origin { storage: Arc::downgrade(&of.0), offset, versions }));
     }
     pub fn is_conjugate(&self) -> bool {
         self.0.conjugate_of.get().is_some()
@@ -238,8 +239,8 @@ impl Storage {
     pub fn conjugate_of(&self) -> Option<(Storage, usize)> {
         let origin = self.0.conjugate_of.get()?;
         let of = Storage(origin.storage.upgrade()?);
-        let written = |s: &Storage, version: u64| s.version().load(Ordering::Relaxed) != version;
-        (!written(&of, origin.version) && !written(self, 0)).then_some((of, origin.offset))
+        let versions = [&of, self].map(|s| s.version().load(Ordering::Relaxed));
+        (versions == origin.versions).then_some((of, origin.offset))
     }
     pub fn device(&self) -> Device {
         self.0.device

@@ -182,7 +182,7 @@ impl Layout {
         }
         Some((lo.max(0) as usize, hi as usize + 1))
     }
-    /// Do the strides say that the channels (dim 1 of 4 or 5) come last, where sizes of 1 leave it open? PyTorch's rule.
+    /// Do the strides say that channels (dim 1 of 4 or 5) come last, where sizes of 1 leave it open? PyTorch's rule.
     pub fn suggests_channels_last(&self) -> bool {
         let n = self.ndim();
         if !(4..=5).contains(&n) || self.strides[1] == 0 {

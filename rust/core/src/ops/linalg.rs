@@ -339,6 +339,7 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// LAPACK's row interchanges (int32, from 1; * x k) as permutations: row i of P A is row `result[.., i]` of A.
 /// `inverse`: of P^T A.
 pub fn permutation(pivots: &Tensor, rows: usize, inverse: bool) -> Result<Tensor> {
+    ensure!(pivots.ndim() > 0, runtime, "lu_unpack: expected pivots of at least 1 dimension");
     let steps = pivots.size(pivots.ndim() - 1);
     let swaps = super::convert::to_i64_vec(pivots)?;
     let mut bytes = Vec::new();
