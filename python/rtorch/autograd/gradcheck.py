@@ -56,7 +56,7 @@ def _check_inputs(inputs, raise_exception):
 
 
 def _real(t):
-    return rtorch.view_as_real(t) if t.is_complex() else t
+    return rtorch.view_as_real(t.resolve_conj()) if t.is_complex() else t
 
 
 def _outputs(func, inputs):
@@ -102,7 +102,7 @@ def _analytical(func, inputs, diff):
                 grads = [None] * len(diff)
             for column, i, g in zip(columns, diff, grads):
                 g = rtorch.zeros_like(inputs[i]) if g is None else g
-                column.append(_real(g.resolve_conj() if g.is_complex() else g).reshape(-1))
+                column.append(_real(g).reshape(-1))
         result.append([rtorch.stack(c, 1) if c else None for c in columns])
     return result
 
