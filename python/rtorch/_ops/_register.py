@@ -89,6 +89,8 @@ def op(name=None, *, function=True, method=True, out=False, inplace=False, alias
         if inplace:
 
             def call_(self, *args, **kwargs):
+                if not isinstance(self, _C.Tensor):
+                    raise TypeError(f"descriptor '{public}_' doesn't apply to a '{type(self).__name__}' object")
                 return self.copy_(call(self, *args, **kwargs))
 
             call_.__name__ = public + "_"
@@ -124,9 +126,11 @@ def as_nodes(prefix, namespace):
 
 
 def with_types(prefix, namespace):
-    """Wraps the functions of a module so that they refuse what is no tensor by a TypeError."""
+    """Wraps the functions of a module so that they refuse what is no tensor by a TypeError, as operators do."""
+    operators = set(FUNCTIONS.values())
     for public, f in list(namespace.items()):
-        if inspect.isfunction(f) and f.__module__ == namespace["__name__"] and not public.startswith("_"):
+        ours = inspect.isfunction(f) and f.__module__.startswith((namespace["__name__"], "rtorch._ops."))
+        if ours and f not in operators and not public.startswith("_"):
             namespace[public] = _typed(f"{prefix}_{public}", f)
 
 
