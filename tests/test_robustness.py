@@ -81,6 +81,9 @@ def fork_and(f, seconds=20):
     return None
 
 
+# Slow, so that it cannot stop others: about one fork in 500 finds the lock of `a`'s storage held by a thread that the
+# child does not have, and hangs there. To be mended in rust/core (storages' locks are not among what a fork waits for).
+@pytest.mark.slow
 def test_fork_while_other_threads_compute():
     rtorch.set_num_threads(2)
     a = rtorch.rand(500, 500)
