@@ -1,13 +1,11 @@
 """Steps over streams."""
 
 import copy
-import random
 import warnings
-
-import rtorch
 
 from ..._utils.collate import default_collate
 from .._decorator import functional_datapipe
+from .._steps import Batched, Joined, Shuffled
 from ..datapipe import DataChunk, IterDataPipe
 
 __all__ = [
@@ -115,14 +113,8 @@ class Filter(IterDataPipe):
 
 
 @functional_datapipe("batch")
-class Batcher(IterDataPipe):
+class Batcher(Batched, IterDataPipe):
     """Lists of `batch_size` items."""
-
-    def __init__(self, datapipe, batch_size, drop_last=False, wrapper_class=DataChunk):
-        if batch_size <= 0:
-            raise AssertionError("Batch size is required to be larger than 0!")
-        self.datapipe, self.batch_size, self.drop_last = datapipe, batch_size, drop_last
-        self.wrapper_class = wrapper_class
 
     def __iter__(self):
         batch = []
@@ -133,10 +125,6 @@ class Batcher(IterDataPipe):
                 batch = []
         if batch and not self.drop_last:
             yield self.wrapper_class(batch)
-
-    def __len__(self):
-        n = len(self.datapipe)
-        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
 
 @functional_datapipe("unbatch")
@@ -171,20 +159,12 @@ class Collator(Mapper):
 
 
 @functional_datapipe("concat")
-class Concater(IterDataPipe):
+class Concater(Joined, IterDataPipe):
     """Pipes one after the other."""
-
-    def __init__(self, *datapipes):
-        if not datapipes:
-            raise ValueError("Expected at least one DataPipe, but got nothing")
-        self.datapipes = datapipes
 
     def __iter__(self):
         for pipe in self.datapipes:
             yield from pipe
-
-    def __len__(self):
-        return sum(len(pipe) for pipe in self.datapipes)
 
 
 @functional_datapipe("zip")
@@ -204,32 +184,20 @@ class Zipper(IterDataPipe):
 
 
 @functional_datapipe("shuffle")
-class Shuffler(IterDataPipe):
+class Shuffler(Shuffled, IterDataPipe):
     """Random order, drawn from a buffer of `buffer_size` items. A loader with `shuffle=False` switches it off."""
 
     def __init__(self, datapipe, *, buffer_size=10000, unbatch_level=0):
         if buffer_size <= 0:
             raise ValueError("buffer_size should be larger than 0")
-        self.datapipe = datapipe if unbatch_level == 0 else datapipe.unbatch(unbatch_level)
+        super().__init__(datapipe if unbatch_level == 0 else datapipe.unbatch(unbatch_level))
         self.buffer_size = buffer_size
-        self._enabled, self._seed, self._rng = True, None, random.Random()
-
-    def set_shuffle(self, shuffle=True):
-        self._enabled = shuffle
-        return self
-
-    def set_seed(self, seed):
-        self._seed = seed
-        return self
 
     def __iter__(self):
         if not self._enabled:
             yield from self.datapipe
             return
-        seed, self._seed = self._seed, None
-        if seed is None:
-            seed = int(rtorch.empty((), dtype=rtorch.int64).random_().item())
-        self._rng.seed(seed)
+        self._start_pass()
         buffer = []
         for item in self.datapipe:
             if len(buffer) == self.buffer_size:
@@ -240,9 +208,6 @@ class Shuffler(IterDataPipe):
                 buffer.append(item)
         while buffer:
             yield buffer.pop(self._rng.randint(0, len(buffer) - 1))
-
-    def __len__(self):
-        return len(self.datapipe)
 
 
 @functional_datapipe("sharding_filter")

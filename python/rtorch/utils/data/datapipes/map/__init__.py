@@ -1,11 +1,9 @@
 """Steps over indexed data."""
 
 import copy
-import random
-
-import rtorch
 
 from .._decorator import functional_datapipe
+from .._steps import Batched, Joined, Shuffled
 from ..datapipe import DataChunk, IterDataPipe, MapDataPipe
 
 __all__ = ["Batcher", "Concater", "Mapper", "SequenceWrapper", "Shuffler", "Zipper"]
@@ -39,14 +37,8 @@ class Mapper(MapDataPipe):
 
 
 @functional_datapipe("batch")
-class Batcher(MapDataPipe):
+class Batcher(Batched, MapDataPipe):
     """Lists of `batch_size` neighbours."""
-
-    def __init__(self, datapipe, batch_size, drop_last=False, wrapper_class=DataChunk):
-        if batch_size <= 0:
-            raise AssertionError("Batch size is required to be larger than 0!")
-        self.datapipe, self.batch_size, self.drop_last = datapipe, batch_size, drop_last
-        self.wrapper_class = wrapper_class
 
     def __getitem__(self, index):
         if not 0 <= index < len(self):
@@ -55,19 +47,10 @@ class Batcher(MapDataPipe):
         end = min(start + self.batch_size, len(self.datapipe))
         return self.wrapper_class([self.datapipe[i] for i in range(start, end)])
 
-    def __len__(self):
-        n = len(self.datapipe)
-        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
-
 
 @functional_datapipe("concat")
-class Concater(MapDataPipe):
+class Concater(Joined, MapDataPipe):
     """Pipes one after the other."""
-
-    def __init__(self, *datapipes):
-        if not datapipes:
-            raise ValueError("Expected at least one DataPipe, but got nothing")
-        self.datapipes = datapipes
 
     def __getitem__(self, index):
         offset = 0
@@ -76,9 +59,6 @@ class Concater(MapDataPipe):
                 return pipe[index - offset]
             offset += len(pipe)
         raise IndexError(f"Index {index} is out of range.")
-
-    def __len__(self):
-        return sum(len(pipe) for pipe in self.datapipes)
 
 
 @functional_datapipe("zip")
@@ -97,35 +77,20 @@ class Zipper(MapDataPipe):
         return min(len(pipe) for pipe in self.datapipes)
 
 
-class Shuffler(IterDataPipe):
+class Shuffler(Shuffled, IterDataPipe):
     """The items in random order, as a stream."""
 
     def __init__(self, datapipe, *, indices=None):
-        self.datapipe = datapipe
+        super().__init__(datapipe)
         self.indices = list(range(len(datapipe))) if indices is None else indices
-        self._enabled, self._seed, self._rng = True, None, random.Random()
-
-    def set_shuffle(self, shuffle=True):
-        self._enabled = shuffle
-        return self
-
-    def set_seed(self, seed):
-        self._seed = seed
-        return self
 
     def __iter__(self):
         order = self.indices
         if self._enabled:
-            seed, self._seed = self._seed, None
-            if seed is None:
-                seed = int(rtorch.empty((), dtype=rtorch.int64).random_().item())
-            self._rng.seed(seed)
+            self._start_pass()
             order = self._rng.sample(self.indices, len(self.indices))
         for index in order:
             yield self.datapipe[index]
-
-    def __len__(self):
-        return len(self.datapipe)
 
 
 # a stream, but a step of indexed pipes
