@@ -70,6 +70,31 @@ def test_recurrent_layer_equals_its_cell():
     assert close(h[0], state[0]) and close(c[0], state[1])
 
 
+@pytest.mark.parametrize("dtype", [rtorch.float32, rtorch.float64])
+@pytest.mark.parametrize("hidden, batch", [(1, 1), (7, 9), (16, 3), (17, 8), (40, 33), (260, 16), (33, 130)])
+def test_fused_lstm_equals_its_cells(hidden, batch, dtype):
+    """Blocks of units that are not full, few and many sequences, both directions, without biases, strided states."""
+    rtorch.manual_seed(0)
+    steps, features = 5, 6
+    layer = nn.LSTM(features, hidden, bias=hidden != 17, bidirectional=True).to(dtype)
+    x = rtorch.randn(batch, steps, features, dtype=dtype).transpose(0, 1)
+    states = [rtorch.randn(2, hidden, batch, dtype=dtype).transpose(1, 2) for _ in range(2)]
+    with rtorch.no_grad():
+        out, last = layer(x, states)
+    trained, trained_last = layer(x, states)
+    assert bool((out == trained).all()) and all(bool((a == b).all()) for a, b in zip(last, trained_last))
+    tolerance = 2e-6 if dtype == rtorch.float32 else 1e-14
+    for d, (end, order) in enumerate([("_l0", range(steps)), ("_l0_reverse", reversed(range(steps)))]):
+        cell = nn.LSTMCell(features, hidden, bias=hidden != 17).to(dtype)
+        for name in dict(cell.named_parameters()):
+            getattr(cell, name).data.copy_(getattr(layer, name + end).data)
+        state = [s[d] for s in states]
+        for t in order:
+            state = cell(x[t], state)
+            assert close(out[t, :, d * hidden :][:, :hidden], state[0], tolerance)
+        assert close(last[0][d], state[0], tolerance) and close(last[1][d], state[1], tolerance)
+
+
 def test_projection_and_batch_first():
     layer = nn.LSTM(4, 6, 2, batch_first=True, bidirectional=True, proj_size=2)
     out, (h, c) = layer(rtorch.zeros(3, 5, 4))

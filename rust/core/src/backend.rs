@@ -189,6 +189,17 @@ fn run_cpu(prim: &Prim, inputs: &[Input], epilogue: Option<(&Program, &[Window])
     rtorch_cpu::run(prim, &sources, Some(&rtorch_cpu::Epilogue { program, leaves: &leaves }), &outs)
 }
 
+/// Runs the steps of an LSTM layer on the CPU.
+pub fn lstm(layer: &rtorch_cpu::lstm::Layer) -> Result<()> {
+    let bytes = |a: &rtorch_cpu::Arg| (a.layout.numel() * a.dtype.size()) as u64;
+    let read = match &layer.inputs {
+        rtorch_cpu::lstm::Inputs::Projected(x) => bytes(x),
+        rtorch_cpu::lstm::Inputs::Plain(x, w, bias) => bytes(x) + bytes(w) + bias.as_ref().map_or(0, bytes),
+    };
+    count_kernel(read + bytes(&layer.weight), layer.states.iter().chain(&layer.gates).map(bytes).sum());
+    shielded(|| rtorch_cpu::lstm::run(layer))
+}
+
 /// How many elements of host memory are not zero.
 pub fn nonzero_count(w: &Window) -> Result<usize> {
     rtorch_cpu::nonzero::count(cpu_arg(w)?)

@@ -15,6 +15,7 @@ mod interp_plan;
 mod interp_walk;
 mod linalg;
 mod lines;
+pub mod lstm;
 mod matmul;
 pub mod memory;
 pub mod nonzero;

@@ -1,11 +1,13 @@
-//! A fused LSTM layer (Hochreiter & Schmidhuber 1997) on the CPU: per step one matrix product and one program for all
-//! gates, forward and backward in time. Its slow meaning, and its derivative's derivative, is `rnn::composed`.
+//! A fused LSTM layer (Hochreiter & Schmidhuber 1997) on the CPU: forward in time all steps in one call of the backend,
+//! where that pays; else, and backward, per step one matrix product and one program for all gates. Its slow meaning,
+//! and its derivative's derivative, is `rnn::composed`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
 
 use rtorch_cpu::gemm::tasks::for_each;
+use rtorch_cpu::lstm::{Inputs, Layer};
 use rtorch_cpu::threads;
 use rtorch_ir::program::{Ex, build, ex};
 use rtorch_ir::{DType, Layout, Prim, Program, Result, Shape};
@@ -14,7 +16,7 @@ use smallvec::SmallVec;
 use super::rnn::{self, Mode, Weights};
 use super::rule::{Backward, Save, record};
 use crate::autograd::mode;
-use crate::backend::{self, Input, Window};
+use crate::backend::{self, Input, Window, cpu_arg};
 use crate::device::Device;
 use crate::dispatch;
 use crate::kernel;
@@ -25,8 +27,11 @@ use crate::tensor::Tensor;
 /// Gates, in the order of the weights: input, forget, cell, output.
 const GATES: usize = 4;
 
-/// Steps from which on a copy of the recurrent weight, transposed, pays.
-const TURN_STEPS: usize = 4;
+/// Steps from which on a copy of the recurrent weight, packed or transposed, pays.
+const PACK_STEPS: usize = 4;
+
+/// Sequences times hidden units squared from which on a product of one step is worth all threads (2 cores, Zen 5).
+const SHARED: usize = 1 << 18;
 
 /// Sequences of a batch that are worth a thread: fewer do not fill the products' registers.
 const LEAST_ROWS: usize = 8;
@@ -149,6 +154,19 @@ struct Kept {
     out: Tensor,
 }
 
+impl Kept {
+    /// Memory for x [time, batch, features]; of the cells for the last `cells` steps alone.
+    fn new(x: &Tensor, cells: usize, hidden: usize, train: bool) -> Result<Kept> {
+        let (steps, batch) = (x.size(0), x.size(1));
+        let all = [steps, batch, hidden];
+        Ok(Kept {
+            gates: if train { Some(fresh(&[steps, batch, GATES * hidden], x)?) } else { None },
+            cells: shape::expand_to(&fresh(&[cells, batch, hidden], x)?, &all)?,
+            out: fresh(&all, x)?,
+        })
+    }
+}
+
 /// The order of the steps.
 fn order(n: usize, reverse: bool) -> impl DoubleEndedIterator<Item = usize> {
     (0..n).map(move |i| if reverse { n - 1 - i } else { i })
@@ -161,44 +179,78 @@ fn forward(x: &Tensor, h: &Tensor, c: &Tensor, w: &Weights, reverse: bool, train
         (Some(a), None) | (None, Some(a)) => Some(a.clone()),
         (None, None) => None,
     };
+    if packs(steps, batch, hidden) {
+        return packed(x, [h, c], w, bias.as_ref(), reverse, train);
+    }
+    let kept = Kept::new(x, steps, hidden, train)?;
     let projected = shape::contiguous(&linear(x, &w.ih, bias.as_ref())?)?;
-    let kept = Kept {
-        gates: if train { Some(fresh(&[steps, batch, GATES * hidden], x)?) } else { None },
-        cells: fresh(&[steps, batch, hidden], x)?,
-        out: fresh(&[steps, batch, hidden], x)?,
-    };
     let before = fresh(&[1, batch, GATES * hidden], x)?;
     let (xs, pre) = (Steps::of(&projected)?, Steps::of(&before)?);
     let (cells, out) = (Steps::of(&kept.cells)?, Steps::of(&kept.out)?);
     let gates = kept.gates.as_ref().map(Steps::of).transpose()?;
-    // turned once, so that every step reads its rows as they lie
     let turned = shape::t(&w.hh)?;
-    let turned = if steps >= TURN_STEPS { apart(&turned)? } else { turned };
+    // turned once, so that every step reads its rows as they lie
+    let turned = if steps >= PACK_STEPS { apart(&turned)? } else { turned };
     let wt = plain(&dispatch::window(&turned)?);
-    let (h, c) = (dispatch::window(h)?, dispatch::window(c)?);
+    let (mut h, mut c) = (dispatch::window(h)?, dispatch::window(c)?);
     let product = Prim::MatMul { bias: true, alpha: 1.0, beta: 1.0 };
     let step = &*program(if train { Pass::Train } else { Pass::Infer }, x.dtype());
-    let run = |rows: Range<usize>| -> Result<()> {
-        let cut = |w: Window| Window { layout: w.layout.slice(0, rows.start, rows.end, 1), ..w };
-        let (mut h, mut c) = (cut(h.clone()), cut(c.clone()));
-        let over: Shape = SmallVec::from_slice(&[rows.len(), hidden]);
-        for t in order(steps, reverse) {
-            let inputs = [plain(&h), clone(&wt), plain(&cut(xs.at(t)))];
-            backend::run(Device::Cpu, &product, &inputs, None, &[cut(pre.at(0))])?;
-            let gate = |k| cut(pre.gate(0, k));
-            let leaves = [gate(0), gate(1), gate(2), gate(3), c];
-            let mut outs: SmallVec<[Window; 6]> = SmallVec::from_iter([cut(cells.at(t)), cut(out.at(t))]);
-            if let Some(g) = &gates {
-                outs.extend((0..GATES).map(|k| cut(g.gate(t, k))));
-            }
-            backend::map(Device::Cpu, step, &over, &leaves, &outs)?;
-            (h, c) = (cut(out.at(t)), cut(cells.at(t)));
+    let over: Shape = SmallVec::from_slice(&[batch, hidden]);
+    for t in order(steps, reverse) {
+        let inputs = [plain(&h), clone(&wt), plain(&xs.at(t))];
+        backend::run(Device::Cpu, &product, &inputs, None, &[pre.at(0)])?;
+        let leaves = [pre.gate(0, 0), pre.gate(0, 1), pre.gate(0, 2), pre.gate(0, 3), c];
+        let mut outs: SmallVec<[Window; 6]> = SmallVec::from_iter([cells.at(t), out.at(t)]);
+        if let Some(g) = &gates {
+            outs.extend((0..GATES).map(|k| g.gate(t, k)));
         }
-        Ok(())
-    };
-    // the order of a sum does not depend on the cut where the weight was turned
-    by_rows(batch, if steps >= TURN_STEPS { threads::num_threads() } else { 1 }, &run)?;
+        backend::map(Device::Cpu, step, &over, &leaves, &outs)?;
+        (h, c) = (out.at(t), cells.at(t));
+    }
     Ok(kept)
+}
+
+/// All steps in one call of the backend.
+fn packed(
+    x: &Tensor,
+    first: [&Tensor; 2],
+    w: &Weights,
+    bias: Option<&Tensor>,
+    reverse: bool,
+    train: bool,
+) -> Result<Kept> {
+    // where nobody asks for them later, each step's cells take the place of the last one's
+    let kept = Kept::new(x, if train { x.size(0) } else { 1 }, w.hh.size(1), train)?;
+    let window = dispatch::window;
+    let plain = rtorch_cpu::lstm::joins(x.size(1));
+    let projected = if plain { None } else { Some(shape::contiguous(&linear(x, &w.ih, bias)?)?) };
+    let (x, ih) = (window(projected.as_ref().unwrap_or(x))?, window(&w.ih)?);
+    let bias = bias.map(shape::contiguous).transpose()?;
+    let bias = bias.as_ref().map(window).transpose()?;
+    let (hh, h, c) = (window(&w.hh)?, window(first[0])?, window(first[1])?);
+    let (cells, out) = (window(&kept.cells)?, window(&kept.out)?);
+    let gates = kept.gates.as_ref().map(window).transpose()?;
+    let inputs = if plain {
+        Inputs::Plain(cpu_arg(&x)?, cpu_arg(&ih)?, bias.as_ref().map(cpu_arg).transpose()?)
+    } else {
+        Inputs::Projected(cpu_arg(&x)?)
+    };
+    backend::lstm(&Layer {
+        inputs,
+        weight: cpu_arg(&hh)?,
+        first: [cpu_arg(&h)?, cpu_arg(&c)?],
+        states: [cpu_arg(&out)?, cpu_arg(&cells)?],
+        gates: gates.as_ref().map(cpu_arg).transpose()?,
+        reverse,
+    })?;
+    Ok(kept)
+}
+
+/// Do the steps run in one call, over a packed weight? Few steps do not pay for packing; a step of few sequences and
+/// many hidden units is a product that all threads share.
+fn packs(steps: usize, batch: usize, hidden: usize) -> bool {
+    let shared = rtorch_cpu::lstm::parts(batch) < threads::num_threads() && batch * hidden * hidden >= SHARED;
+    steps >= PACK_STEPS && !shared
 }
 
 /// Runs sequences of the batch in at most `parts` parts at once, each through all steps by itself: threads that met
