@@ -10,13 +10,15 @@ import multiprocessing
 import os
 import random
 import resource
+import signal
 import struct
 import sys
 import time
 import warnings
 from collections import Counter, OrderedDict
 
-SECONDS, MEMORY = 2.0, 64 << 20
+SECONDS, MEMORY = 5.0, 64 << 20  # a file's processor time and memory
+ASLEEP = 600.0  # seconds of the clock without progress, however little of them the worker was given
 TOUCHED = 10_000  # tensors of at most so many elements are read to the last one
 NUMBERS = [0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 1 << 24, (1 << 31) - 1, 1 << 31, (1 << 32) - 1]
 NUMBERS += [1 << 40, (1 << 61) - 1, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
@@ -158,6 +160,7 @@ def work(first, count, now, report):
     seen, most = Counter(), peak()
     for number in range(first, first + count):
         now[0], now[1] = number, time.time()
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)  # ends the process by SIGPROF, in the middle of compiled code too
         kind, data = mutated(number, files)
         try:
             seen[read(kind, data)] += 1
@@ -167,6 +170,7 @@ def work(first, count, now, report):
         if peak() > most + MEMORY:
             report.put(("stopped", number, f"took {(peak() - most) >> 20} MB"))
             return
+    signal.setitimer(signal.ITIMER_PROF, 0)
     report.put(("done", count, dict(seen)))
 
 
@@ -180,12 +184,13 @@ def run(first, count):
     try:
         while process.is_alive() and report.empty():
             time.sleep(0.2)
-            # several times the limit, as other work on the machine counts, too
-            if time.time() - now[1] > 10 * SECONDS:
-                return f"file {int(now[0])} takes more than {10 * SECONDS} s", {}
+            if time.time() - now[1] > ASLEEP:
+                return f"file {int(now[0])} made no progress for {ASLEEP:.0f} s", {}
         try:
             kind, number, what = report.get(timeout=10)
         except Exception:
+            if process.exitcode == -signal.SIGPROF:
+                return f"file {int(now[0])} takes more than {SECONDS} s of processor time", {}
             return f"file {int(now[0])} ended the process with status {process.exitcode}", {}
     finally:
         process.kill()

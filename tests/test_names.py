@@ -86,7 +86,9 @@ def weights(module):
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}, {"bias": False, "batch_first": 1}])
+@pytest.mark.parametrize(
+    "options", [{}, {"bidirectional": True, "num_layers": 2}, {"bias": False, "batch_first": True}]
+)
 def test_recurrent_functions_are_the_modules(kind, options):
     rtorch.manual_seed(0)
     module = getattr(nn, kind)(3, 4, dtype=rtorch.float64, **options)

@@ -10,6 +10,12 @@ import rtorch
 from ._register import op
 
 
+def strided(name, layout):
+    """Refuses another layout than the strided one, which is all that factories make."""
+    if layout not in (None, rtorch.strided):
+        raise NotImplementedError(f"{name}(): layout={layout}: only strided tensors are made; see sparse_coo_tensor()")
+
+
 @op(method=False, out=True)
 def range(start, end=None, step=1, *, dtype=None, layout=None, device=None, requires_grad=False):
     """Numbers from start to end, the end included where a step meets it; use `arange` in new programs."""
@@ -28,6 +34,8 @@ def range(start, end=None, step=1, *, dtype=None, layout=None, device=None, requ
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     count = int((end - start) / step + 1)
     dtype = dtype or rtorch.get_default_dtype()
+    rtorch.arange(0, dtype=dtype)  # refuses what has no ranges
+    strided("range", layout)
     at = rtorch.arange(count, dtype=rtorch.float64, device=device) * step + start
     return at.to(dtype).requires_grad_(requires_grad)
 
@@ -35,6 +43,7 @@ def range(start, end=None, step=1, *, dtype=None, layout=None, device=None, requ
 @op(method=False)
 def scalar_tensor(s, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False):
     """A 0-d tensor of a number, in the default dtype unless told otherwise."""
+    strided("scalar_tensor", layout)
     made = rtorch.full((), s, dtype=dtype or rtorch.get_default_dtype(), device=device)
     return made.requires_grad_(requires_grad)
 
@@ -42,6 +51,7 @@ def scalar_tensor(s, *, dtype=None, layout=None, device=None, pin_memory=False, 
 @op(function=False)
 def new_empty_strided(input, size, stride, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False):
     """Uninitialised memory of these strides, with this tensor's dtype and device."""
+    strided("new_empty_strided", layout)
     made = rtorch.empty_strided(size, stride, dtype=dtype or input.dtype, device=device or input.device)
     return made.requires_grad_(requires_grad)
 

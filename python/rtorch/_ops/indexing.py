@@ -6,6 +6,7 @@ import rtorch
 from rtorch import _C
 
 from ._register import op
+from .factories import strided
 from .shape import _dim
 
 
@@ -283,25 +284,32 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     return rtorch.linalg.vector_norm(input, p, dim, keepdim, dtype=dtype)
 
 
-def _triangle(keep, dtype):
-    return keep.nonzero().t().contiguous().to(rtorch.int64 if dtype is None else dtype)
+def _triangle(name, keep, dtype, layout):
+    strided(name, layout)
+    dtype = rtorch.int64 if dtype is None else dtype
+    if dtype not in (rtorch.int64, rtorch.int32):
+        raise NotImplementedError(f"\"{name}\" not implemented for '{dtype}': only int64 and int32 are indices")
+    return keep.nonzero().t().contiguous().to(dtype)
 
 
 @op(method=False)
 def triu_indices(row, col, offset=0, *, dtype=None, device=None, layout=None):
     """(2, n) rows and columns of the upper triangle, in order."""
-    return _triangle(rtorch.ones(row, col, device=device).triu(offset), dtype)
+    return _triangle("triu_indices", rtorch.ones(row, col, device=device).triu(offset), dtype, layout)
 
 
 @op(method=False)
 def tril_indices(row, col, offset=0, *, dtype=None, device=None, layout=None):
     """(2, n) rows and columns of the lower triangle, in order."""
-    return _triangle(rtorch.ones(row, col, device=device).tril(offset), dtype)
+    return _triangle("tril_indices", rtorch.ones(row, col, device=device).tril(offset), dtype, layout)
 
 
 @op(method=False, out=True)
 def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, layout=None, requires_grad=False):
     """`steps` numbers from base^start to base^end, even in their logarithm."""
+    strided("logspace", layout)
+    if dtype is not None:
+        rtorch.linspace(0, 1, 0, dtype=dtype)  # refuses what has no ranges
     wide = rtorch.linspace(start, end, steps, dtype=rtorch.float64, device=device)
     result = rtorch.pow(base, wide).to(rtorch.get_default_dtype() if dtype is None else dtype)
     return result.requires_grad_(requires_grad) if requires_grad else result

@@ -30,10 +30,12 @@ class ContinuousBernoulli(BinaryParameter, ExponentialFamily):
     def __init__(self, probs=None, logits=None, lims=(0.499, 0.501), validate_args=None):
         batch, _ = self._take(probs, logits)
         self._lims = lims
-        super().__init__(batch, validate_args=validate_args)
         if self._given == "probs":
-            # the ends have no finite density; validated first
-            self.probs = clamp_probs(self.probs)
+            # As in PyTorch, checked only where that was asked for: clamped, any number will do.
+            if validate_args is not None and not bool(self.arg_constraints["probs"].check(self.probs).all()):
+                raise ValueError("The parameter probs has invalid values")
+            self.probs = clamp_probs(self.probs)  # the ends have no finite density
+        super().__init__(batch, validate_args=validate_args)
 
     @lazy_property
     def probs(self):

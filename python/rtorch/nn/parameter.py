@@ -104,6 +104,23 @@ _NO_SHAPE = (
 )
 
 
+_NO_USE = (
+    "Attempted to use an uninitialized parameter in {}. This error happens when you are using a `LazyModule` or "
+    "explicitly manipulating `torch.nn.parameter.UninitializedParameter` objects. When using LazyModules call "
+    "`forward` with a dummy batch to initialize the parameters before calling torch functions"
+)
+
+
+def _unusable(name):
+    """A method of plain tensors that asks for no operator, and so is refused here."""
+
+    def method(self, *args, **kwargs):
+        raise ValueError(_NO_USE.format(f"Tensor.{name}"))
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
 class UninitializedTensorMixin:
     """What an uninitialized parameter and buffer share: they know a dtype and a device, not yet a shape."""
 
@@ -111,10 +128,25 @@ class UninitializedTensorMixin:
     def shape(self):
         raise RuntimeError(_NO_SHAPE)
 
+    # What asks for neither a shape nor elements: the rest of the operators raises.
+    _ALLOWED = frozenset(
+        "__hash__ size copy_ is_complex is_floating_point half float double bfloat16 char short int long cuda cpu to "
+        "get_device is_meta __repr__ __get__ _with_grads _zero_grads".split()
+    )
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if getattr(func, "__name__", "") in cls._ALLOWED:
+            return _C._disabled_torch_function_impl(func, types, args, kwargs or {})
+        raise ValueError(_NO_USE.format(func))
+
     def materialize(self, shape, device=None, dtype=None):
         """Gives the tensor memory of `shape` and turns it into an ordinary parameter or buffer, in place."""
         self.data = rtorch.empty(shape, device=device or self.data.device, dtype=dtype or self.data.dtype)
         self.__class__ = self.cls_to_become
+
+    numel, dim, numpy, tolist = _unusable("numel"), _unusable("dim"), _unusable("numpy"), _unusable("tolist")
+    requires_grad_, __len__ = _unusable("requires_grad_"), _unusable("__len__")
 
     def share_memory_(self):
         raise RuntimeError("Can't share memory on an uninitialized parameter or buffer.")
@@ -145,7 +177,6 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
 class UninitializedBuffer(UninitializedTensorMixin, _Tensor):
     """A buffer whose shape the first call of a lazy module decides (`nn.LazyBatchNorm1d`)."""
 
-    __torch_function__ = _C._disabled_torch_function_impl
     cls_to_become = _Tensor
 
     def __new__(cls, requires_grad=False, device=None, dtype=None, persistent=True):

@@ -14,6 +14,8 @@ class Adafactor(_PerParameter):
     >>> optimizer = rtorch.optim.Adafactor(rtorch.nn.Linear(2, 1).parameters())
     """
 
+    _counts_steps = True
+
     def __init__(
         self,
         params,

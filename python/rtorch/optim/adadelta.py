@@ -14,6 +14,8 @@ class Adadelta(_PerParameter):
     >>> optimizer = rtorch.optim.Adadelta(rtorch.nn.Linear(2, 1).parameters())
     """
 
+    _counts_steps = True
+
     def __init__(
         self,
         params,

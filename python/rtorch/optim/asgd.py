@@ -20,6 +20,8 @@ class ASGD(_PerParameter):
     >>> optimizer = rtorch.optim.ASGD(rtorch.nn.Linear(2, 1).parameters())
     """
 
+    _counts_steps = True
+
     def __init__(
         self,
         params,

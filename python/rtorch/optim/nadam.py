@@ -22,6 +22,8 @@ class NAdam(_PerParameter):
     >>> optimizer = rtorch.optim.NAdam(rtorch.nn.Linear(2, 1).parameters())
     """
 
+    _counts_steps = True
+
     def __init__(
         self,
         params,

@@ -216,6 +216,9 @@ class Optimizer:
 
     # ---- saving and loading
 
+    # Whether a parameter's state has the tensor "step": what is loaded must bring it.
+    _counts_steps = False
+
     def state_dict(self):
         """{"state": state by parameter number, "param_groups": groups with numbers for parameters}."""
         for hook in self._optimizer_state_dict_pre_hooks.values():
@@ -273,6 +276,8 @@ class Optimizer:
             owners.update((number, (p, group)) for number, p in zip(saved["params"], group["params"]))
         state = defaultdict(dict)
         for key, value in state_dict["state"].items():
+            if value and self._counts_steps and not isinstance(value["step"], _Tensor):
+                value = {**value, "step": rtorch.tensor(float(value["step"]))}  # a number in old checkpoints
             if key in owners:
                 param, group = owners[key]
                 state[param] = self._fitted(value, param, group)
@@ -291,7 +296,7 @@ class Optimizer:
     def zero_grad(self, set_to_none=True):
         """Drops the gradients of all parameters, or zeroes them in place."""
         for group in self.param_groups:
-            _C._zero_grads(group["params"], set_to_none)
+            _C._zero_grads(group["params"], bool(set_to_none))
 
     def step(self, closure=None):
         """One update; `closure` evaluates the model again and returns the loss."""
@@ -305,7 +310,7 @@ def check_options(**options):
         raise ValueError("Tensor lr must be 1-element")
     for name, value in options.items():
         if name == "betas":
-            for i, beta in enumerate(value):
+            for i, beta in enumerate((value[0], value[1])):
                 if not 0.0 <= beta < 1.0:
                     raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
         elif not 0.0 <= value:

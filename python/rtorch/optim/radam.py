@@ -28,6 +28,8 @@ class RAdam(_PerParameter):
     >>> optimizer = rtorch.optim.RAdam(rtorch.nn.Linear(2, 1).parameters())
     """
 
+    _counts_steps = True
+
     def __init__(
         self,
         params,

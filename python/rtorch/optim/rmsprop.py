@@ -16,6 +16,8 @@ class RMSprop(_PerParameter):
     >>> optimizer = rtorch.optim.RMSprop(rtorch.nn.Linear(2, 1).parameters())
     """
 
+    _counts_steps = True
+
     def __init__(
         self,
         params,

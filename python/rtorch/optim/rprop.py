@@ -14,6 +14,8 @@ class Rprop(_PerParameter):
     >>> optimizer = rtorch.optim.Rprop(rtorch.nn.Linear(2, 1).parameters())
     """
 
+    _counts_steps = True
+
     def __init__(
         self,
         params,

@@ -27,11 +27,13 @@ class SparseAdam(_PerParameter):
                 raise ValueError(message)
         check_options(betas=betas)
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize})
-        dense = [
-            [g, i] for g, group in enumerate(self.param_groups) for i, p in enumerate(group["params"]) if p.is_sparse
-        ]
-        if dense:
-            raise ValueError(f"Sparse params at indices {dense}: SparseAdam requires dense parameter tensors")
+        placed = [([g, i], p) for g, group in enumerate(self.param_groups) for i, p in enumerate(group["params"])]
+        sparse, complex_ones = [at for at, p in placed if p.is_sparse], [at for at, p in placed if p.is_complex()]
+        if sparse:
+            raise ValueError(f"Sparse params at indices {sparse}: SparseAdam requires dense parameter tensors")
+        if complex_ones:
+            where = f"Complex params at indices {complex_ones}"
+            raise ValueError(f"{where}: SparseAdam does not support complex parameters")
 
     def _step_group(self, group):
         for p in group["params"]:

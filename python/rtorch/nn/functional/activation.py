@@ -6,6 +6,8 @@ Every `inplace=True` writes the result back into its input.
 import rtorch
 from rtorch._C import _nn
 
+from ._arguments import floating, tensors
+
 __all__ = [
     "celu",
     "celu_",
@@ -53,7 +55,6 @@ elu_ = _nn.elu_
 leaky_relu_ = _nn.leaky_relu_
 hardtanh_ = _nn.hardtanh_
 gelu = _nn.gelu
-glu = _nn.glu
 hardshrink = _nn.hardshrink
 logsigmoid = _nn.logsigmoid
 prelu = _nn.prelu
@@ -68,6 +69,8 @@ def relu(input, inplace=False):
 
 def silu(input, inplace=False):
     """x * sigmoid(x) (Hendrycks & Gimpel 2016, Elfwing et al. 2017)."""
+    if rtorch.is_tensor(input) and input.is_complex():
+        return input.mul_(input.sigmoid()) if inplace else input * input.sigmoid()
     return _nn.silu_(input) if inplace else _nn.silu(input)
 
 
@@ -81,11 +84,13 @@ def leaky_relu(input, negative_slope=0.01, inplace=False):
     return _nn.leaky_relu_(input, negative_slope) if inplace else _nn.leaky_relu(input, negative_slope)
 
 
+@tensors("input")
 def tanh(input):
     """The hyperbolic tangent."""
     return input.tanh()
 
 
+@tensors("input")
 def sigmoid(input):
     """1 / (1 + exp(-x))."""
     return input.sigmoid()
@@ -143,12 +148,22 @@ def threshold(input, threshold, value, inplace=False):
     return _nn.threshold_(input, threshold, value) if inplace else _nn.threshold(input, threshold, value)
 
 
+def glu(input, dim=-1):
+    """a * sigmoid(b), the halves of x along `dim` (Dauphin et al. 2016)."""
+    if input.dim() == 0:
+        raise RuntimeError("glu does not support scalars because halving size must be even")
+    floating("glu_cpu", input)
+    return _nn.glu(input, dim)
+
+
+@tensors("input")
 def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
     """Leaky relu with a slope drawn from U(lower, upper) per element in training, else their mean (Xu et al. 2015)."""
     if lower > upper:
         raise RuntimeError(f"Lower bound should be less than or equal to the upper bound, got lower={lower}")
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
+    floating("rrelu_with_noise_out_cpu", input)
     mask = input <= 0
     # One 53-bit draw per non-positive element, in order: PyTorch's stream.
     drawn = rtorch.empty(int(mask.sum()), dtype=rtorch.float64, device="cpu").uniform_(lower, upper)

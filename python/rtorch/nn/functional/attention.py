@@ -201,6 +201,11 @@ def multi_head_attention_forward(
     elif key.shape != value.shape:
         raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")
 
+    if use_separate_proj_weight:
+        for name, x, weight in (("key", key, k_proj_weight), ("value", value, v_proj_weight)):
+            if x.size(-1) != weight.size(-1):
+                raise AssertionError(f"expecting {name} of width {weight.size(-1)}, but got {name} shape {x.shape}")
+
     key_padding_mask = _additive(key_padding_mask, "key_padding_mask", attn_mask, "attn_mask", query.dtype)
     attn_mask = _additive(attn_mask, "attn_mask", None, "", query.dtype, check_other=False)
     separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None

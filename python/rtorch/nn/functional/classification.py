@@ -6,6 +6,7 @@ import warnings
 import rtorch
 from rtorch._C import _nn
 
+from ._arguments import floating, scalar_type, tensors
 from ._reduction import full_precision, reduced, reduction_name
 from .activation import logsigmoid
 from .linear import linear
@@ -13,7 +14,7 @@ from .linear import linear
 
 def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     """-input[target] of log-probabilities (N, C, ...) and classes (N, ...), weighted per class."""
-    if size_average is not None or reduce is not None:
+    if size_average is not None or reduce is not None or reduction is None:
         reduction = reduction_name(reduction, size_average, reduce)
     return _nn.nll_loss(input, target, weight, reduction, ignore_index)
 
@@ -29,7 +30,7 @@ def cross_entropy(
     label_smoothing=0.0,
 ):
     """-log softmax(input)[target]: logits (N, C, ...) and classes (N, ...) or class probabilities (N, C, ...)."""
-    if size_average is not None or reduce is not None:
+    if size_average is not None or reduce is not None or reduction is None:
         reduction = reduction_name(reduction, size_average, reduce)
     return _nn.cross_entropy_loss(input, target, weight, reduction, ignore_index, label_smoothing)
 
@@ -82,10 +83,12 @@ def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, r
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     if weight is not None:
         loss = loss * weight
-    return reduced(loss.mean(-1), reduction)
+    # the classes are counted along the input's last dimension, also where the target has more
+    last = input.dim() - 1
+    return reduced(loss.sum(last) / input.size(last), reduction)
 
 
-def _rows(input, target, want):
+def _rows(kernel, input, target, want):
     """Input as (N, C) and the target with it, after PyTorch's shape checks."""
     if input.dim() > 2 or (input.dim() and input.size(-1) == 0):
         raise RuntimeError(
@@ -94,29 +97,17 @@ def _rows(input, target, want):
     if list(target.shape) not in want(input):
         raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
     if target.dtype != rtorch.int64:
-        name = str(target.dtype).split(".")[-1]
-        raise RuntimeError(f"expected scalar type Long but found {_SCALAR_TYPES.get(name, name)}")
+        raise RuntimeError(f"expected scalar type Long but found {scalar_type(target.dtype)}")
+    floating(kernel, input)
     return input.reshape(-1, input.size(-1)) if input.dim() else input.reshape(1, 1)
 
 
-_SCALAR_TYPES = {
-    "float32": "Float",
-    "float64": "Double",
-    "float16": "Half",
-    "bfloat16": "BFloat16",
-    "int32": "Int",
-    "int16": "Short",
-    "int8": "Char",
-    "uint8": "Byte",
-    "bool": "Bool",
-}
-
-
+@tensors("input", "target")
 @full_precision
 def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """sum over targets j and other classes i of max(0, 1 - (x_j - x_i)) / C; a target row ends at the first -1."""
     reduction = reduction_name(reduction, size_average, reduce)
-    x = _rows(input, target, lambda i: [list(i.shape)])
+    x = _rows("multilabel_margin_loss_forward_out_frame", input, target, lambda i: [list(i.shape)])
     c = x.size(1)
     t = target.reshape(-1, c)
     if t.numel() and (int(t.min()) < -1 or int(t.max()) >= c):
@@ -130,6 +121,7 @@ def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduct
     return reduced(loss if input.dim() == 2 else loss.squeeze(0), reduction)
 
 
+@tensors("input", "target")
 @full_precision
 def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
     """sum over classes i != y of max(0, margin - x_y + x_i)^p / C, times weight[y]."""
@@ -138,7 +130,7 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
         raise ValueError("weight must be one-dimensional")
-    x = _rows(input, target, lambda i: [[i.size(0)]] if i.dim() == 2 else [[], [1]])
+    x = _rows("multi_margin_loss_cpu_kernel", input, target, lambda i: [[i.size(0)]] if i.dim() == 2 else [[], [1]])
     if weight is not None and weight.numel() != x.size(1):
         raise RuntimeError(f"inconsistent weight size, expected {x.size(1)} but got {list(weight.shape)}")
     y = target.reshape(-1, 1)
@@ -174,13 +166,32 @@ def _ctc_targets(targets, lengths, blank, batch):
 
 
 def _lengths(value, name, batch):
-    out = value.tolist() if isinstance(value, rtorch.Tensor) else list(value) if hasattr(value, "__iter__") else value
-    out = [out] if isinstance(out, int) else out
+    """A tensor of lengths, or a list or tuple of them, as a list."""
+    out = value.reshape(-1).tolist() if isinstance(value, rtorch.Tensor) else list(value)
     if len(out) != batch:
         raise RuntimeError(f"{name} must be of size batch_size")
-    if any(not isinstance(v, int) for v in out):
+    if any(not isinstance(v, int) or isinstance(v, bool) for v in out):
         raise RuntimeError(f"{name} must be integral")
     return out
+
+
+def _check_ctc(log_probs, targets, input_lengths, target_lengths, zero_infinity):
+    """PyTorch's checks of what kinds of arguments these are."""
+    kinds = [isinstance(v, rtorch.Tensor) for v in (input_lengths, target_lengths)]
+    lists = all(isinstance(v, (list, tuple)) for v in (input_lengths, target_lengths))
+    if not (all(kinds) or lists) or not isinstance(zero_infinity, bool):
+        given = ", ".join(type(v).__name__ for v in (log_probs, targets, input_lengths, target_lengths, zero_infinity))
+        raise TypeError(
+            f"ctc_loss() received an invalid combination of arguments - got ({given}): the lengths must both be "
+            "tensors or both be tuples of ints, zero_infinity a bool"
+        )
+    if log_probs.dim() == 0:
+        raise IndexError("Dimension out of range (expected to be in range of [-1, 0], but got 1)")
+    if log_probs.dim() not in (2, 3):
+        raise RuntimeError(f"Expected 3-dimensional tensor, but got {log_probs.dim()}-dimensional log_probs")
+    if targets.dim() not in (1, 2):
+        raise RuntimeError(f"Expected 1 to 2 dimensions, but got {targets.dim()}-dimensional targets")
+    floating("ctc_loss_cpu", log_probs)
 
 
 def _ctc_forward(log_probs, labels, input_lengths, target_lengths, blank):
@@ -207,6 +218,7 @@ def _ctc_forward(log_probs, labels, input_lengths, target_lengths, blank):
     return rtorch.where(until.squeeze(1) > 0, loss, rtorch.where(ends.squeeze(1) > 0, -zero[:, 0], 0 * zero[:, 0]))
 
 
+@tensors("log_probs", "targets")
 @full_precision
 def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
     """CTC: log_probs (T, N, C), targets (N, S) or concatenated, lengths (N). Also (T, C) without N.
@@ -215,6 +227,7 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
     to the logits of the `log_softmax` that made `log_probs`.
     """
     reduction = reduction_name(reduction)
+    _check_ctc(log_probs, targets, input_lengths, target_lengths, zero_infinity)
     unbatched = log_probs.dim() == 2
     if unbatched:
         log_probs = log_probs.unsqueeze(1)
@@ -229,6 +242,11 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
             raise RuntimeError(f"Expected input_lengths to have value at most {steps}, but got value {length}")
     if any(length < 0 for length in target_lengths):
         raise RuntimeError("Expected target_lengths to be non-negative")
+    rows, width = (targets.size(0), targets.size(1)) if targets.dim() == 2 else (batch, None)
+    if rows != batch:
+        raise RuntimeError(f"Expected targets to have size {batch} at dimension 0, but got size {rows}")
+    if width is not None and max([*target_lengths, 0]) > width:
+        raise RuntimeError(f"Expected targets to have size at least {max(target_lengths)} at dimension 1, got {width}")
     labels = _ctc_targets(targets, target_lengths, blank, batch)
     loss = _ctc_forward(log_probs, labels, input_lengths, target_lengths, blank)
     # Adds exp(log_probs) to the gradient and nothing to the value: that makes it the gradient of the logits.

@@ -2,17 +2,23 @@
 
 import rtorch
 
+from ._arguments import tensors
 
+
+@tensors("x1", "x2")
 def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     """x1.x2 / (max(|x1|, eps) * max(|x2|, eps)) along `dim`, with broadcasting."""
     dtype = rtorch.promote_types(x1.dtype, x2.dtype)
-    if not (dtype.is_floating_point or dtype.is_complex):
+    if not isinstance(dim, int):
+        raise TypeError(f"cosine_similarity(): argument 'dim' (position 3) must be int, not {type(dim).__name__}")
+    if not dtype.is_floating_point:
         raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {dtype}")
     x1, x2 = rtorch.broadcast_tensors(x1.to(dtype), x2.to(dtype))
     n1, n2 = (rtorch.linalg.vector_norm(x, 2, dim, keepdim=True).clamp(min=eps) for x in (x1, x2))
     return (x1 / n1 * (x2 / n2)).sum(dim)
 
 
+@tensors("x1", "x2")
 def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
     """|x1 - x2 + eps| in the p-norm along the last dimension."""
     return rtorch.linalg.vector_norm(x1 - x2 + eps, p, -1, keepdim=keepdim)

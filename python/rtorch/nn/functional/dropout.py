@@ -6,6 +6,8 @@ import warnings
 import rtorch
 from rtorch._C import _nn
 
+from ._arguments import tensors
+
 # alpha' of self-normalising networks: -scale * alpha of SELU (Klambauer et al. 2017).
 _ALPHA = 1.7580993408473766
 
@@ -84,6 +86,7 @@ def _alpha(input, noise, p, inplace):
     return input.copy_(result) if inplace else result
 
 
+@tensors("input")
 def alpha_dropout(input, p=0.5, training=False, inplace=False):
     """Dropout that keeps the mean and variance of self-normalising activations (Klambauer et al. 2017)."""
     _check(p)
@@ -92,6 +95,7 @@ def alpha_dropout(input, p=0.5, training=False, inplace=False):
     return _alpha(input, rtorch.empty_like(input), p, inplace)
 
 
+@tensors("input")
 def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
     """`alpha_dropout` of whole channels."""
     _check(p)

@@ -2,6 +2,8 @@
 
 from rtorch._C import _nn
 
+from ._arguments import tensors
+
 linear = _nn.linear
 bilinear = _nn.bilinear
 conv1d = _nn.conv1d
@@ -22,10 +24,13 @@ def conv_tbc(input, weight, bias, pad=0):
     return out.permute(2, 0, 1)
 
 
+@tensors("input")
 def channel_shuffle(input, groups):
     """Regroups the channels of (N, C, ...): (N, g, C/g, ...) -> (N, C/g, g, ...) (Zhang et al. 2017)."""
     if input.dim() < 3:
         raise RuntimeError(f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(input.shape)}")
+    if not isinstance(groups, int) or isinstance(groups, bool):
+        raise TypeError(f"channel_shuffle(): argument 'groups' (position 2) must be int, not {type(groups).__name__}")
     if groups <= 0:
         raise RuntimeError("Number of groups to divide channels in must be positive. Value of groups:" + str(groups))
     c = input.size(1)

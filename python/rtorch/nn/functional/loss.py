@@ -7,6 +7,7 @@ import math
 
 import rtorch
 
+from ._arguments import castable, floating, promoted, scalar_type, tensors
 from ._reduction import full_precision, reduced, reduction_name, warn_if_sizes_differ
 from .distance import pairwise_distance
 
@@ -39,8 +40,10 @@ def _weighted(loss, weight, reduction):
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """(input - target)^2."""
     reduction = reduction_name(reduction, size_average, reduce)
-    if input.shape != target.shape:
-        warn_if_sizes_differ(input, target)
+    warn_if_sizes_differ(input, target)
+    if input.dtype != target.dtype or not input.is_floating_point():
+        input, target = promoted(input, target)
+        floating("mse_cpu", input)
     loss = (input - target).square()
     return reduced(loss, reduction) if weight is None else _weighted(loss, weight, reduction)
 
@@ -49,8 +52,7 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
 def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """|input - target|."""
     reduction = reduction_name(reduction, size_average, reduce)
-    if input.shape != target.shape:
-        warn_if_sizes_differ(input, target)
+    warn_if_sizes_differ(input, target)
     loss = (input - target).abs()
     return reduced(loss, reduction) if weight is None else _weighted(loss, weight, reduction)
 
@@ -62,6 +64,8 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
     warn_if_sizes_differ(input, target)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    input, target = promoted(input, target)
+    floating("smooth_l1_cpu", input)
     distance = (input - target).abs()
     if beta == 0:
         return reduced(distance, reduction)
@@ -76,11 +80,16 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     warn_if_sizes_differ(input, target)
-    distance = (input - target).abs()
+    castable(rtorch.promote_types(input.dtype, target.dtype), input.dtype)
+    wanted = input.dtype
+    input, target = promoted(input, target)
+    floating("huber_cpu", input)
+    distance = (input - target).abs().to(wanted)
     loss = rtorch.where(distance <= delta, 0.5 * distance * distance, delta * (distance - 0.5 * delta))
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@tensors("input", "target")
 @full_precision
 def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
     """target * (log target - input), pointwise; `input` are log-probabilities. "batchmean" divides by the batch."""
@@ -96,6 +105,10 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
                 "behave the same as 'batchmean' in the next major release.",
                 stacklevel=2,
             )
+    for x in (input, target):
+        if not x.is_floating_point():
+            kind = "Complex" if x.is_complex() else "Integral"
+            raise RuntimeError(f"kl_div: {kind} inputs not supported.")
     loss = target.exp() * (target - input) if log_target else rtorch.xlogy(target, target) - target * input
     if batchmean:
         total = loss.sum()
@@ -103,6 +116,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     return reduced(loss, reduction)
 
 
+@tensors("input", "target")
 @full_precision
 def poisson_nll_loss(
     input, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean"
@@ -162,6 +176,8 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
             f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is "
             "deprecated. Please ensure they have the same size."
         )
+    if input.dtype != target.dtype:
+        raise RuntimeError(f"Found dtype {scalar_type(target.dtype)} but expected {scalar_type(input.dtype)}")
     _check_probabilities(input)
     loss = -(target * input.log().clamp(min=-100) + (1 - target) * (1 - input).log().clamp(min=-100))
     return reduced(loss if weight is None else loss * weight, reduction)
@@ -175,14 +191,18 @@ def binary_cross_entropy_with_logits(
     reduction = reduction_name(reduction, size_average, reduce)
     if target.size() != input.size():
         raise ValueError(f"Target size ({target.size()}) must be the same as input size ({input.size()})")
+    floating("log_sigmoid_cpu", input)
+    # PyTorch computes in place of 1 - target, which decides the dtype
+    castable(rtorch.promote_types(input.dtype, target.dtype), target.dtype)
     # -log(sigmoid(x)) is softplus(-x).
     soft = rtorch.nn.functional.softplus(-input)
     if pos_weight is not None:
         soft = soft * ((pos_weight - 1) * target + 1)
-    loss = (1 - target) * input + soft
+    loss = ((1 - target) * input + soft).to(target.dtype)
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@tensors("input", "target")
 @full_precision
 def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """log(1 + exp(-t * x)), targets of 1 and -1, which have no gradient."""
@@ -192,7 +212,16 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
             "The function 'soft_margin_loss' is not differentiable with respect to argument 'target'. This input "
             "cannot have requires_grad True."
         )
-    return reduced((-target * input).exp().log1p(), reduction)
+    if input.dtype == rtorch.bool:
+        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported.")
+    if rtorch.broadcast_shapes(input.shape, target.shape) != input.shape:
+        raise RuntimeError(
+            f"output with shape {list(input.shape)} doesn't match the broadcast shape "
+            f"{list(rtorch.broadcast_shapes(input.shape, target.shape))}"
+        )
+    loss = (-target.to(input.dtype) if target.dtype == rtorch.bool else -target) * input
+    castable(loss.dtype if loss.dtype.is_floating_point or loss.is_complex() else rtorch.float32, input.dtype)
+    return reduced(loss.to(input.dtype).exp().log1p(), reduction)
 
 
 @full_precision
@@ -200,7 +229,8 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     """x where t = 1, max(0, margin - x) where t = -1."""
     reduction = reduction_name(reduction, size_average, reduce)
     zeros = rtorch.zeros_like(input)
-    far = rtorch.where(target != 1, (margin - input).clamp(min=0), zeros)
+    # in the input's dtype, of integers too: their mean then raises, as of any integers
+    far = rtorch.where(target != 1, (margin - input).to(input.dtype).clamp(min=0), zeros)
     return reduced(far + rtorch.where(target != -1, input, zeros), reduction)
 
 
@@ -216,6 +246,7 @@ def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, red
     return reduced((-target * (input1 - input2) + margin).clamp(min=0), reduction)
 
 
+@tensors("input1", "input2", "target")
 @full_precision
 def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """1 - cos(x1, x2) where t = 1, max(0, cos(x1, x2) - margin) where t = -1."""
@@ -233,12 +264,19 @@ def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, r
     return reduced(loss + rtorch.where(target == -1, (cos - margin).clamp(min=0), zeros), reduction)
 
 
+_TRIPLET_DIMS = (
+    "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
+    "anchor {}D, positive {}D, and negative {}D inputs"
+)
+
+
 def _triplet(positive, negative, swapped, margin, reduction):
     if swapped is not None:
         negative = rtorch.minimum(negative, swapped)
     return reduced((margin + positive - negative).clamp(min=0), reduction)
 
 
+@tensors("anchor", "positive", "negative")
 @full_precision
 def triplet_margin_loss(
     anchor,
@@ -257,10 +295,7 @@ def triplet_margin_loss(
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
     if not anchor.dim() == positive.dim() == negative.dim():
-        raise RuntimeError(
-            "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
-            f"anchor {anchor.dim()}D, positive {positive.dim()}D, and negative {negative.dim()}D inputs"
-        )
+        raise RuntimeError(_TRIPLET_DIMS.format(anchor.dim(), positive.dim(), negative.dim()))
 
     def distance(a, b):
         return pairwise_distance(a, b, p, eps)
@@ -277,6 +312,8 @@ def triplet_margin_with_distance_loss(
     reduction = reduction_name(reduction)
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
+    if not anchor.ndim == positive.ndim == negative.ndim:
+        raise RuntimeError(_TRIPLET_DIMS.format(anchor.ndim, positive.ndim, negative.ndim))
     distance = pairwise_distance if distance_function is None else distance_function
     swapped = distance(positive, negative) if swap else None
     return _triplet(distance(anchor, positive), distance(anchor, negative), swapped, margin, reduction)

@@ -20,6 +20,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     """(x - mean) / sqrt(var + eps) * weight + bias per channel, over the batch in training (Ioffe & Szegedy 2015)."""
     if training:
         _verify_batch_size(input.size())
+        if eps <= 0:
+            raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     return _nn.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
 

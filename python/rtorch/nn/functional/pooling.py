@@ -5,6 +5,8 @@ import math
 import rtorch
 from rtorch._C import _nn
 
+from ._arguments import floating
+
 __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
@@ -63,14 +65,20 @@ max_pool1d, max_pool2d, max_pool3d = _max_pool(1), _max_pool(2), _max_pool(3)
 
 
 def _output_size(output_size, input, n):
-    """`output_size` as n integers; None keeps the input's size there."""
-    if not hasattr(output_size, "__iter__"):
-        output_size = (output_size,) * n
-    elif input.dim() <= len(output_size):
+    """`output_size` as the kernels want it: None in a tuple keeps the input's size there."""
+    if n == 1:  # the kernel's own arguments
+        if isinstance(output_size, (list, tuple)) and len(output_size) != 1:
+            given = len(output_size)
+            raise RuntimeError(f"adaptive_pool1d() argument 'output_size' should contain one int (got {given})")
+        return output_size
+    sizes = input.size()
+    if isinstance(output_size, int) or not isinstance(output_size, (list, tuple)):
+        return output_size
+    if len(sizes) <= len(output_size):
         raise ValueError(f"Input dimension should be at least {len(output_size) + 1}")
     if len(output_size) != n:
         raise RuntimeError(f"adaptive_pool{n}d: output_size must be {n}")
-    return [size if size is not None else input.size(i - n) for i, size in enumerate(output_size)]
+    return [size if size is not None else sizes[i - n] for i, size in enumerate(output_size)]
 
 
 def _adaptive(n):
@@ -101,13 +109,23 @@ adaptive_avg_pool2d, adaptive_max_pool2d, adaptive_max_pool2d_with_indices = _ad
 adaptive_avg_pool3d, adaptive_max_pool3d, adaptive_max_pool3d_with_indices = _adaptive(3)
 
 
+def _windows(kernel_size, n):
+    """How many elements a window has; PyTorch unpacks the sizes of two and three dimensions."""
+    if n == 1 or kernel_size is None:
+        return 1 if kernel_size is None else kernel_size if isinstance(kernel_size, int) else math.prod(kernel_size)
+    sizes = (kernel_size,) * n if isinstance(kernel_size, (int, float)) else tuple(kernel_size or ())
+    if len(sizes) != n:
+        raise ValueError(f"lp_pool{n}d: expected {n} values in kernel_size, got {len(sizes)}")
+    return math.prod(sizes)
+
+
 def _lp_pool(n):
     avg = getattr(_nn, f"avg_pool{n}d")
 
     def lp_pool(input, norm_type, kernel_size, stride=None, ceil_mode=False):
-        sizes = kernel_size if hasattr(kernel_size, "__iter__") else (kernel_size,) * n
+        elements = _windows(kernel_size, n)
         mean = avg(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
-        return (mean.sign() * mean.abs().relu()).mul(math.prod(sizes)).pow(1.0 / norm_type)
+        return (mean.sign() * mean.abs().relu()).mul(elements).pow(1.0 / norm_type)
 
     lp_pool.__name__ = lp_pool.__qualname__ = f"lp_pool{n}d"
     lp_pool.__doc__ = f"The `norm_type`-norm of windows of the last {n} dimensions: (sum of x^p)^(1/p)."
@@ -122,6 +140,14 @@ lp_pool1d, lp_pool2d, lp_pool3d = _lp_pool(1), _lp_pool(2), _lp_pool(3)
 
 def _per_dimension(value, n):
     return list(value) if hasattr(value, "__iter__") else [value] * n
+
+
+def _sizes_of(value, n, name):
+    """The sizes of windows or results that a fractional pooling is given: one int or n of them."""
+    sizes = _per_dimension(value, n)
+    if len(sizes) != n:
+        raise RuntimeError(f"fractional_max_pool{n}d: {name} must either be a single Int or tuple of Ints")
+    return sizes
 
 
 def _unpool_size(input, kernel, stride, padding, output_size, n):
@@ -146,6 +172,12 @@ def _unpool_size(input, kernel, stride, padding, output_size, n):
 
 
 def _max_unpool(input, indices, kernel_size, stride, padding, output_size, n):
+    if not isinstance(indices, rtorch.Tensor):
+        name = type(indices).__name__
+        raise TypeError(f"max_unpool{n}d(): argument 'indices' (position 2) must be Tensor, not {name}")
+    if input.dim() < n:
+        raise IndexError("tuple index out of range")
+    floating(f"max_unpool{n}d", input)
     if indices.dtype != rtorch.int64:
         raise RuntimeError(f"elements in indices should be type int64 but got: {indices.dtype}")
     if input.shape != indices.shape:
@@ -156,6 +188,13 @@ def _max_unpool(input, indices, kernel_size, stride, padding, output_size, n):
     kernel = _per_dimension(kernel_size, n)
     stride = kernel if stride is None else _per_dimension(stride, n)
     size = _unpool_size(input, kernel, stride, _per_dimension(padding, n), output_size, n)
+    for d, g in enumerate(size):
+        if not isinstance(g, int):
+            raise TypeError(f"max_unpool{n}d(): argument 'output_size' must be tuple of ints, but found {g} at pos {d}")
+        if g < 0:
+            raise ValueError(
+                f"max_unpooling: output_size must contain non-negative spatial dimensions, but got output_size[{d}]={g}"
+            )
     lead, area = input.shape[:-n], math.prod(size)
     where = indices.reshape(*lead, -1)
     if where.numel() and (int(where.min()) < 0 or int(where.max()) >= area):
@@ -197,12 +236,18 @@ def _fractional_starts(sample, size, out, kernel):
 def _fractional(input, kernel_size, output_size, output_ratio, samples, n):
     if output_size is None and output_ratio is None:
         raise ValueError(f"fractional_max_pool{n}d requires specifying either an output_size or an output_ratio")
-    kernel = _per_dimension(kernel_size, n)
+    kernel = _sizes_of(kernel_size, n, "kernel_size")
     if output_size is None:
         ratios = _per_dimension(output_ratio, n)
         output_size = [int(s * r) for s, r in zip(input.shape[-n:], ratios)]
-    out = _per_dimension(output_size, n)
+    out = _sizes_of(output_size, n, "output_size")
+    for k in kernel:
+        if k <= 0:
+            raise ValueError(f"fractional_max_pool{n}d: kernel_size must be greater than 0, but got {k}")
     batched = input if input.dim() == n + 2 else input.unsqueeze(0)
+    if batched.numel() == 0 or 0 in out:
+        empty = input.new_zeros((*input.shape[:-n], *out))
+        return empty, empty.to(rtorch.int64)
     for s, o, k in zip(batched.shape[2:], out, kernel):
         if o + k - 1 > s:
             raise RuntimeError(f"fractional_max_pool{n}d(): pool size {k} too large relative to input size {s}")

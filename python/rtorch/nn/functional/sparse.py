@@ -87,6 +87,11 @@ def embedding_bag(
         raise ValueError("max mode does not support scaling the gradient by the frequency")
     if mode == "max" and sparse:
         raise ValueError("max mode does not support sparse weights")
+    if flat.numel() and not flat.is_meta and not 0 <= int(flat.min()) <= int(flat.max()) < weight.size(0):
+        raise RuntimeError(
+            f"embedding_bag: the input takes values from {int(flat.min())} to {int(flat.max())}, of which some are not "
+            f"in the valid range [0, {weight.size(0)})"
+        )
     if offsets.numel() and int(offsets[0]) != 0:
         raise RuntimeError(
             "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "

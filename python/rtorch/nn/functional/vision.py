@@ -10,6 +10,7 @@ import warnings
 import rtorch
 from rtorch import _C
 
+from ._arguments import floating
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
 _LINEAR = {"linear": 3, "bilinear": 4, "trilinear": 5}
@@ -156,6 +157,13 @@ def _check_interpolate(input, mode, align_corners, antialias):
         raise NotImplementedError(f"Input Error: unknown mode {mode}")
 
 
+def _check_dtype(input, mode):
+    """Bytes are pixels for what PyTorch's image kernels do; everything else resizes floats alone."""
+    bytes_too = mode in ("nearest", "nearest-exact") or input.dim() == 4
+    if not (input.dtype == rtorch.uint8 and bytes_too):
+        floating(f"upsample_{mode.replace('-', '_')}{input.dim() - 2}d", input)
+
+
 def interpolate(
     input,
     size=None,
@@ -176,6 +184,8 @@ def interpolate(
         raise RuntimeError(
             f"Input and output sizes should be greater than 0, but got input {list(input.shape[2:])} output {sizes}"
         )
+    if mode != "area":
+        _check_dtype(input, mode)
     if mode == "area":
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[len(sizes) - 1](input, sizes)
     result = input

@@ -531,6 +531,14 @@ class Module(StateDictMixin):
         """Raises: there is no CUDA here; `to("wgpu")` moves a module to a GPU."""
         rtorch.cuda.refuse("Module.cuda()")
 
+    def xpu(self, device=None):
+        """Raises: there is no XPU here; `to("wgpu")` moves a module to a GPU."""
+        raise AssertionError("Torch not compiled with XPU enabled: Module.xpu()")
+
+    def compile(self, *args, **kwargs):
+        """`rtorch.compile` of this module in place: until there are graphs it runs as it is, and warns once."""
+        rtorch.compile(self, *args, **kwargs)
+
     def wgpu(self, device=None):
         """Moves to a GPU (`rtorch.device("wgpu")`)."""
         where = "wgpu" if device is None else rtorch.device("wgpu", device) if isinstance(device, int) else device

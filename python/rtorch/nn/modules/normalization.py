@@ -3,6 +3,7 @@
 import rtorch
 from rtorch.nn import functional as F
 from rtorch.nn import init
+from rtorch.nn.functional._arguments import castable
 from rtorch.nn.parameter import Parameter
 
 from .module import Module
@@ -34,6 +35,12 @@ class CrossMapLRN2d(LocalResponseNorm):
 
     def __init__(self, size, alpha=0.0001, beta=0.75, k=1):
         super().__init__(size, alpha, beta, k)
+
+    def forward(self, input):
+        if input.dim() != 4:
+            raise ValueError(f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead.")
+        castable(rtorch.promote_types(input.dtype, rtorch.get_default_dtype()), input.dtype)
+        return super().forward(input)
 
 
 class _ElementwiseNorm(Module):

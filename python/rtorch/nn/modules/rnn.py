@@ -60,7 +60,9 @@ class RNNBase(Module):
             )
         if not isinstance(hidden_size, int):
             raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
-        for name, value in (("hidden_size", hidden_size), ("num_layers", num_layers)):
+        if not isinstance(batch_first, bool):
+            raise TypeError(f"batch_first should be of type bool, got: {type(batch_first).__name__}")
+        for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
             if value <= 0:
                 raise ValueError(f"{name} must be greater than zero")
         if proj_size < 0:
@@ -311,7 +313,12 @@ class LSTM(RNNBase):
         return (*super()._initial(input, batch_sizes), rtorch.zeros(shape, dtype=input.dtype, device=input.device))
 
     def _as_states(self, hx):
-        return tuple(hx)
+        states = hx[0], hx[1]
+        if isinstance(hx, rtorch.Tensor) and hx.dim() > 2:
+            raise TypeError("lstm(): argument 'hx' must be tuple of Tensors, not Tensor")
+        if len(hx) > 2:
+            raise RuntimeError("lstm expects two hidden states")
+        return states
 
     def _from_states(self, states):
         return states
@@ -368,7 +375,7 @@ class RNNCellBase(Module):
         if x.size(1) != self.input_size:
             raise RuntimeError(f"input has inconsistent input_size: got {x.size(1)} expected {self.input_size}")
         for s in states:
-            if tuple(s.shape) != (x.size(0), self.hidden_size):
+            if s.size(0) != x.size(0) or s.size(1) != self.hidden_size:
                 raise RuntimeError(
                     f"Input batch size {x.size(0)} and hidden size {self.hidden_size} do not match "
                     f"hidden of shape {list(s.shape)}"
@@ -412,6 +419,10 @@ class LSTMCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, 4, device, dtype)
 
     def forward(self, input, hx=None):
+        if isinstance(hx, rtorch.Tensor):
+            raise TypeError("lstm_cell(): argument 'hx' (position 2) must be tuple of Tensors, not Tensor")
+        if hx is not None and len(hx) != 2:
+            raise RuntimeError("lstm_cell expects two hidden states")
         return self._step(recurrent.lstm_cell, input, hx)
 
 

@@ -214,7 +214,11 @@ class DataLoader:
 
     def _get_iterator(self):
         if self.num_workers == 0:
+            if self.timeout != 0:
+                raise AssertionError(f"timeout={self.timeout}: without workers a DataLoader requires timeout == 0")
             return _SingleProcessDataLoaderIter(self)
+        if self.prefetch_factor <= 0:
+            raise AssertionError("prefetch_factor must be greater than 0 for a DataLoader with workers")
         self.check_worker_number_rationality()
         return _MultiProcessingDataLoaderIter(self)
 

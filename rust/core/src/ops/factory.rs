@@ -48,6 +48,7 @@ fn indexed(shape: &[usize], dtype: DType, device: Device, f: impl FnOnce(Ex) -> 
 
 /// `arange`: start + i * step, in float64 (int64 for integers) as PyTorch computes it.
 pub fn arange(start: Scalar, end: Scalar, step: Scalar, dtype: DType, device: Device) -> Result<Tensor> {
+    check_range("arange", dtype)?;
     let all_int = [start, end, step].iter().all(|s| matches!(s, Scalar::Int(_) | Scalar::Bool(_)));
     ensure!(step.is_true(), runtime, "step must be nonzero");
     let (lo, hi, by) = (start.to_f64(), end.to_f64(), step.to_f64());
@@ -85,8 +86,17 @@ pub fn arange(start: Scalar, end: Scalar, step: Scalar, dtype: DType, device: De
     indexed(&[n], dtype, device, |i| i.cast(inner) * by + lo)
 }
 
+/// Ranges of dtypes that have no arithmetic of their own are refused.
+fn check_range(name: &str, dtype: DType) -> Result<()> {
+    if dtype.is_storage() { Err(super::pointwise::not_implemented(name, dtype)) } else { Ok(()) }
+}
+
 /// `linspace`: symmetric from both ends, so that the last element is exactly `end`.
 pub fn linspace(start: f64, end: f64, steps: usize, dtype: DType, device: Device) -> Result<Tensor> {
+    check_range("linspace", dtype)?;
+    if dtype == DType::Bool {
+        return Err(super::pointwise::not_implemented("linspace", dtype));
+    }
     if steps == 1 {
         return full(&[1], Scalar::Float(start), dtype, device);
     }

@@ -415,6 +415,13 @@ pub fn embedding(weight: &Tensor, indices: &Tensor) -> Result<Tensor> {
          torch.{}Tensor instead (while checking arguments for embedding)",
         indices.dtype().cpp_name()
     );
+    ensure!(
+        weight.size(0) > 0 || indices.numel() == 0,
+        runtime,
+        "embedding(): indices of shape {:?} into a weight of shape {:?}, which has no rows",
+        indices.shape().as_slice(),
+        weight.shape().as_slice()
+    );
     prim1("EmbeddingBackward0", Prim::IndexSelect { axis: 0 }, &[weight, &to_dtype(indices, DType::I64)?])
 }
 

@@ -135,9 +135,17 @@ fn boolean(obj: &Bound<'_, PyAny>) -> Fit<bool> {
     }
 }
 
+/// The k-th integer of a list. As in PyTorch only the first must not be a bool.
+fn int_item(k: usize, x: &Bound<'_, PyAny>) -> Fit<i64> {
+    match x.cast::<PyBool>() {
+        Ok(b) if k > 0 => Ok(b.is_true().into()),
+        _ => need(convert::int(x)?),
+    }
+}
+
 fn ints(obj: &Bound<'_, PyAny>, expand: u8) -> Fit<SmallVec<[i64; 4]>> {
     if let Some(items) = sequence(obj) {
-        return items.iter().map(|x| need(convert::int(x)?)).collect();
+        return items.iter().enumerate().map(|(k, x)| int_item(k, x)).collect();
     }
     if expand > 0
         && let Some(i) = convert::int(obj)?
@@ -220,7 +228,7 @@ fn bind_one<'c>(sig: &Signature, call: &'c Call<'_, '_>, vals: &mut SmallVec<[Va
         && given > v
         && (given > v + 1 || matches!(convert::int(&call.args[v]), Ok(Some(_))))
     {
-        let list: Fit<SmallVec<[i64; 4]>> = call.args[v..].iter().map(|x| need(convert::int(x)?)).collect();
+        let list: Fit<SmallVec<[i64; 4]>> = call.args[v..].iter().enumerate().map(|(k, x)| int_item(k, x)).collect();
         packed = Some((v, list?));
     } else if given > sig.positional {
         return Err(Misfit::Type);
@@ -374,12 +382,12 @@ fn explain_one(sig: &Signature, call: &Call<'_, '_>) -> String {
 fn misfit_text(name: &str, p: &Param, i: usize, by_position: bool, obj: &Bound<'_, PyAny>) -> String {
     let at = if by_position { format!(" (position {})", i + 1) } else { String::new() };
     if let Some(items) = sequence(obj) {
-        let bad = |x: &Bound<'_, PyAny>| match p.kind {
-            Kind::IntList(_) => !matches!(convert::int(x), Ok(Some(_))),
+        let bad = |(k, x): (usize, &Bound<'_, PyAny>)| match p.kind {
+            Kind::IntList(_) => int_item(k, x).is_err(),
             Kind::TensorList => tensor::get(x).is_none(),
             _ => false,
         };
-        if let Some(k) = items.iter().position(bad) {
+        if let Some(k) = items.iter().enumerate().position(bad) {
             let kind = if p.kind == Kind::TensorList { "tuple of Tensors" } else { "tuple of ints" };
             return format!(
                 "{name}(): argument '{}'{at} must be {kind}, but found element of type {} at pos {k}",

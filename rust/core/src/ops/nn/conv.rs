@@ -152,6 +152,19 @@ fn check_weight(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, p: &ConvParams, t
         sizes_text(&xs),
         xs[1]
     );
+    ensure!(
+        ws[2..].iter().all(|&k| k > 0),
+        runtime,
+        "kernel size should be greater than zero, but got weight of size {}",
+        sizes_text(&ws)
+    );
+    ensure!(
+        !transposed || ws[1] > 0,
+        runtime,
+        "non-empty {}D weight tensor expected, but got: {}",
+        ws.len(),
+        sizes_text(&ws)
+    );
     if let Some(b) = bias {
         ensure!(
             b.ndim() == 1 && b.size(0) == outputs,
@@ -240,6 +253,9 @@ pub fn conv_transpose(
         && let Some(y) = integral(x, w, bias, |x, w, b| conv_transpose(x, w, b, c, output_padding))?
     {
         return Ok(y);
+    }
+    if x.dtype().is_integral() && x.dtype() != DType::I64 {
+        return Err(crate::ops::pointwise::not_implemented("slow_conv_transpose2d_out", x.dtype()));
     }
     let (x, single) = batched("conv_transpose", x, c.dims)?;
     let Padding::Sizes(padding) = &c.padding else {
@@ -401,6 +417,9 @@ fn image(x: &Tensor, name: &str) -> Result<(Tensor, bool)> {
          {name}, but got: {}",
         sizes_text(&x.shape())
     );
+    if x.dtype().is_int() {
+        return Err(crate::ops::pointwise::not_implemented("im2col_out", x.dtype()));
+    }
     if n == 3 { Ok((shape::unsqueeze(x, 0)?, true)) } else { Ok((x.clone(), false)) }
 }
 
@@ -414,6 +433,9 @@ pub fn fold(x: &Tensor, size: &[i64], k: &[i64], d: &[i64], p: &[i64], s: &[i64]
          but got: {}",
         sizes_text(&x.shape())
     );
+    if x.dtype().is_int() {
+        return Err(crate::ops::pointwise::not_implemented("col2im_out", x.dtype()));
+    }
     let (x, single) = if n == 2 { (shape::unsqueeze(x, 0)?, true) } else { (x.clone(), false) };
     ensure!(
         size.len() == 1 || size.len() == 2,
@@ -480,6 +502,16 @@ pub fn bilinear(x1: &Tensor, x2: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> 
         "bilinear(): input2 size does not match weight size: got {} but expected {}",
         b[n - 1],
         ws[2]
+    );
+    let same = [Some(x2), Some(w), bias].into_iter().flatten().all(|t| t.dtype() == x1.dtype());
+    ensure!(
+        same,
+        runtime,
+        "All tensors must have the same dtype, got input1: {}, input2: {}, weight: {}, bias: {}",
+        x1.dtype().cpp_name(),
+        x2.dtype().cpp_name(),
+        w.dtype().cpp_name(),
+        bias.map_or("None", |b| b.dtype().cpp_name())
     );
     let rows: usize = a[..n - 1].iter().product();
     let left = shape::reshape_to(x1, SmallVec::from_slice(&[rows, ws[1]]))?;

@@ -40,7 +40,7 @@ fn check_shapes(x: &Tensor, target: &Tensor, weight: Option<&Tensor>) -> Result<
     let (s, t) = (x.shape(), target.shape());
     ensure!(!s.is_empty(), value, "Expected 1 or more dimensions (got 0)");
     let c = s[usize::from(s.len() > 1)];
-    if s.len() <= 2 {
+    if s.len() == 1 || s.len() == 2 && s.first() == t.first() {
         ensure!(t.len() <= 1, runtime, "0D or 1D target tensor expected, multi-target not supported");
     }
     if s.len() == 1 {
@@ -94,9 +94,9 @@ pub fn nll_loss(
     ignore: i64,
 ) -> Result<Tensor> {
     ensure!(
-        matches!(target.dtype(), DType::I64 | DType::U8 | DType::I32),
+        matches!(target.dtype(), DType::I64 | DType::U8),
         runtime,
-        "expected scalar type Long but found {}",
+        "expected target dtype to be Long or Byte, but got {}",
         target.dtype().cpp_name()
     );
     if !x.dtype().is_float() {

@@ -73,10 +73,10 @@ fn layer_parts(
     eps: f64,
     rms: bool,
 ) -> Result<[Tensor; 3]> {
+    let (w, b) = (in_dtype(name, x, weight)?, in_dtype(name, x, bias)?);
     if !x.dtype().is_float() {
         return Err(not_implemented("LayerNormKernelImpl", x.dtype()));
     }
-    let (w, b) = (in_dtype(name, x, weight)?, in_dtype(name, x, bias)?);
     if x.numel() == 0 {
         // nothing to normalise, but the graph goes on
         let y = shape::clone(x)?;
@@ -139,6 +139,16 @@ pub fn native_layer_norm(
 
 /// x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich 2019); eps None is the dtype's machine epsilon.
 pub fn rms_norm(x: &Tensor, normalized: &[i64], weight: Option<&Tensor>, eps: Option<f64>) -> Result<Tensor> {
+    ensure!(
+        x.ndim() >= normalized.len(),
+        value,
+        "Input tensor must have at least {} dimensions, but got {}",
+        normalized.len(),
+        x.ndim()
+    );
+    if !x.dtype().is_float() && !x.dtype().is_complex() {
+        return Err(not_implemented("rms_norm", x.dtype()));
+    }
     let dims = normalized_dims(x, normalized, [weight, None])?;
     let eps = eps.unwrap_or(if x.dtype() == DType::F64 { f64::EPSILON } else { f32::EPSILON as f64 });
     layer("FusedRmsNormBackward0", x, dims, weight, None, eps, true)

@@ -42,6 +42,9 @@ pub fn pad(x: &Tensor, sizes: &[i64], mode: &str, value: Option<f64>) -> Result<
         "circular" => Kind::Circular,
         _ => return Err(Error::not_implemented(format!("Unrecognised padding mode {mode}"))),
     };
+    if x.dtype() == DType::Bool && kind != Kind::Circular {
+        return Err(crate::ops::pointwise::not_implemented(&format!("{mode}ion_pad{pairs}d"), x.dtype()));
+    }
     let mut y = x.clone();
     for i in 0..pairs {
         y = along(&y, n - 1 - i, sizes[2 * i], sizes[2 * i + 1], kind, pairs)?;
@@ -90,11 +93,13 @@ fn along(x: &Tensor, dim: usize, before: i64, after: i64, kind: Kind, dims: usiz
         }
         Kind::Replicate => ensure!(n > 0, runtime, "Expected non-zero sizes for input, got {}", sizes_text(&x.shape())),
     }
-    ensure!(
-        n + before + after > 0,
-        runtime,
-        "input (size {n}) is too small after padding ({before}, {after}) at dimension {dim}"
-    );
+    let wide = n as i128 + before as i128 + after as i128;
+    ensure!(wide > 0, runtime, "input (size {n}) is too small after padding ({before}, {after}) at dimension {dim}");
+    // the result is allocated before its indices, so that a size beyond the memory is refused as such
+    let others: usize = x.shape().iter().enumerate().filter(|&(d, _)| d != dim).map(|(_, &s)| s).product();
+    let bytes = wide * 8.max(others as i128 * x.dtype().size() as i128);
+    ensure!(bytes <= i64::MAX.into(), runtime, "Storage size calculation overflowed with padding ({before}, {after})");
+    drop(Tensor::empty(&[bytes as usize], DType::U8, crate::Device::Cpu)?);
     let source = |i: i64| match kind {
         Kind::Replicate => i.clamp(0, n - 1),
         Kind::Circular => i.rem_euclid(n),

@@ -125,6 +125,11 @@ pub fn max_pool(x: &Tensor, p: &Pool) -> Result<(Tensor, Tensor)> {
 
 pub fn avg_pool(x: &Tensor, p: &Pool, count_include_pad: bool, divisor: Option<i64>) -> Result<Tensor> {
     let op = ["avg_pool1d()", "avg_pool2d()", "avg_pool3d()"][p.dims - 1];
+    if x.dtype() == rtorch_ir::DType::I64 {
+        // of the integers PyTorch has int64 alone; quotients are cut off, and exact as far as 2^53
+        let wide = crate::ops::convert::to_dtype(x, rtorch_ir::DType::F64)?;
+        return crate::ops::convert::to_dtype(&avg_pool(&wide, p, count_include_pad, divisor)?, x.dtype());
+    }
     let (x, single) = batched(op, x, p.dims)?;
     if !x.dtype().is_float() {
         return Err(crate::ops::pointwise::not_implemented("avg_pool2d_out_frame", x.dtype()));
@@ -195,7 +200,12 @@ pub fn pixel_shuffle(x: &Tensor, r: i64) -> Result<Tensor> {
     let s = x.shape();
     let square = i128::from(r).pow(2);
     ensure!(
-        s[n - 3] as i128 % square == 0 && square <= i64::MAX.into(),
+        square <= i64::MAX.into(),
+        value,
+        "upscale factor is too large, (upscale_factor)^2 overflowed: upscale_factor={r}"
+    );
+    ensure!(
+        s[n - 3] as i128 % square == 0,
         runtime,
         "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but \
          input.size(-3)={} is not divisible by {square}",

@@ -41,6 +41,7 @@ fn fill_plain(t: &Tensor, dist: &Distribution, generator: Option<&Generator>) ->
         inplace::check_grad(t)?;
         return fill_plain(&complex::view_as_real(t)?, &dist, generator);
     }
+    check_dtype(dist, t.dtype())?;
     let device = t.device();
     if device.is_meta() {
         check(dist)?;
@@ -99,12 +100,9 @@ fn write(t: &Tensor, f: impl FnOnce(&Tensor) -> Result<()>) -> Result<()> {
 
 /// `bernoulli_(p)` with a tensor of probabilities, broadcast to `t`.
 pub fn bernoulli_tensor_(t: &Tensor, p: &Tensor, generator: Option<&Generator>) -> Result<()> {
-    ensure!(
-        p.dtype().is_float(),
-        runtime,
-        "expected probabilities tensor to have floating type, got {}",
-        p.dtype().cpp_name()
-    );
+    if !p.dtype().is_float() {
+        return Err(crate::ops::pointwise::not_implemented("bernoulli_tensor", p.dtype()));
+    }
     let p = shape::expand_to(&p.detach(), &t.shape())?;
     if t.device().is_meta() {
         return inplace::check_grad(t);
@@ -178,7 +176,10 @@ fn bounds(dtype: DType) -> Result<(i128, i128)> {
         | DType::C64
         | DType::C128
         | storage_dtypes!() => {
-            return Err(Error::not_implemented(format!("\"random_\" not implemented for '{}'", dtype.cpp_name())));
+            return Err(Error::runtime(format!(
+                "check_random_bounds handles only integral, floating-point and boolean types, got {}",
+                dtype.cpp_name()
+            )));
         }
     })
 }
@@ -192,6 +193,30 @@ fn int(v: i64) -> Ex {
 /// A uniform draw per element.
 pub fn uniform(seed: i64, first: i64) -> Ex {
     ex::philox_uniform(int(seed), Ex::index() + int(first))
+}
+
+/// Dtypes that a distribution has no numbers in.
+fn check_dtype(dist: &Distribution, dtype: DType) -> Result<()> {
+    match dist {
+        Distribution::Exponential { .. } | Distribution::Cauchy { .. } => ensure!(
+            dtype.is_float(),
+            runtime,
+            "a continuous distribution: the dtype must be a floating point, but you specified {}",
+            dtype.cpp_name()
+        ),
+        Distribution::Geometric { .. } if dtype == DType::Bool => {
+            return Err(crate::ops::pointwise::not_implemented("geometric", dtype));
+        }
+        Distribution::Geometric { .. }
+        | Distribution::Uniform { .. }
+        | Distribution::Normal { .. }
+        | Distribution::LogNormal { .. }
+        | Distribution::Bernoulli { .. }
+        | Distribution::Range { .. }
+        | Distribution::Bits64
+        | Distribution::Random => {}
+    }
+    Ok(())
 }
 
 /// Parameters out of their range, as the CPU's kernels refuse them.

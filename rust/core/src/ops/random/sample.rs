@@ -1,7 +1,7 @@
 //! Samples whose parameters are tensors, permutations, and draws of positions by probability.
 
 use rtorch_ir::shape::broadcast;
-use rtorch_ir::{DType, Result, Scalar, ScalarOp, ensure, storage_dtypes};
+use rtorch_ir::{DType, Error, Result, Scalar, ScalarOp, ensure, storage_dtypes};
 
 use super::fill::plain;
 use super::{Distribution, Generator, bernoulli_tensor_, fill_, generator_for};
@@ -75,12 +75,9 @@ pub fn normal(mean: Moment, std: Moment, generator: Option<&Generator>) -> Resul
 /// A random permutation of 0..n.
 pub fn randperm(n: i64, dtype: DType, device: Device, generator: Option<&Generator>) -> Result<Tensor> {
     ensure!(n >= 0, runtime, "n must be non-negative, got{n}");
-    ensure!(
-        dtype != DType::Bool && !dtype.is_complex(),
-        runtime,
-        "randperm is not implemented for '{}'",
-        dtype.cpp_name()
-    );
+    if dtype == DType::Bool || dtype.is_complex() {
+        return Err(Error::not_implemented(format!("\"randperm\" not implemented for '{}'", dtype.cpp_name())));
+    }
     let digits = match dtype {
         DType::F16 => 11,
         DType::BF16 => 8,
@@ -128,6 +125,11 @@ pub fn multinomial(p: &Tensor, samples: i64, replacement: bool, generator: Optio
     let p = p.detach();
     let mut out_shape = p.shape();
     out_shape[n - 1] = samples as usize;
+    ensure!(
+        categories > 0 || n == 2 && p.size(0) == 0,
+        runtime,
+        "invalid multinomial distribution (sum of probabilities <= 0)"
+    );
     if p.numel() == 0 {
         return Tensor::empty(&out_shape, DType::I64, p.device());
     }
