@@ -203,3 +203,62 @@ def test_multi_grad_hook():
     handle.remove()
     (a * b).backward()
     assert got == [[2.0, 1.0]]
+
+
+def test_options_of_gradcheck():
+    x = rtorch.randn(3, dtype=rtorch.float64, requires_grad=True)
+    check = rtorch.autograd.gradcheck
+
+    class Doubled(rtorch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad * 2
+
+    assert check(Doubled.apply, (x,), check_grad_dtypes=True, masked=True)
+    assert check(lambda x: x.sin(), (x,), check_forward_ad=True, check_batched_forward_grad=True)
+    with pytest.raises(AssertionError, match="check_forward_ad to be True"):
+        check(lambda x: x * 2, (x,), check_batched_forward_grad=True)
+    with pytest.raises(AssertionError, match="at least one"):
+        check(lambda x: x * 2, (x,), check_backward_ad=False)
+    with pytest.raises(NotImplementedError, match="sparse"):
+        check(lambda x: x.to_dense(), (rtorch.eye(2, dtype=rtorch.float64).to_sparse().requires_grad_(),))
+    assert rtorch.autograd.gradgradcheck(lambda x: x**3, (x,), gen_non_contig_grad_outputs=True)
+
+
+def test_a_strict_jvp_refuses_constants():
+    x = rtorch.tensor([1.0, 2.0])
+    jvp = rtorch.func.jvp
+    assert jvp(lambda a: rtorch.ones(2), (x,), (x,))[1].tolist() == [0, 0]
+    assert jvp(lambda a: a * 2, (x,), (x,), strict=True)[1].tolist() == [2, 4]
+    with pytest.raises(RuntimeError, match="independent of the inputs"):
+        jvp(lambda a: (a * 2, rtorch.ones(1)), (x,), (x,), strict=True)
+
+
+def test_other_strides_in_place_have_a_gradient():
+    x = rtorch.zeros(3, requires_grad=True)
+    y = x * 1
+    y.as_strided_((2,), (2,))
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 0, 1] and y.shape == (2,)
+    with pytest.raises(RuntimeError, match="leaf Variable"):
+        x.as_strided_((2,), (1,))
+
+
+def test_forked_random_numbers():
+    rtorch.manual_seed(1)
+    with rtorch.random.fork_rng(devices=[], device_type="cuda"):
+        inside = rtorch.rand(2)
+    assert rtorch.equal(inside, rtorch.rand(2))
+    with rtorch.random.fork_rng(enabled=False):
+        rtorch.rand(1)
+    for wrong in ({"devices": [0]}, {"device_type": "nothing"}):
+        with pytest.raises(RuntimeError), rtorch.random.fork_rng(**wrong):
+            pass
+    if rtorch.wgpu.is_available():
+        with rtorch.random.fork_rng(device_type="wgpu"):
+            inside = rtorch.rand(2, device="wgpu").tolist()
+        assert rtorch.rand(2, device="wgpu").tolist() == inside

@@ -166,15 +166,6 @@ def conj_physical_(self):
 
 
 @_method
-def as_strided_(self, size, stride, storage_offset=None):
-    """Gives this tensor other sizes, strides and an offset over its memory. A tensor with a history refuses."""
-    if self.requires_grad:
-        raise RuntimeError("as_strided_: a tensor that requires grad keeps its geometry; use as_strided()")
-    offset = self.storage_offset() if storage_offset is None else storage_offset
-    return self.set_(self, offset, size, stride)
-
-
-@_method
 def __copy__(self):
     made = _as_class(type(self), self.detach(), self.requires_grad)
     made.__dict__.update(self.__dict__)

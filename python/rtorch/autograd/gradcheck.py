@@ -7,7 +7,7 @@ from collections import namedtuple
 
 import rtorch
 
-_How = namedtuple("_How", "eps atol rtol nondet_tol fast backward undefined forward batched")
+_How = namedtuple("_How", "eps atol rtol nondet_tol fast backward undefined forward batched batched_forward dtypes")
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
@@ -88,7 +88,7 @@ def _all_indices(shape):
     return itertools.product(*(range(s) for s in shape))
 
 
-def _analytical(func, inputs, diff):
+def _analytical(func, inputs, diff, dtypes=False):
     """For every output and differentiable input, the matrix d out / d in from vector-Jacobian products."""
     result = []
     for out in _outputs(func, inputs):
@@ -102,6 +102,8 @@ def _analytical(func, inputs, diff):
                 grads = [None] * len(diff)
             for column, i, g in zip(columns, diff, grads):
                 g = rtorch.zeros_like(inputs[i]) if g is None else g
+                if dtypes and g.dtype != inputs[i].dtype:
+                    raise GradcheckError(f"Gradient has dtype mismatch: {g.dtype} for input {i} of {inputs[i].dtype}")
                 column.append(_real(g).reshape(-1))
         result.append([rtorch.stack(c, 1) if c else None for c in columns])
     return result
@@ -109,7 +111,7 @@ def _analytical(func, inputs, diff):
 
 def _check_slow(func, inputs, diff, how):
     """Whole Jacobians, element by element."""
-    analytical = _analytical(func, inputs, diff)
+    analytical = _analytical(func, inputs, diff, how.dtypes)
     again = _analytical(func, inputs, diff)
     for j, i in enumerate(diff):
         numerical = _numerical(func, inputs, i, how.eps)
@@ -162,6 +164,8 @@ def _check_fast(func, inputs, diff, how):
                 continue
             u = _direction(out.detach())
             (g,) = rtorch.autograd.grad(out, [inputs[i]], u, retain_graph=True, allow_unused=True)
+            if how.dtypes and g is not None and g.dtype != inputs[i].dtype:
+                raise GradcheckError(f"Gradient has dtype mismatch: {g.dtype} for input {i} of {inputs[i].dtype}")
             have = rtorch.zeros((), dtype=rtorch.float64) if g is None else (_real(g.detach()) * v).sum()
             _compare(have, (moved * u).sum(), how, f"output {o} with respect to input {i}")
 
@@ -205,6 +209,28 @@ def _check_batched(func, inputs, diff, how):
                 _compare(_real(have[k].detach()), _real(want.detach()), how, f"output {o}, input {i} (batched)")
 
 
+def _check_batched_forward(func, inputs, diff, how):
+    """A forward pass mapped over tangents against one pass for each."""
+    from . import forward_ad
+
+    for i in diff:
+        v = _direction(_real(inputs[i].detach()))
+        seeds = rtorch.stack([v, -2 * v.flip(tuple(range(v.dim())))])
+        seeds = rtorch.view_as_complex(seeds) if inputs[i].is_complex() else seeds
+
+        def push(tangent, i=i):
+            with forward_ad.dual_level():
+                dual = list(inputs)
+                dual[i] = forward_ad.make_dual(inputs[i].detach(), tangent)
+                pushed = [forward_ad.unpack_dual(o) for o in _outputs(func, dual)]
+                return tuple(rtorch.zeros_like(o.primal) if o.tangent is None else o.tangent for o in pushed)
+
+        together = rtorch.func.vmap(push)(seeds)
+        for k, seed in enumerate(seeds):
+            for o, (have, want) in enumerate(zip(together, push(seed))):
+                _compare(have[k].detach(), want.detach(), how, f"output {o}, input {i} (batched forward mode)")
+
+
 def _check(func, inputs, how):
     diff = [i for i, t in enumerate(inputs) if _is_diff(t)]
     if how.backward:
@@ -215,6 +241,8 @@ def _check(func, inputs, how):
         _check_forward(func, inputs, diff, how)
     if how.batched:
         _check_batched(func, inputs, diff, how)
+    if how.batched_forward:
+        _check_batched_forward(func, inputs, diff, how)
     return True
 
 
@@ -256,14 +284,25 @@ def gradcheck(
 
     Raises GradcheckError, or returns False with raise_exception=False. fast_mode compares one direction of each
     Jacobian rather than every element; check_forward_ad compares tangents too, check_batched_grad a vmap over
-    cotangents.
+    cotangents, check_batched_forward_grad one over tangents; check_grad_dtypes wants gradients of the inputs' dtypes.
+    masked says which zeros of a sparse input count; inputs are dense here, for which it says nothing.
 
     >>> import rtorch
     >>> x = rtorch.tensor([0.3, 0.7], dtype=rtorch.float64, requires_grad=True)
     >>> rtorch.autograd.gradcheck(lambda x: x.sin() * x, (x,))
     True
     """
+    if not (check_forward_ad or check_backward_ad):
+        raise AssertionError("Expected at least one of check_forward_ad or check_backward_ad to be True")
+    for wanted, needed, name, on in (
+        (check_batched_grad, check_backward_ad, "check_batched_grad", "check_backward_ad"),
+        (check_batched_forward_grad, check_forward_ad, "check_batched_forward_grad", "check_forward_ad"),
+    ):
+        if wanted and not needed:
+            raise AssertionError(f"Setting {name}=True requires {on} to be True")
     inputs = _as_tuple(inputs)
+    if any(isinstance(t, rtorch.Tensor) and t.is_sparse for t in inputs):
+        raise NotImplementedError("gradcheck: sparse inputs; gradients of sparse tensors reach embeddings alone")
     if not _check_inputs(inputs, raise_exception):
         return False
     how = _How(
@@ -276,6 +315,8 @@ def gradcheck(
         check_undefined_grad and check_backward_ad,
         check_forward_ad,
         check_batched_grad,
+        check_batched_forward_grad,
+        check_grad_dtypes,
     )
     try:
         return _check(func, inputs, how)
@@ -314,7 +355,10 @@ def gradgradcheck(
     inputs = _as_tuple(inputs)
     if grad_outputs is None:
         made = [o for o in _as_tuple(func(*inputs)) if isinstance(o, rtorch.Tensor) and o.requires_grad]
-        grad_outputs = tuple(rtorch.randn(o.shape, dtype=o.dtype, device=o.device).requires_grad_() for o in made)
+        # every other element of twice as many, where the gradients of outputs are not to be contiguous
+        wide = 2 if gen_non_contig_grad_outputs else 1
+        drawn = [rtorch.randn((*o.shape, wide), dtype=o.dtype, device=o.device)[..., 0] for o in made]
+        grad_outputs = tuple(g.detach().requires_grad_() for g in drawn)
     grad_outputs = _as_tuple(grad_outputs)
     n = len(inputs)
 
@@ -335,7 +379,9 @@ def gradgradcheck(
         raise_exception=raise_exception,
         nondet_tol=nondet_tol,
         check_undefined_grad=check_undefined_grad,
+        check_grad_dtypes=check_grad_dtypes,
         check_batched_grad=check_batched_grad,
+        masked=masked,
         check_forward_ad=check_fwd_over_rev,
         check_backward_ad=check_rev_over_rev,
         fast_mode=fast_mode,

@@ -154,7 +154,8 @@ def vjp(func, *primals, has_aux=False):
 
 
 def jvp(func, primals, tangents, *, strict=False, has_aux=False):
-    """(func(*primals), J tangents): the product with the Jacobian from the right.
+    """(func(*primals), J tangents): the product with the Jacobian from the right. strict: an output that does not
+    depend on the inputs raises, where else its tangent is zero.
 
     >>> import rtorch
     >>> rtorch.func.jvp(lambda x: x * x, (rtorch.tensor(3.0),), (rtorch.tensor(1.0),))[1]
@@ -166,6 +167,11 @@ def jvp(func, primals, tangents, *, strict=False, has_aux=False):
         out, aux = _split_aux(func(*fresh), has_aux, "jvp(f, primals, tangents)")
         outputs, spec = tree_flatten(out)
         leaves = tree_leaves(fresh)
+        if strict and not all(o.requires_grad for o in outputs):
+            raise RuntimeError(
+                "jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. This is not "
+                "allowed with strict=True."
+            )
         # v^T J is linear in v: its derivative with respect to v, along the tangents, is J times them.
         seeds = [rtorch.zeros_like(o).requires_grad_() for o in outputs]
         products = _pull(_pull(outputs, seeds, leaves), tree_leaves(tangents), seeds)

@@ -278,6 +278,8 @@ impl PyNode {
     }
     fn name(&self) -> String {
         match &self.0.op {
+            // a composition stands in where PyTorch writes slices
+            _ if self.0.name == "CopySlices" => "torch::autograd::CopySlices".into(),
             GradOp::Accumulate(_) | GradOp::CopySlices { .. } => format!("torch::autograd::{}", self.0.name),
             GradOp::Map { .. }
             | GradOp::View { .. }

@@ -114,6 +114,15 @@ fn set_rng_state(new_state: &Bound<'_, PyAny>) -> PyResult<()> {
     set_state(&generator::default_generator(Device::Cpu), new_state)
 }
 
+/// The generator that a device draws from where none is named: `rtorch.random.fork_rng` keeps its state.
+#[pyfunction]
+fn _generator_of(device: &Bound<'_, PyAny>) -> PyResult<PyGenerator> {
+    match crate::device::extract(device)? {
+        Some(d) => Ok(PyGenerator(generator::default_generator(d))),
+        None => crate::error::type_error("_generator_of(): argument 'device' (position 1) must be torch.device"),
+    }
+}
+
 pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<PyGenerator>()?;
     m.add("default_generator", Py::new(m.py(), PyGenerator(generator::default_generator(Device::Cpu)))?)?;
@@ -121,5 +130,6 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(seed, m)?)?;
     m.add_function(wrap_pyfunction!(initial_seed, m)?)?;
     m.add_function(wrap_pyfunction!(get_rng_state, m)?)?;
+    m.add_function(wrap_pyfunction!(_generator_of, m)?)?;
     m.add_function(wrap_pyfunction!(set_rng_state, m)?)
 }

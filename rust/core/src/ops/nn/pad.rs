@@ -68,7 +68,7 @@ impl Kind {
             Kind::Replicate => {
                 ["ReplicationPad1DBackward0", "ReplicationPad2DBackward0", "ReplicationPad3DBackward0"][dims - 1]
             }
-            Kind::Circular => "torch::autograd::CopySlices",
+            Kind::Circular => "CopySlices",
         }
     }
 }
