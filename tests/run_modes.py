@@ -2,7 +2,7 @@
 
 usage: run_modes.py [--everything] [PYTEST ARGUMENT ...]
 Without arguments: the tests marked `modes`, in every mode but the default one.
---everything: all tests, the slow ones too, in all modes.
+--everything: all tests, the slow ones too, in all modes; of the random programs and calls each mode runs its share.
 """
 
 import os
@@ -25,6 +25,14 @@ MODES = [
 # The /proc/cpuinfo flags without which a capability cannot be forced on this machine.
 NEEDED_FLAGS = {"avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
 NOTHING_COLLECTED = 5  # pytest's exit status
+SHARE = "RTORCH_TEST_SHARE"
+
+
+def share(numbers):
+    """The part of a range of seeds that this run of the tests is to try: all, or one of the modes' shares."""
+    mode, modes = map(int, os.environ.get(SHARE, "0/1").split("/"))
+    first, last = (len(numbers) * k // modes for k in (mode, mode + 1))
+    return numbers[first:last]
 
 
 def cpu_flags():
@@ -41,7 +49,9 @@ def main():
     arguments = [a for a in arguments if a != "--everything"]
     tests = str(pathlib.Path(__file__).parent)
     flags, summary, failed = cpu_flags(), [], False
-    for mode in MODES if everything else MODES[1:]:
+    for number, mode in enumerate(MODES):
+        if not mode and not everything:
+            continue
         name = " ".join(f"{k}={v}" for k, v in mode.items()) or "default"
         missing = NEEDED_FLAGS.get(mode.get("RTORCH_CPU_CAPABILITY"), set()) - flags
         if missing:
@@ -56,7 +66,8 @@ def main():
             chosen = ["-m", "modes and not gpu and not slow"]
         start = time.perf_counter()
         command = [sys.executable, "-m", "pytest", "-q", *chosen, *arguments, tests]
-        status = subprocess.run(command, env={**os.environ, **mode}).returncode
+        part = {SHARE: f"{number}/{len(MODES)}"} if everything else {}
+        status = subprocess.run(command, env={**os.environ, **mode, **part}).returncode
         seconds = time.perf_counter() - start
         failed = failed or status not in (0, NOTHING_COLLECTED)
         verdict = {0: "passed", NOTHING_COLLECTED: "nothing to run"}.get(status, "FAILED")

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 import fuzz_arguments
+from run_modes import share
 
-CALLS, SLOW_CALLS = (0, 1500), (1_000_000, 1_060_000)
+CALLS, SLOW_CALLS = (0, 1500), range(1_000_000, 1_060_000)
 
 
 @pytest.mark.modes
@@ -19,7 +20,8 @@ def test_no_call_ends_the_process_hangs_or_panics():
 
 @pytest.mark.slow
 def test_many_calls():
-    assert fuzz_arguments.drive(*SLOW_CALLS) == []
+    calls = share(SLOW_CALLS)
+    assert fuzz_arguments.drive(calls.start, calls.stop) == []
 
 
 def test_operators_are_all_called():

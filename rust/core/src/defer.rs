@@ -129,9 +129,14 @@ pub unsafe fn unlock() {
     unsafe { run_lock().force_unlock() };
 }
 
+/// The lock of `lock` if it is free.
+pub fn try_lock() -> Option<ReentrantMutexGuard<'static, ()>> {
+    run_lock().try_lock()
+}
+
 /// One thread at a time runs pending work: its own kernels use all cores.
 pub fn lock() -> ReentrantMutexGuard<'static, ()> {
-    if let Some(g) = run_lock().try_lock() {
+    if let Some(g) = try_lock() {
         return g;
     }
     match BLOCKING.get() {
@@ -139,7 +144,7 @@ pub fn lock() -> ReentrantMutexGuard<'static, ()> {
         Some(wait) => loop {
             // the guard cannot leave the closure's thread of control: wait for a free moment, then try again
             wait(&mut || drop(run_lock().lock()));
-            if let Some(g) = run_lock().try_lock() {
+            if let Some(g) = try_lock() {
                 return g;
             }
         },

@@ -102,7 +102,7 @@ impl PyTensor {
         let t = &slf.get().t;
         match t.ready_ptr().filter(|_| !t.dtype().is_complex()) {
             Some(p) => Ok(p),
-            None => slf.py().detach(|| t.told_ptr()).or_raise(),
+            None => crate::runtime::release(slf.py(), || t.told_ptr()).or_raise(),
         }
     }
     fn untyped_storage(&self) -> crate::storage::PyStorage {
@@ -203,7 +203,7 @@ impl PyTensor {
     /// The elements in row-major order (pickling).
     fn _to_bytes<'py>(slf: Me<'_, 'py>) -> PyResult<Bound<'py, PyBytes>> {
         let t = &slf.get().t;
-        let bytes = slf.py().detach(|| t.to_bytes()).or_raise()?;
+        let bytes = crate::runtime::release(slf.py(), || t.to_bytes()).or_raise()?;
         Ok(PyBytes::new(slf.py(), &bytes))
     }
     #[pyo3(signature = (*, force = false))]

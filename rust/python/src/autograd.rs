@@ -90,7 +90,7 @@ fn check_replacement(old: Option<&Option<Tensor>>, new: &Tensor) -> PyResult<()>
 
 impl Hook for PyHook {
     fn call(&self, first: &[Option<Tensor>], second: &[Option<Tensor>]) -> Result<Option<Vec<Option<Tensor>>>> {
-        Python::attach(|py| self.run(py, first, second).map_err(carry))
+        crate::runtime::attach(|py| self.run(py, first, second).map_err(carry))
     }
     fn object(&self) -> *mut () {
         self.f.as_ptr().cast()
@@ -380,7 +380,7 @@ impl PyNode {
         let grads: Vec<Option<Tensor>> = grads.iter().map(|g| optional(&g)).collect::<PyResult<_>>()?;
         let node = self.0.clone();
         let opts = Options { keep_graph: true, create_graph: mode::is_enabled(), accumulate: true, boundary: false };
-        let out = py.detach(|| rtorch_core::vjp::apply(&node, &grads, &opts)).or_raise()?;
+        let out = crate::runtime::release(py, || rtorch_core::vjp::apply(&node, &grads, &opts)).or_raise()?;
         match out.as_slice() {
             [one] => wrap_opt(py, one.clone()),
             all => Ok(tuple(py, all)?.into_any().unbind()),
@@ -400,13 +400,13 @@ impl SavedHooks for PySavedHooks {
         self
     }
     fn pack(&self, t: &Tensor) -> Result<Packed> {
-        Python::attach(|py| {
+        crate::runtime::attach(|py| {
             let packed = self.pack.bind(py).call1((wrap(py, t.clone()).map_err(carry)?,)).map_err(carry)?;
             Ok(Arc::new(packed.unbind()) as Packed)
         })
     }
     fn unpack(&self, packed: &Packed) -> Result<Tensor> {
-        Python::attach(|py| {
+        crate::runtime::attach(|py| {
             let Some(kept) = packed.downcast_ref::<Py<PyAny>>() else {
                 return Err(rtorch_core::Error::runtime("a saved tensor was packed by others"));
             };
@@ -465,7 +465,7 @@ impl FunctionNode {
 
 impl CustomNode for FunctionNode {
     fn backward(&self, node: &Arc<GradNode>, grads: Vec<Option<Tensor>>) -> Result<Vec<Option<Tensor>>> {
-        Python::attach(|py| self.run(py, node, grads).map_err(carry))
+        crate::runtime::attach(|py| self.run(py, node, grads).map_err(carry))
     }
     fn as_any(&self) -> &dyn std::any::Any {
         self
@@ -596,7 +596,7 @@ fn _run_backward<'py>(
     }
     let opts = Options { keep_graph, create_graph, accumulate, boundary: false };
     let wanted = (!targets.is_empty()).then_some(targets.as_slice());
-    let mut found = guarded(|| py.detach(|| backward::run(&roots, wanted, &opts)).or_raise())?;
+    let mut found = guarded(|| crate::runtime::release(py, || backward::run(&roots, wanted, &opts)).or_raise())?;
     for (x, g) in inputs.iter().zip(&mut found).filter(|_| !accumulate) {
         if let (Some(t), Some(found)) = (tensor::get(&x), g) {
             *found = backward::in_grad_dtype(t, found.clone()).or_raise()?;
@@ -608,7 +608,7 @@ fn _run_backward<'py>(
             if let (Some(t), Some(g)) = (tensor::get(&x), g)
                 && !matches!(e.node.op, GradOp::Accumulate(_))
             {
-                py.detach(|| backward::accumulate(t, g, create_graph)).or_raise()?;
+                crate::runtime::release(py, || backward::accumulate(t, g, create_graph)).or_raise()?;
             }
         }
         return Ok(PyTuple::empty(py));
@@ -709,7 +709,7 @@ fn is_anomaly_check_nan_enabled() -> bool {
 }
 
 fn trace() -> Option<String> {
-    Python::attach(|py| {
+    crate::runtime::attach(|py| {
         let lines = py.import("traceback").ok()?.getattr("format_stack").ok()?.call0().ok()?;
         Some(lines.extract::<Vec<String>>().ok()?.concat())
     })

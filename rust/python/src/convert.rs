@@ -90,13 +90,13 @@ pub fn item(py: Python<'_>, t: &Tensor) -> PyResult<Scalar> {
     if t.device().is_cpu() && t.storage().len() < DETACH_NUMEL {
         return rtorch_core::ops::convert::item(t).or_raise();
     }
-    guarded(|| py.detach(|| rtorch_core::ops::convert::item(t)).or_raise())
+    guarded(|| crate::runtime::release(py, || rtorch_core::ops::convert::item(t)).or_raise())
 }
 
 /// `tolist()`: nested lists of Python numbers, a number for 0 dimensions.
 pub fn tolist(py: Python<'_>, t: &Tensor) -> PyResult<Py<PyAny>> {
     let t = t.detach();
-    let bytes = guarded(|| py.detach(|| t.to_bytes()).or_raise())?;
+    let bytes = guarded(|| crate::runtime::release(py, || t.to_bytes()).or_raise())?;
     let shape = t.shape();
     let mut at = 0;
     nested(py, &bytes, t.dtype(), &shape, &mut at)

@@ -112,7 +112,7 @@ fn export(py: Python<'_>, t: &Tensor, versioned: bool) -> PyResult<Py<PyAny>> {
         return Err(PyBufferError::new_err("Can't export tensors of wgpu devices: copy them with .cpu() first"));
     }
     let t = t.detach();
-    let memory = py.detach(|| rtorch_core::inplace::export(&t)).or_raise()?;
+    let memory = crate::runtime::release(py, || rtorch_core::inplace::export(&t)).or_raise()?;
     let (layout, d) = (t.layout(), t.dtype());
     let data = memory.1.as_ptr() as usize + layout.offset * d.size();
     let mut numbers: Vec<i64> = layout.shape.iter().map(|&s| s as i64).collect();
@@ -160,7 +160,7 @@ impl Drop for Owner {
         // SAFETY: the capsule was marked used, so that this is the only call; deleters may be called from any thread
         // that
         // holds the GIL.
-        Python::attach(|_| unsafe {
+        crate::runtime::attach(|_| unsafe {
             match *self {
                 Owner::Old(p) => {
                     let m = p as *mut Managed;
@@ -231,7 +231,7 @@ fn import(py: Python<'_>, capsule: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let t = unsafe { Tensor::from_foreign(data as *mut u8, len, Box::new(owner), layout, dtype) };
     if read_only || (len > 0 && !data.is_multiple_of(dtype.size().min(8))) {
         // what may not be written is copied
-        return py.detach(|| rtorch_core::ops::shape::clone(&t)).or_raise();
+        return crate::runtime::release(py, || rtorch_core::ops::shape::clone(&t)).or_raise();
     }
     Ok(t)
 }

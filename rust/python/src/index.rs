@@ -44,7 +44,11 @@ pub fn get_plain(py: Python<'_>, t: &Tensor, key: &Bound<'_, PyAny>) -> PyResult
         return wrap(py, v.or_raise()?);
     }
     let items = items(key)?;
-    let r = if t.numel() < DETACH_NUMEL { index::get(t, &items) } else { py.detach(|| index::get(t, &items)) };
+    let r = if t.numel() < DETACH_NUMEL {
+        index::get(t, &items)
+    } else {
+        crate::runtime::release(py, || index::get(t, &items))
+    };
     wrap(py, r.or_raise()?)
 }
 
@@ -61,7 +65,7 @@ pub fn set_plain(t: &Tensor, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -
     let items = items(key)?;
     let v = assigned(t, value)?;
     let go = || index::set(t, &items, &v);
-    if t.numel() < DETACH_NUMEL { go() } else { py.detach(go) }.or_raise()
+    if t.numel() < DETACH_NUMEL { go() } else { crate::runtime::release(py, go) }.or_raise()
 }
 
 /// The value of an assignment as a tensor.

@@ -176,7 +176,7 @@ pub fn to_array(py: Python<'_>, t: &Tensor) -> PyResult<Py<PyAny>> {
         return Err(PyTypeError::new_err(format!("Got unsupported ScalarType {}", t.dtype().cpp_name())));
     }
     let t = t.detach();
-    let held = py.detach(|| rtorch_core::inplace::export(&t)).or_raise()?;
+    let held = crate::runtime::release(py, || rtorch_core::inplace::export(&t)).or_raise()?;
     let layout = t.layout();
     let ptr = held.1.as_ptr() as usize + layout.offset * t.dtype().size();
     let holder = Bound::new(py, Exported { ptr, layout, dtype: t.dtype(), held })?;

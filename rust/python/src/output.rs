@@ -247,7 +247,7 @@ fn one_out(py: Python<'_>, r: &Tensor, t: &Tensor) -> rtorch_core::Result<()> {
         }
         crate::storage::resize(t, &r.shape())?;
     }
-    py.detach(|| {
+    crate::runtime::release(py, || {
         let _off = rtorch_core::autograd::mode::Guard::new(false);
         rtorch_core::inplace::copy_(t, r)
     })

@@ -205,7 +205,7 @@ fn run_plain(py: Python<'_>, op: &Op, args: &Args) -> PyResult<Out> {
             if args.numel() < DETACH_NUMEL {
                 f(args).or_raise()
             } else {
-                py.detach(|| f(args)).or_raise()
+                crate::runtime::release(py, || f(args)).or_raise()
             }
         }
         Run::Python(f) => f(py, args).map(Out::Object),
@@ -215,7 +215,7 @@ fn run_plain(py: Python<'_>, op: &Op, args: &Args) -> PyResult<Out> {
                 return Err(PyRuntimeError::new_err(format!("{} has no in-place form", op.name)));
             };
             let me = args.t(0);
-            py.detach(|| -> Result<()> {
+            crate::runtime::release(py, || -> Result<()> {
                 rtorch_core::inplace::check_grad(me)?;
                 let made = f(args)?;
                 one_node(functional, args, &made);

@@ -3,6 +3,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use rtorch_core::fork;
 use rtorch_core::stats::{self, Event, Mode};
 use std::sync::atomic::Ordering;
 
@@ -96,16 +97,36 @@ fn set_default_dtype(d: &Bound<'_, PyAny>) -> PyResult<()> {
     rtorch_core::ops::pointwise::set_default_dtype(d.get().0).or_raise()
 }
 
+/// Works in the core with the GIL released; a fork waits for that.
+pub fn release<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
+    #[expect(clippy::disallowed_methods, reason = "this is what is used instead")]
+    py.detach(|| {
+        let _inside = fork::enter(false);
+        work()
+    })
+}
+
+/// Leaves the core for Python code, which may run for long, fork, or wait for somebody who does.
+pub fn attach<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
+    #[expect(clippy::disallowed_methods, reason = "this is what is used instead")]
+    fork::outside(|| Python::attach(work))
+}
+
 /// Waits for another thread with the GIL released.
 fn blocking(wait: &mut dyn FnMut()) {
     struct Cross<'a>(&'a mut dyn FnMut());
     // SAFETY: the closure runs on this very thread; `detach` only asks for Send to keep Python objects out of it, and
     // what waits here is a lock of the core.
     unsafe impl Send for Cross<'_> {}
+    if fork::is_inside() {
+        return wait(); // the GIL was released there
+    }
+    #[expect(clippy::disallowed_methods, reason = "this thread may hold locks of the core: it enters urgently")]
     Python::attach(|py| {
         let c = Cross(wait);
         py.detach(move || {
             let c = c;
+            let _inside = fork::enter(true);
             (c.0)();
         });
     });
@@ -113,7 +134,7 @@ fn blocking(wait: &mut dyn FnMut()) {
 
 /// Ctrl-C (or another signal handler that raised): asked by long kernels on the calling thread.
 fn interrupted() -> bool {
-    Python::attach(|py| match py.check_signals() {
+    attach(|py| match py.check_signals() {
         Ok(()) => false,
         Err(e) => {
             let _ = crate::error::carry(e);
@@ -123,7 +144,7 @@ fn interrupted() -> bool {
 }
 
 fn warn(text: &str) {
-    Python::attach(|py| {
+    attach(|py| {
         let raised = py.import("warnings").and_then(|w| {
             let category = py.get_type::<pyo3::exceptions::PyUserWarning>();
             let kw = PyDict::new(py);

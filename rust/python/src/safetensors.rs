@@ -36,7 +36,8 @@ fn _safetensors_save<'py>(
     path: Option<PathBuf>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let tensors: Vec<_> = tensors.into_iter().map(|(name, t)| (name, t.get().t.clone())).collect();
-    let bytes = py.detach(|| rtorch_core::safetensors::save(&tensors, info, path.as_deref())).or_raise()?;
+    let bytes =
+        crate::runtime::release(py, || rtorch_core::safetensors::save(&tensors, info, path.as_deref())).or_raise()?;
     Ok(PyBytes::new(py, &bytes))
 }
 

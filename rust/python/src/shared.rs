@@ -15,7 +15,7 @@ impl PyStorage {
     /// Moves the memory to where other processes can map it; tensors over it go along.
     fn share_memory_(slf: &Bound<'_, Self>) -> PyResult<Py<Self>> {
         let storage = slf.get().0.storage();
-        slf.py().detach(|| shared::share(&storage)).or_raise()?;
+        crate::runtime::release(slf.py(), || shared::share(&storage)).or_raise()?;
         Ok(slf.clone().unbind())
     }
     fn is_shared(&self) -> bool {

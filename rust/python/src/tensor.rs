@@ -207,7 +207,13 @@ fn operator(name: &'static str, op: ScalarOp, a: &Bound<'_, PyAny>, b: &Bound<'_
         && let (Some(x), Some(y)) = (fast_arg(a), fast_arg(b))
     {
         let small = numel(x).max(numel(y)) < DETACH_NUMEL;
-        let run = || if small { binary(op, x, y).or_raise() } else { py.detach(|| binary(op, x, y)).or_raise() };
+        let run = || {
+            if small {
+                binary(op, x, y).or_raise()
+            } else {
+                crate::runtime::release(py, || binary(op, x, y)).or_raise()
+            }
+        };
         return wrap(py, guarded(run)?);
     }
     general(name, a, b)
@@ -249,7 +255,7 @@ fn inplace_operator(
     {
         let t = &a.get().t;
         let go = || rtorch_core::ops::pointwise::binary_into(op, Arg::T(t), y, Some(t));
-        let run = || if t.numel() < DETACH_NUMEL { go() } else { py.detach(go) }.or_raise();
+        let run = || if t.numel() < DETACH_NUMEL { go() } else { crate::runtime::release(py, go) }.or_raise();
         return guarded(run).map(|_| ());
     }
     registry::call(py, name, &[any.as_ptr(), b.as_ptr()]).map(|_| ())
@@ -261,7 +267,9 @@ fn one(name: &'static str, op: ScalarOp, a: &Bound<'_, PyTensor>) -> PyResult<Py
         return registry::call(py, name, &[a.as_ptr()]);
     }
     let t = &a.get().t;
-    let run = || if t.numel() < DETACH_NUMEL { unary(op, t) } else { py.detach(|| unary(op, t)) }.or_raise();
+    let run = || {
+        if t.numel() < DETACH_NUMEL { unary(op, t) } else { crate::runtime::release(py, || unary(op, t)) }.or_raise()
+    };
     wrap(py, guarded(run)?)
 }
 

@@ -66,7 +66,7 @@ fn describe<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
 /// What kernels may count on; opens the device.
 #[cfg(feature = "gpu")]
 fn limits<'py>(py: Python<'py>, index: u32) -> PyResult<Bound<'py, PyDict>> {
-    let device = py.detach(|| rtorch_gpu::device(index as usize)).or_raise()?;
+    let device = crate::runtime::release(py, || rtorch_gpu::device(index as usize)).or_raise()?;
     let d = PyDict::new(py);
     d.set_item("max_storage_buffers_per_shader_stage", device.profile.storage_buffers)?;
     d.set_item("max_storage_buffer_binding_size", device.profile.binding)?;
@@ -133,13 +133,13 @@ fn _wgpu_limits(py: Python<'_>, index: u32) -> PyResult<Bound<'_, PyDict>> {
 /// At the end of the process: no more work for the drivers, whose threads would outlive what they use.
 #[pyfunction]
 fn _wgpu_close(py: Python<'_>) {
-    py.detach(close);
+    crate::runtime::release(py, close);
 }
 
 /// Ends an adapter's device as a driver's reset would: for tests of what follows.
 #[pyfunction]
 fn _wgpu_lose(py: Python<'_>, index: u32) -> PyResult<()> {
-    py.detach(|| lose(index)).or_raise()
+    crate::runtime::release(py, || lose(index)).or_raise()
 }
 
 /// (bytes in use, peak, cached) over all adapters.
@@ -157,7 +157,7 @@ fn _wgpu_empty_cache() {
 #[pyfunction]
 fn _synchronize(py: Python<'_>, device: &Bound<'_, PyAny>) -> PyResult<()> {
     let d = crate::device::extract(device)?.unwrap_or(Device::Cpu);
-    py.detach(|| rtorch_core::backend::synchronize(d)).or_raise()
+    crate::runtime::release(py, || rtorch_core::backend::synchronize(d)).or_raise()
 }
 
 pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -65,7 +65,7 @@ fn sgd(py: Python<'_>, a: &Args) -> PyResult<Py<PyAny>> {
     };
     let small = a.numel() < tensor::DETACH_NUMEL;
     let run = |buffers: &mut Vec<Option<Tensor>>| optim::sgd_(a.ts(0), a.ts(1), buffers, &o);
-    let done = if small { run(&mut buffers) } else { py.detach(|| run(&mut buffers)) }.or_raise()?;
+    let done = if small { run(&mut buffers) } else { crate::runtime::release(py, || run(&mut buffers)) }.or_raise()?;
     if done {
         for (i, b) in buffers.into_iter().enumerate() {
             if missing[i] {
@@ -84,7 +84,7 @@ fn table_step(py: Python<'_>, a: &Args) -> PyResult<Py<PyAny>> {
     let none = py.None();
     let numbers: Vec<f64> = a.opt_obj(5).unwrap_or(&none).bind(py).extract()?;
     let run = || optim::step_(formula, a.ts(1), a.ts(2), a.ts(3), a.ts(4), &numbers, a.b(6));
-    let done = if a.numel() < tensor::DETACH_NUMEL { run() } else { py.detach(run) }.or_raise()?;
+    let done = if a.numel() < tensor::DETACH_NUMEL { run() } else { crate::runtime::release(py, run) }.or_raise()?;
     crate::convert::scalar_to_py(py, rtorch_core::Scalar::Bool(done))
 }
 
