@@ -12,8 +12,10 @@ import argparse
 import importlib
 import json
 import math
+import queue
 import subprocess
 import sys
+import threading
 import time
 
 import enlarged
@@ -21,6 +23,8 @@ from runner import force
 
 CALLS = 5
 CALL_SECONDS = 0.1
+# a library that needs longer for one operator is stopped there
+OPERATOR_SECONDS = 30
 WAYS = ("every", "first")
 # recorded calls of an operator that are tried
 TRIED = 6
@@ -88,9 +92,10 @@ def work(options):
     library = importlib.import_module(options.library)
     library.set_num_threads(options.threads)
     clock = time.process_time if options.cpu_time else time.perf_counter
-    for name, cases in enlarged.calls().items():
-        if options.only and not any(part in name for part in options.only):
+    for number, (name, cases) in enumerate(enlarged.calls().items()):
+        if number < options.first or options.only and not any(part in name for part in options.only):
             continue
+        print(json.dumps([number, name]), flush=True)
         for dtype in ("float32", "float64"):
             found = first_that_runs(library, cases[:TRIED], dtype, clock)
             for what, fast in found[2].items() if found else ():
@@ -100,10 +105,43 @@ def work(options):
 def collect(python, library, options):
     """{(operator, call, way, dtype, direction): microseconds} under one library."""
     command = [python, sys.argv[0], "--library", library, "--threads", str(options.threads), *options.only]
-    done = subprocess.run(command + ["--cpu-time"] * options.cpu_time, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        print(f"{library} stopped with status {done.returncode}")
-    return {tuple(key): fast for *key, fast in map(json.loads, done.stdout.splitlines())}
+    command += ["--cpu-time"] * options.cpu_time
+    first, found = 0, {}
+    while first is not None:
+        first = part(command, first, found)
+    return found
+
+
+def hand_on(stream, lines):
+    """Puts every line of a stream into a queue, and None behind the last."""
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
+
+
+def part(command, first, found):
+    """The operators from `first` on, into `found`; the number to go on with behind one that takes too long, or None."""
+    lines, at = queue.Queue(), (first, "")
+    with subprocess.Popen([*command, "--first", str(first)], stdout=subprocess.PIPE, text=True) as worker:
+        threading.Thread(target=hand_on, args=(worker.stdout, lines), daemon=True).start()
+        while True:
+            try:
+                line = lines.get(timeout=OPERATOR_SECONDS)
+            except queue.Empty:
+                worker.kill()
+                print(f"{command[3]}: {at[1]} takes over {OPERATOR_SECONDS} s, left out")
+                return at[0] + 1
+            if line is None:
+                break
+            *key, last = json.loads(line)
+            if len(key) == 1:
+                at = (key[0], last)
+            else:
+                found[tuple(key)] = last
+    if worker.returncode:
+        print(f"{command[3]} stopped with status {worker.returncode} at {at[1]}")
+        return at[0] + 1
+    return None
 
 
 def report(options):
@@ -130,6 +168,7 @@ def main():
     parser.add_argument("--cpu-time", action="store_true", help="count the processor's time")
     parser.add_argument("--all", action="store_true", help="also what is not slower than PyTorch")
     parser.add_argument("--torch-python", default="", help="an interpreter that has PyTorch, to run beside")
+    parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--library", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     (work if options.library else report)(options)

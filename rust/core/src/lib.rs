@@ -8,6 +8,7 @@ pub mod defer;
 pub mod device;
 pub mod dispatch;
 pub mod fork;
+pub mod host;
 pub mod inplace;
 pub mod kernel;
 pub mod ops;

@@ -5,11 +5,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use rtorch_cpu::Memory;
 use rtorch_cpu::alloc::Buffer;
 use rtorch_ir::Result;
 use smallvec::SmallVec;
+use spin::mutex::SpinMutex;
+use spin::relax::Yield;
 use std::sync::Weak;
 
 use crate::defer::Node;
@@ -86,6 +87,10 @@ impl Buf {
         }
     }
 }
+
+/// Held for a few instructions at a time, or a small kernel; its end is a plain store, not a second locked instruction,
+/// of which small operators are mostly made.
+type Mutex<T> = SpinMutex<T, Yield>;
 
 pub enum State {
     Ready(Buf),

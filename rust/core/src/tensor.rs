@@ -15,6 +15,7 @@ use crate::backend;
 use crate::batch::{self, Batch};
 use crate::defer::Operand;
 use crate::device::Device;
+use crate::host;
 use crate::storage::{Buf, Storage, Value};
 
 /// The meta device among numbered ones.
@@ -206,19 +207,27 @@ impl Tensor {
     // ---- what it is
 
     pub fn parts(&self) -> Parts {
-        self.0.parts.read().clone()
+        self.with(Parts::clone)
     }
     /// Reads the parts without copying them.
     #[inline]
     pub fn with<R>(&self, f: impl FnOnce(&Parts) -> R) -> R {
         // an op may get the same tensor twice: a second read must not queue behind a writer
-        f(&self.0.parts.read_recursive())
+        let _lock = (!host::is_held()).then(|| self.0.parts.read_recursive());
+        // SAFETY: locked, or under the lock of the host language, without which nobody writes (`set_parts`).
+        f(unsafe { &*self.0.parts.data_ptr() })
     }
+    /// Not from within `with` of the same tensor.
     pub fn set_parts(&self, parts: Parts) {
-        let mut p = self.0.parts.write();
-        self.0.facts.set(&parts);
-        let old = std::mem::replace(&mut *p, parts);
-        drop(p);
+        let mut parts = Some(parts);
+        let mut old = None;
+        host::exclusively(|| {
+            if let Some(parts) = parts.take() {
+                let mut place = self.0.parts.write();
+                self.0.facts.set(&parts);
+                old = Some(std::mem::replace(&mut *place, parts));
+            }
+        });
         drop(old);
     }
     #[inline]

@@ -35,7 +35,8 @@ mod wgpu;
 
 use pyo3::prelude::*;
 
-#[pymodule]
+// the core reads without locks what changes under the GIL only (`rtorch_core::host`)
+#[pymodule(gil_used = true)]
 fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = m.py();
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;

@@ -112,6 +112,11 @@ pub fn attach<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
     fork::outside(|| Python::attach(work))
 }
 
+/// Runs something with the GIL.
+fn with_gil(work: &mut dyn FnMut()) {
+    attach(|_| work());
+}
+
 /// Waits for another thread with the GIL released.
 fn blocking(wait: &mut dyn FnMut()) {
     struct Cross<'a>(&'a mut dyn FnMut());
@@ -181,6 +186,9 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_trace_end, m)?)?;
     m.add_function(wrap_pyfunction!(_rows, m)?)?;
     rtorch_core::defer::set_blocking_hook(blocking);
+    // SAFETY: functions of this module run with the GIL, and give it up by `release` and `blocking` alone (clippy.toml
+    // refuses PyO3's own way); the pool's threads know kernels, not tensors.
+    unsafe { rtorch_core::host::bind(with_gil) };
     rtorch_cpu::threads::set_interrupt_hook(interrupted);
     crate::wgpu::set_interrupt_hook(interrupted);
     rtorch_core::warn::set_hook(warn);

@@ -26,15 +26,14 @@ impl PyStorage {
     fn _share_fd_cpu_(&self, py: Python<'_>) -> PyResult<(i32, usize)> {
         use std::os::fd::AsRawFd;
         let storage = self.0.storage();
-        let mapping = py
-            .detach(|| {
-                shared::share(&storage)?;
-                match shared::mapping(&storage) {
-                    Some(m) if m.fd().is_some() => Ok(m),
-                    Some(_) | None => shared::share_again(&storage),
-                }
-            })
-            .or_raise()?;
+        let mapping = crate::runtime::release(py, || {
+            shared::share(&storage)?;
+            match shared::mapping(&storage) {
+                Some(m) if m.fd().is_some() => Ok(m),
+                Some(_) | None => shared::share_again(&storage),
+            }
+        })
+        .or_raise()?;
         match mapping.fd() {
             Some(fd) => Ok((fd.as_raw_fd(), storage.len())),
             None => crate::error::runtime_error("the shared memory has no descriptor"),
@@ -95,6 +94,7 @@ fn _signal_when_parent_dies(signal: i32) -> PyResult<()> {
 fn _signal_when_parent_dies(_signal: i32) {}
 
 #[pyfunction]
+#[expect(clippy::disallowed_methods, reason = "who waits to fork is not inside")]
 fn _before_fork(py: Python<'_>) {
     rtorch_core::fork::before(|t| py.detach(|| std::thread::sleep(t)));
 }
