@@ -1,5 +1,5 @@
-//! The lock of the language that rtorch is bound to (Python's GIL), where there is one. What changes only under that lock
-//! is read under it without a lock of its own.
+//! The lock of the language that rtorch is bound to (Python's GIL), where there is one. What changes only under that
+//! lock is read under it without a lock of its own.
 
 use std::sync::OnceLock;
 

@@ -136,16 +136,28 @@ impl Walk {
     #[inline]
     fn runs(&self, start: usize, n: usize, mut f: impl FnMut(*mut u8, isize, usize, usize)) {
         let stride = self.dims.last().map_or(0, |d| d.stride);
-        if self.dims.len() < 2 {
+        let [middle @ .., outer, inner] = self.dims.as_slice() else {
             let (p, _) = self.locate(start);
             return f(p, stride, 0, n);
-        }
+        };
+        // rows are short where this matters: only the first of each plane is looked for
         let mut done = 0;
         while done < n {
-            let (p, left) = self.locate(start + done);
-            let count = left.min(n - done);
-            f(p, stride, done, count);
-            done += count;
+            let (mut p, left) = self.locate(start + done);
+            let row = (start + done) / inner.size;
+            let rows = if middle.is_empty() { usize::MAX } else { outer.size - row % outer.size };
+            let mut count = left.min(n - done);
+            let mut row_start = p.wrapping_offset((left as isize - inner.size as isize).wrapping_mul(inner.stride));
+            for _ in 0..rows {
+                f(p, stride, done, count);
+                done += count;
+                if done == n {
+                    break;
+                }
+                row_start = row_start.wrapping_offset(outer.stride);
+                p = row_start;
+                count = inner.size.min(n - done);
+            }
         }
     }
     /// Copies the range's elements into contiguous memory.
@@ -153,22 +165,42 @@ impl Walk {
     /// # Safety
     /// The range lies in the iteration, the operand's memory is valid, `dst` holds `n` elements.
     pub unsafe fn gather(&self, start: usize, n: usize, dst: *mut u8) {
-        let size = self.size;
-        self.runs(start, n, |src, stride, done, count| {
-            // SAFETY: a run of the operand; `done + count <= n`.
-            unsafe { copy_run(dst.add(done * size), size as isize, src, stride, count, size) }
-        });
+        // SAFETY: the caller's promise; elements of other types are moved by their size.
+        unsafe {
+            match self.size {
+                1 => self.gather_typed::<u8>(start, n, dst),
+                2 => self.gather_typed::<u16>(start, n, dst),
+                4 => self.gather_typed::<u32>(start, n, dst),
+                8 => self.gather_typed::<u64>(start, n, dst),
+                _ => self.gather_typed::<[u64; 2]>(start, n, dst),
+            }
+        }
+    }
+    unsafe fn gather_typed<T: Copy>(&self, start: usize, n: usize, dst: *mut u8) {
+        let dst = dst.cast::<T>();
+        // SAFETY: runs of the operand; `done + count <= n`.
+        self.runs(start, n, |src, stride, done, count| unsafe { read_run(dst.add(done), src.cast(), stride, count) });
     }
     /// Copies contiguous memory to the range's elements.
     ///
     /// # Safety
     /// As `gather`, with `src` holding `n` elements.
     pub unsafe fn scatter(&self, start: usize, n: usize, src: *const u8) {
-        let size = self.size;
-        self.runs(start, n, |dst, stride, done, count| {
-            // SAFETY: as in `gather`.
-            unsafe { copy_run(dst, stride, src.add(done * size), size as isize, count, size) }
-        });
+        // SAFETY: as in `gather`.
+        unsafe {
+            match self.size {
+                1 => self.scatter_typed::<u8>(start, n, src),
+                2 => self.scatter_typed::<u16>(start, n, src),
+                4 => self.scatter_typed::<u32>(start, n, src),
+                8 => self.scatter_typed::<u64>(start, n, src),
+                _ => self.scatter_typed::<[u64; 2]>(start, n, src),
+            }
+        }
+    }
+    unsafe fn scatter_typed<T: Copy>(&self, start: usize, n: usize, src: *const u8) {
+        let src = src.cast::<T>();
+        // SAFETY: as in `gather_typed`.
+        self.runs(start, n, |dst, stride, done, count| unsafe { write_run(dst.cast(), stride, src.add(done), count) });
     }
 }
 
@@ -187,45 +219,55 @@ impl Walk {
     }
 }
 
-/// Copies `n` elements of `size` bytes between strided places.
+/// Runs up to this many bytes are copied by a loop, not by a call.
+const SHORT: usize = 64;
+
+/// Copies `n` elements that lie `stride` bytes apart into contiguous memory. Memory of others may be unaligned.
 ///
 /// # Safety
 /// Both places are valid for their elements.
-unsafe fn copy_run(dst: *mut u8, ds: isize, src: *const u8, ss: isize, n: usize, size: usize) {
-    // SAFETY: the caller's promise; elements need no alignment beyond their own, which memory of tensors has.
+#[inline(always)]
+unsafe fn read_run<T: Copy>(dst: *mut T, src: *const T, stride: isize, n: usize) {
+    let size = size_of::<T>() as isize;
+    // SAFETY: the caller's promise.
     unsafe {
-        if ds == size as isize && ss == size as isize {
-            return std::ptr::copy_nonoverlapping(src, dst, n * size);
-        }
-        match size {
-            1 => copy_typed::<u8>(dst, ds, src, ss, n),
-            2 => copy_typed::<u16>(dst, ds, src, ss, n),
-            4 => copy_typed::<u32>(dst, ds, src, ss, n),
-            8 => copy_typed::<u64>(dst, ds, src, ss, n),
-            _ => copy_typed::<[u64; 2]>(dst, ds, src, ss, n),
+        if stride == size {
+            if n * size_of::<T>() > SHORT {
+                return std::ptr::copy_nonoverlapping(src.cast::<u8>(), dst.cast::<u8>(), n * size_of::<T>());
+            }
+            for i in 0..n {
+                dst.add(i).write_unaligned(src.add(i).read_unaligned());
+            }
+        } else if stride == 0 {
+            let v = src.read_unaligned();
+            for i in 0..n {
+                dst.add(i).write_unaligned(v);
+            }
+        } else if stride == -size {
+            for i in 0..n {
+                dst.add(i).write_unaligned(src.sub(i).read_unaligned());
+            }
+        } else {
+            for i in 0..n {
+                dst.add(i).write_unaligned(src.byte_offset(i as isize * stride).read_unaligned());
+            }
         }
     }
 }
 
-/// As `copy_run`, for elements of one type; memory of others may be unaligned.
-unsafe fn copy_typed<T: Copy>(dst: *mut u8, ds: isize, src: *const u8, ss: isize, n: usize) {
-    let size = size_of::<T>() as isize;
+/// Copies contiguous elements to places `stride` bytes apart.
+///
+/// # Safety
+/// As `read_run`.
+#[inline(always)]
+unsafe fn write_run<T: Copy>(dst: *mut T, stride: isize, src: *const T, n: usize) {
     // SAFETY: the caller's promise.
     unsafe {
-        if ss == 0 && ds == size {
-            let v = src.cast::<T>().read_unaligned();
-            for i in 0..n {
-                dst.cast::<T>().add(i).write_unaligned(v);
-            }
-        } else if ds == size {
-            for i in 0..n {
-                dst.cast::<T>().add(i).write_unaligned(src.offset(i as isize * ss).cast::<T>().read_unaligned());
-            }
-        } else {
-            for i in 0..n {
-                let v = src.offset(i as isize * ss).cast::<T>().read_unaligned();
-                dst.offset(i as isize * ds).cast::<T>().write_unaligned(v);
-            }
+        if stride == size_of::<T>() as isize {
+            return std::ptr::copy_nonoverlapping(src.cast::<u8>(), dst.cast::<u8>(), n * size_of::<T>());
+        }
+        for i in 0..n {
+            dst.byte_offset(i as isize * stride).write_unaligned(src.add(i).read_unaligned());
         }
     }
 }

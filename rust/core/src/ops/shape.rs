@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::dispatch;
 use crate::kernel;
-use crate::tensor::Tensor;
+use crate::tensor::{Parts, Tensor};
 use crate::view::ViewOp;
 
 fn view(name: &'static str, op: ViewOp, x: &Tensor) -> Result<Tensor> {
@@ -344,7 +344,16 @@ pub fn copy_channels_last(x: &Tensor) -> Result<Tensor> {
 /// Reversed along dims (a copy, as in PyTorch).
 pub fn flip(x: &Tensor, dims: &[i64]) -> Result<Tensor> {
     let dims = rtorch_ir::layout::normalize_dims(dims, x.ndim())?;
-    // as indices along each dim: differentiable by the gather's own rule
+    if x.device().is_cpu() && !crate::batch::any(&[x]) {
+        let backwards = x.parts();
+        let layout = backwards.layout.flip(&dims);
+        let view = Tensor::from_parts(Parts { layout, ..backwards });
+        let out = copy_with("", &view, crate::ops::factory::like_layout(x))?;
+        let back: SmallVec<[i64; 4]> = dims.iter().map(|&d| d as i64).collect();
+        one_node("FlipBackward0", x, std::slice::from_ref(&out), move |g| flip(&g[0], &back))?;
+        return Ok(out);
+    }
+    // as indices along each dim: the shaders know no strides below zero
     let mut out = clone(x)?;
     for d in dims {
         let n = out.size(d) as i64;
@@ -441,6 +450,13 @@ pub fn split_sizes(x: &Tensor, sizes: &[i64], dim: i64) -> Result<Vec<Tensor>> {
     pieces("SplitWithSizesBackward0", x, sizes, d)
 }
 
+/// Are there more views asked for than any memory holds (of an empty dimension, or one of stride 0)?
+fn check_pieces(name: &str, count: i64) -> Result<()> {
+    const MOST: i64 = 1 << 26;
+    ensure!(count <= MOST, runtime, "{name}: not enough memory for {count} views");
+    Ok(())
+}
+
 /// Pieces along a dimension: views that are the outputs of one node, whose gradient is one concatenation.
 fn pieces(name: &'static str, x: &Tensor, sizes: &[i64], d: usize) -> Result<Vec<Tensor>> {
     let mut at = 0;
@@ -479,7 +495,8 @@ pub fn split(x: &Tensor, size: i64, dim: i64) -> Result<Vec<Tensor>> {
         runtime,
         "split_size can only be 0 if dimension size is 0, but got dimension size of {n}"
     );
-    let count = if size == 0 { 1 } else { ((n + size - 1) / size).max(1) };
+    let count = if size == 0 { 1 } else { (n / size + i64::from(n % size != 0)).max(1) };
+    check_pieces("split", count)?;
     let sizes: Vec<i64> = (0..count).map(|i| size.min(n - i * size).max(0)).collect();
     pieces("SplitBackward0", x, &sizes, d)
 }
@@ -489,16 +506,17 @@ pub fn chunk(x: &Tensor, chunks: i64, dim: i64) -> Result<Vec<Tensor>> {
     ensure!(chunks > 0, runtime, "chunk expects `chunks` to be greater than 0, got: {chunks}");
     let d = normalize_dim(dim, x.ndim())?;
     let n = x.size(d) as i64;
-    let size = (n + chunks - 1) / chunks;
-    if size == 0 {
+    if n == 0 {
+        check_pieces("chunk", chunks)?;
         return split_sizes(x, &vec![0; chunks as usize], dim);
     }
-    split(x, size, dim)
+    split(x, n / chunks + i64::from(n % chunks != 0), dim)
 }
 
 pub fn unbind(x: &Tensor, dim: i64) -> Result<Vec<Tensor>> {
     ensure!(x.ndim() > 0, index, "Dimension specified as {dim} but tensor has no dimensions");
     let d = normalize_dim(dim, x.ndim())?;
+    check_pieces("unbind", x.size(d) as i64)?;
     let made: Vec<Tensor> = (0..x.size(d)).map(|i| select(x, d as i64, i as i64)).collect::<Result<_>>()?;
     if !made.is_empty() {
         one_node("UnbindBackward0", x, &made, move |parts| stack(&parts, d as i64))?;
