@@ -262,3 +262,36 @@ def test_forked_random_numbers():
         with rtorch.random.fork_rng(device_type="wgpu"):
             inside = rtorch.rand(2, device="wgpu").tolist()
         assert rtorch.rand(2, device="wgpu").tolist() == inside
+
+
+def test_jacobians_in_one_pass():
+    x, y = rtorch.tensor([1.0, 2.0]), rtorch.tensor([3.0])
+    jacobian, hessian = autograd.functional.jacobian, autograd.functional.hessian
+    for strategy in ("reverse-mode", "forward-mode"):
+        rows = jacobian(lambda x, y: (x * y, y**2), (x, y), vectorize=True, strategy=strategy)
+        plain = jacobian(lambda x, y: (x * y, y**2), (x, y))
+        assert [[b.tolist() for b in a] for a in rows] == [[b.tolist() for b in a] for a in plain]
+        twice = hessian(lambda x: (x**3).sum(), x, vectorize=True, outer_jacobian_strategy=strategy)
+        assert twice.tolist() == [[6, 0], [0, 12]] and not twice.requires_grad
+    with pytest.raises(NotImplementedError, match="vectorize=True"):
+        jacobian(lambda x: x, x, strategy="forward-mode")
+    with pytest.raises(NotImplementedError, match="create_graph"):
+        jacobian(lambda x: x, x, strategy="forward-mode", vectorize=True, create_graph=True)
+    with pytest.raises(RuntimeError, match="strict=True"):
+        jacobian(lambda x: x, x, vectorize=True, strict=True)
+    with pytest.raises(AssertionError, match="strategy"):
+        hessian(lambda x: x.sum(), x, outer_jacobian_strategy="sideways")
+
+
+def test_options_that_are_said_to_have_no_effect_warn():
+    x = rtorch.ones(2, requires_grad=True)
+    with pytest.warns(FutureWarning, match="only_inputs"):
+        assert autograd.grad((x * 2).sum(), x, only_inputs=False)[0].tolist() == [2, 2]
+    with pytest.warns(UserWarning, match="eps"):
+        rtorch.nn.functional.gumbel_softmax(x, eps=1e-3)
+    for repeats, size, match in ((2, 3, "expected 4"), (rtorch.tensor([1, 2]), 4, "does not match required")):
+        with pytest.raises(RuntimeError, match=match):
+            rtorch.repeat_interleave(x, repeats, output_size=size)
+    assert rtorch.repeat_interleave(x, rtorch.tensor([1, 2]), output_size=3).tolist() == [1, 1, 1]
+    with pytest.raises(NotImplementedError, match="strided"):
+        rtorch.fft.fftfreq(3, layout=rtorch.sparse_coo)

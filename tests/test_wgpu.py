@@ -395,3 +395,17 @@ def test_scatter_of_int64_is_exact():
     want = torch.zeros(7, dtype=torch.int64).scatter(0, index, values)
     got = torch.zeros(7, dtype=torch.int64, device="wgpu").scatter(0, index.to("wgpu"), values.to("wgpu"))
     assert torch.equal(got.cpu(), want)
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_a_checkpoint_draws_the_same_numbers_again(use_reentrant):
+    from rtorch.utils import checkpoint
+
+    x = torch.ones(64, device="wgpu", requires_grad=True)
+    y = checkpoint.checkpoint(lambda x: torch.nn.functional.dropout(x, 0.5), x, use_reentrant=use_reentrant)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach()) and 0 < int((y == 0).sum()) < 64
+    devices, states = checkpoint.get_device_states(x)
+    first = torch.rand(3, device="wgpu").tolist()
+    checkpoint.set_device_states(devices, states)
+    assert devices == [0] and torch.rand(3, device="wgpu").tolist() == first

@@ -31,7 +31,7 @@ def is_available():
 
 
 def current_accelerator(check_available=False):
-    """`device("wgpu")`, or None without an adapter."""
+    """`device("wgpu")`, or None without an adapter: whether there is one is looked up in either case."""
     return _C.device("wgpu") if wgpu.is_available() else None
 
 

@@ -13,6 +13,7 @@ import rtorch
 from rtorch import _C
 from rtorch import Tensor as Tensor
 from rtorch._ops._register import give as _out
+from rtorch._ops.factories import strided
 from rtorch._ops.shape import _dim
 
 _f = _C._fft
@@ -272,6 +273,7 @@ def fftfreq(n, d=1.0, *, out=None, dtype=None, layout=None, device=None, require
         half = (n + 1) // 2
         return rtorch.cat([rtorch.arange(0, half, **options), rtorch.arange(-(n // 2), 0, **options)])
 
+    strided("fftfreq", layout)
     options = {"dtype": dtype, "device": device, "requires_grad": requires_grad}
     return _frequencies(counts, n, d, out, options)
 
@@ -280,6 +282,7 @@ def rfftfreq(n, d=1.0, *, out=None, dtype=None, layout=None, device=None, requir
     """The frequencies of `rfft`'s n // 2 + 1 bins: those of `fftfreq` that are not negative, and the middle one."""
     if n < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
+    strided("rfftfreq", layout)
     options = {"dtype": dtype, "device": device, "requires_grad": requires_grad}
     return _frequencies(lambda options: rtorch.arange(0, n // 2 + 1, **options), n, d, out, options)
 

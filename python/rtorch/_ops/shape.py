@@ -359,7 +359,7 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
         counts = input
         if counts.dim() != 1:
             raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
-        return _repeated(counts)
+        return _repeated(counts, output_size)
     if dim is None:
         input, dim = input.reshape(-1), 0
     elif input.dim() == 0:
@@ -372,6 +372,9 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
         if repeats < 0:
             raise RuntimeError("Repeats must be non-negative")
         shape = list(input.shape)
+        if output_size not in (None, shape[dim] * repeats):
+            want = shape[dim] * repeats
+            raise RuntimeError(f"repeat_interleave: Invalid output_size, expected {want} but got {output_size}")
         wide = shape[: dim + 1] + [repeats] + shape[dim + 1 :]
         return input.unsqueeze(dim + 1).expand(wide).clone(memory_format=rtorch.contiguous_format).flatten(dim, dim + 1)
     counts = repeats if isinstance(repeats, rtorch.Tensor) else rtorch.tensor(repeats, device=input.device)
@@ -382,11 +385,11 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
             f"repeats must have the same size as input along dim, but got repeats.size(0) = {counts.numel()} and "
             f"input.size({dim}) = {input.size(dim)}"
         )
-    return input.index_select(dim, _repeated(counts.to(input.device)))
+    return input.index_select(dim, _repeated(counts.to(input.device), output_size))
 
 
-def _repeated(counts):
-    """Position i counts[i] times."""
+def _repeated(counts, output_size):
+    """Position i counts[i] times, `output_size` (or None) numbers in all."""
     if counts.dtype not in (rtorch.int32, rtorch.int64):
         raise RuntimeError("repeats has to be Long or Int tensor")
     if counts.numel() == 0:
@@ -395,6 +398,8 @@ def _repeated(counts):
         raise RuntimeError("repeats can not be negative")
     ends = counts.cumsum(0)
     total = int(ends[-1])
+    if output_size not in (None, total):
+        raise RuntimeError(f"allocated size does not match required size: output_size={output_size}, but {total}")
     where = rtorch.arange(total, device=counts.device)
     return rtorch.searchsorted(ends.to(rtorch.int64), where, right=True).to(counts.dtype)
 

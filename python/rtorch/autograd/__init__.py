@@ -1,5 +1,7 @@
 """`rtorch.autograd`: backward and grad, custom functions, modes and checks. The engine is the Rust core's."""
 
+import warnings
+
 import rtorch
 from rtorch import _C
 
@@ -116,6 +118,13 @@ def grad(
     >>> rtorch.autograd.grad((x * 3).sum(), x)
     (tensor([3., 3.]),)
     """
+    if not only_inputs:
+        warnings.warn(
+            "only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate gradient for "
+            "other parts of the graph, please use torch.autograd.backward.",
+            FutureWarning,
+            stacklevel=2,
+        )
     if materialize_grads and allow_unused is False:
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."

@@ -4,6 +4,7 @@ The result has the structure of the inputs and outputs: a tensor for a tensor, a
 """
 
 import rtorch
+from rtorch.utils._pytree import tree_map
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 
@@ -106,8 +107,33 @@ def jvp(func, inputs, v=None, create_graph=False, strict=False):
     return _give(outputs, many_out, create_graph), _give(products, many_out, create_graph)
 
 
+def _check_strategy(name, strategy, vectorize, strict, create_graph):
+    """What the mapped forms do not do."""
+    where = f"torch.autograd.functional.{name}"
+    if strategy == "forward-mode":
+        if create_graph and name == "jacobian":
+            raise NotImplementedError(f'{where}: `create_graph=True` and `strategy="forward-mode"` are not supported')
+        if not vectorize:
+            raise NotImplementedError(
+                "Computing Jacobian using forward-AD or forward-over-reverse Hessian is only implemented for "
+                "`vectorize=True`."
+            )
+    if vectorize and strict:
+        raise RuntimeError(f"{where}: `strict=True` and `vectorize=True` are not supported together")
+
+
+def _mapped(transform, func, inputs, create_graph):
+    """A transformation of `rtorch.func` for all inputs; without a graph unless one is wanted."""
+    many = isinstance(inputs, tuple)
+    given = inputs if many else (inputs,)
+    found = transform(func, tuple(range(len(given))) if many else 0)(*given)
+    return found if create_graph else tree_map(lambda t: t.detach(), found)
+
+
 def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, strategy="reverse-mode"):
     """The Jacobian: for each output and input a tensor of shape (*output, *input).
+
+    vectorize: all rows (strategy "reverse-mode") or columns ("forward-mode") in one pass, mapped, and not one by one.
 
     >>> import rtorch
     >>> rtorch.autograd.functional.jacobian(lambda x: x * x, rtorch.tensor([1.0, 2.0]))
@@ -116,6 +142,10 @@ def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, st
     """
     if strategy not in ("reverse-mode", "forward-mode"):
         raise AssertionError(f'Expected strategy to be either "forward-mode" or "reverse-mode", but got {strategy}.')
+    _check_strategy("jacobian", strategy, vectorize, strict, create_graph)
+    if vectorize:
+        rows_or_columns = rtorch.func.jacrev if strategy == "reverse-mode" else rtorch.func.jacfwd
+        return _mapped(rows_or_columns, func, inputs, create_graph)
     inputs, many, outputs, many_out = _run(func, inputs, "jacobian", create_graph)
     _check_strict(outputs, strict)
     rows = []
@@ -151,8 +181,21 @@ def _gradient_of(func, many):
 
 
 def hessian(func, inputs, create_graph=False, strict=False, vectorize=False, outer_jacobian_strategy="reverse-mode"):
-    """The Hessian of a scalar function: for each pair of inputs a tensor of shape (*input, *input)."""
+    """The Hessian of a scalar function: for each pair of inputs a tensor of shape (*input, *input).
+
+    vectorize: as of `jacobian`, the derivative of the gradient taken by `outer_jacobian_strategy`.
+    """
+    if outer_jacobian_strategy not in ("reverse-mode", "forward-mode"):
+        raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode".')
+    _check_strategy("hessian", outer_jacobian_strategy, vectorize, strict, create_graph)
     many = isinstance(inputs, tuple)
+    if vectorize:
+        outer = rtorch.func.jacrev if outer_jacobian_strategy == "reverse-mode" else rtorch.func.jacfwd
+
+        def twice(f, argnums):
+            return outer(rtorch.func.jacrev(lambda *xs: _scalar(f(*xs)), argnums), argnums)
+
+        return _mapped(twice, func, inputs, create_graph)
     return jacobian(_gradient_of(func, many), inputs, create_graph, strict)
 
 

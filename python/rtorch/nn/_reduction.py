@@ -1,5 +1,7 @@
 """`reduction=` of the losses as the numbers that PyTorch's own loss modules pass on."""
 
+import warnings
+
 from rtorch.nn.functional._reduction import reduction_name
 
 _NUMBERS = {"none": 0, "mean": 1, "elementwise_mean": 1, "sum": 2}
@@ -14,7 +16,11 @@ def get_enum(reduction):
 
 def legacy_get_string(size_average, reduce, emit_warning=True):
     """The reduction that the old arguments mean."""
-    return reduction_name("mean", True if size_average is None else size_average, True if reduce is None else reduce)
+    with warnings.catch_warnings():
+        if not emit_warning:
+            warnings.simplefilter("ignore")
+        size_average, reduce = size_average in (None, True), reduce in (None, True)
+        return reduction_name("mean", size_average, reduce)
 
 
 def legacy_get_enum(size_average, reduce, emit_warning=True):

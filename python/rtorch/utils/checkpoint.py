@@ -6,6 +6,7 @@ import warnings
 
 import rtorch
 from rtorch.autograd.graph import saved_tensors_hooks
+from rtorch.utils._pytree import tree_leaves
 
 from ._selective import (
     SAC_IGNORED_OPS,
@@ -109,33 +110,46 @@ class DefaultDeviceType:
 
 
 def get_device_states(*args):
-    """(device numbers, random states) of the tensors' devices other than the CPU: none, only the CPU's is kept."""
-    return [], []
+    """(device numbers, random states) of the devices, other than the CPU, of the tensors among the arguments."""
+    devices = {t.device.index or 0 for t in tree_leaves(args) if isinstance(t, rtorch.Tensor) and t.is_wgpu}
+    devices = sorted(devices)
+    return devices, [_generator(d).get_state() for d in devices]
 
 
 def set_device_states(devices, states, *, device_type=None):
-    """Sets what `get_device_states` answered."""
+    """Sets what `get_device_states` answered; `device_type` is "wgpu" unless `DefaultDeviceType` says otherwise."""
+    kind = DefaultDeviceType.get_device_type() if device_type is None else device_type
     if len(devices) != len(states):
         raise ValueError(f"set_device_states: {len(devices)} devices and {len(states)} states")
+    for device, state in zip(devices, states):
+        _generator(device, kind).set_state(state)
+
+
+def _generator(index, kind="wgpu"):
+    return rtorch._C._generator_of(rtorch.device(kind, index))
 
 
 class _Random:
-    """The random state of now, to be used again later."""
+    """The random state of now, the CPU's and that of the arguments' devices, to be used again later."""
 
-    def __init__(self, preserve):
+    def __init__(self, preserve, args):
         self.state = rtorch.get_rng_state() if preserve else None
+        self.devices = get_device_states(*args) if preserve else ([], [])
 
     @contextlib.contextmanager
     def again(self):
         if self.state is None:
             yield
             return
-        now = rtorch.get_rng_state()
+        devices, states = self.devices
+        now, others = rtorch.get_rng_state(), [_generator(d).get_state() for d in devices]
         rtorch.set_rng_state(self.state)
+        set_device_states(devices, states, device_type="wgpu")
         try:
             yield
         finally:
             rtorch.set_rng_state(now)
+            set_device_states(devices, others, device_type="wgpu")
 
 
 class CheckpointFunction(rtorch.autograd.Function):
@@ -143,7 +157,7 @@ class CheckpointFunction(rtorch.autograd.Function):
 
     @staticmethod
     def forward(ctx, run_function, preserve_rng_state, *args):
-        ctx.run_function, ctx.random = run_function, _Random(preserve_rng_state)
+        ctx.run_function, ctx.random = run_function, _Random(preserve_rng_state, args)
         ctx.args = tuple(None if isinstance(a, rtorch.Tensor) else a for a in args)
         ctx.places = [i for i, a in enumerate(args) if isinstance(a, rtorch.Tensor)]
         ctx.save_for_backward(*(args[i] for i in ctx.places))
@@ -243,7 +257,7 @@ class _Frame:
 
 
 def _without_reentrance(function, args, kwargs, preserve_rng_state, context_fn, check, early_stop):
-    random = _Random(preserve_rng_state)
+    random = _Random(preserve_rng_state, (*args, *kwargs.values()))
     first, second = context_fn()
 
     def again():

@@ -3,6 +3,8 @@
 Every `inplace=True` writes the result back into its input.
 """
 
+import warnings
+
 import rtorch
 from rtorch._C import _nn
 
@@ -211,6 +213,8 @@ def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
 
 def gumbel_softmax(logits, tau=1, hard=False, eps=1e-10, dim=-1):
     """A sample of the Gumbel-softmax distribution; `hard` rounds it, with the soft gradient (Jang et al. 2016)."""
+    if eps != 1e-10:
+        warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
     gumbels = -rtorch.empty_like(logits).exponential_().log()
     soft = ((logits + gumbels) / tau).softmax(dim)
     if not hard:
