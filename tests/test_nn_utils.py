@@ -146,8 +146,15 @@ def test_calls_with_other_tensors():
     kept = m.a.weight
     out = stateless.functional_call(m, {"a.weight": rtorch.tensor([[3.0]])}, rtorch.ones(1, 1))
     assert out.tolist() == [[9.0]] and m.a.weight is kept and m.b.weight is kept
-    with pytest.raises(KeyError, match="Unexpected key"):
-        stateless.functional_call(m, {"c": rtorch.ones(1)}, rtorch.ones(1, 1))
+    m.forward = lambda x: x + m.c
+    assert stateless.functional_call(m, {"c": rtorch.ones(1)}, rtorch.ones(1, 1)).item() == 2 and not hasattr(m, "c")
+    with pytest.raises(AttributeError, match="no attribute"):
+        stateless.functional_call(m, {"nope.c": rtorch.ones(1)}, rtorch.ones(1, 1))
+    own = dict(m.named_parameters(remove_duplicate=False))
+    with pytest.raises(RuntimeError, match="Unexpected key.*'c'"):
+        stateless.functional_call(m, {**own, "c": rtorch.ones(1)}, rtorch.ones(1, 1), strict=True)
+    with pytest.raises(RuntimeError, match="Missing key.*'b.weight'"):
+        stateless.functional_call(m, {"a.weight": kept}, rtorch.ones(1, 1), strict=True, tie_weights=False)
     norm = nn.BatchNorm1d(1)
     buffers = {"running_mean": rtorch.zeros(1)}
     stateless.functional_call(norm, buffers, (rtorch.tensor([[1.0], [3.0]]),))

@@ -480,3 +480,26 @@ def test_states_of_schedules_have_pytorchs_entries():
     assert optim.lr_scheduler.CyclicLR(optimizer, 0.01, 0.2).base_lrs == [0.01]
     group = {"params": [rtorch.ones(1, requires_grad=True)], "initial_lr": 0.5, "lr": 0.1}
     assert optim.lr_scheduler.CosineAnnealingLR(optim.SGD([group]), 5, last_epoch=2).get_last_lr() == [0.1]
+
+
+def test_schedulers_within_schedulers():
+    def rates(make):
+        optimizer = optim.SGD([rtorch.ones(1, requires_grad=True)], lr=1.0)
+        scheduler, seen = make(optimizer, optim.lr_scheduler), []
+        for _ in range(8):
+            seen.append(round(optimizer.param_groups[0]["lr"], 4))
+            optimizer.step()
+            scheduler.step()
+        return seen
+
+    def inner(o, s):
+        return s.SequentialLR(o, [s.ConstantLR(o, 0.1, 2), s.ExponentialLR(o, 0.9)], [3])
+
+    def chained(o, s):
+        return s.ChainedScheduler([s.ConstantLR(o, 0.1, 2), s.ExponentialLR(o, 0.9)])
+
+    # PyTorch's rates
+    two = rates(lambda o, s: s.SequentialLR(o, [inner(o, s), s.StepLR(o, 1, 0.5)], [6]))
+    assert two == [0.1, 0.1, 1.0, 0.9, 0.81, 0.729, 1.0, 0.5]
+    both = rates(lambda o, s: s.SequentialLR(o, [chained(o, s), s.StepLR(o, 1, 0.5)], [4]))
+    assert both == [0.09, 0.081, 0.729, 0.6561, 1.0, 0.5, 0.25, 0.125]

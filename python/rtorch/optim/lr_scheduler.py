@@ -482,10 +482,18 @@ class SequentialLR(_Combined):
         # Takes back what the schedulers have done to the rates, and lets the first begin.
         for group in optimizer.param_groups:
             _set(group, "lr", group["initial_lr"])
-        for scheduler in schedulers:
-            scheduler.last_epoch -= 1
+        self.recursive_undo()
         schedulers[0]._initial_step()
         self._last_lr = schedulers[0].get_last_lr()
+
+    def recursive_undo(self, sched=None):
+        """Takes back the epoch that making a scheduler (this one's, also those within them) has counted."""
+        sched = self if sched is None else sched
+        if isinstance(sched, _Combined):
+            for member in sched._schedulers:
+                self.recursive_undo(member)
+        else:
+            sched.last_epoch -= 1
 
     def step(self):
         """Moves on by one epoch."""

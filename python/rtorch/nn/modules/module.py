@@ -57,6 +57,10 @@ def _parse_to(args, kwargs):
     if kwargs:
         raise TypeError(f"to() received an invalid combination of arguments: unexpected {sorted(kwargs)}")
     flags = []
+    kinds = [type(a) for a in args]
+    if len(args) > 4 or kinds.count(rtorch.dtype) + (dtype is not None) > 1 or kinds.count(int) > 1:
+        given = ", ".join(k.__name__ for k in kinds)
+        raise TypeError(f"to() received an invalid combination of arguments - got ({given})")
     for arg in args:
         if isinstance(arg, _Tensor):
             other = arg

@@ -42,13 +42,17 @@ class _Swapped:
                     self.kept.append((place, name, place[name]))
                     place[name] = value
                     break
-            else:
-                self.__exit__()
-                raise KeyError(f"Unexpected key(s): {path}.")
+            else:  # as in PyTorch, a name that the module has not is an attribute for the time of the call
+                attributes = owner.__dict__
+                self.kept.append((attributes, name, attributes.get(name, self)))
+                attributes[name] = value
 
     def __exit__(self, *exc):
         for place, name, value in reversed(self.kept):
-            place[name] = value
+            if value is self:
+                del place[name]
+            else:
+                place[name] = value
         self.kept.clear()
 
 
@@ -56,7 +60,8 @@ def functional_call(module, parameters_and_buffers, args=None, kwargs=None, *, t
     """`module(*args, **kwargs)` with the named tensors in place of the module's own.
 
     parameters_and_buffers: a dict, or several that are joined. tie_weights: a replaced tensor is replaced under all
-    its names. strict: every parameter and buffer must be given.
+    its names. strict: every parameter and buffer must be given, and nothing else; without it, other names are
+    attributes for the time of the call.
 
     >>> import rtorch
     >>> m = rtorch.nn.Linear(1, 1)
@@ -73,8 +78,10 @@ def functional_call(module, parameters_and_buffers, args=None, kwargs=None, *, t
     tensors = _with_tied(module, parameters_and_buffers) if tie_weights else dict(parameters_and_buffers)
     if strict:
         own = {n for named in (module.named_parameters, module.named_buffers) for n, _ in named(remove_duplicate=False)}
-        if own - tensors.keys():
-            raise RuntimeError(f"Missing key(s): {', '.join(sorted(own - tensors.keys()))}.")
+        found = [("Unexpected", tensors.keys() - own), ("Missing", own - tensors.keys())]
+        lines = [f"\t{kind} key(s): {', '.join(map(repr, sorted(keys)))}." for kind, keys in found if keys]
+        if lines:
+            raise RuntimeError("\n".join([f"Error(s) in reparametrizing for {module._get_name()}:", *lines]))
     args = () if args is None else args if isinstance(args, tuple) else (args,)
     with _Swapped(module, tensors):
         return module(*args, **(kwargs or {}))

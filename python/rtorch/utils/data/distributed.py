@@ -41,7 +41,7 @@ class DistributedSampler(Sampler):
             indices = indices[: self.total_size]
         else:  # the first ones again, until every process has as many
             missing = self.total_size - len(indices)
-            indices += (indices * math.ceil(missing / len(indices)))[:missing]
+            indices += (indices * math.ceil(missing / max(len(indices), 1)))[:missing]
         return iter(indices[self.rank : self.total_size : self.num_replicas])
 
     def __len__(self):
