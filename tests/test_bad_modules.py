@@ -61,6 +61,12 @@ REFUSED = {
         lambda: rtorch.zeros(2, dtype=rtorch.uint8).cauchy_(),
         lambda: rtorch.multinomial(rtorch.zeros(0), 2, True),
         lambda: list(data.WeightedRandomSampler([], 2)),
+        lambda: F.grid_sample(r(1, 1, 3, 3), r(1, 2, 2, 2).double()),
+        lambda: F.batch_norm(r(2, 3), rtorch.zeros(3).double(), rtorch.ones(3)),
+        lambda: F.batch_norm(r(2, 3), rtorch.zeros(1, 3), rtorch.ones(3)),
+        lambda: F.embedding_bag(r(2, 3), r(5, 2)),
+        lambda: rtorch.func.grad(lambda x: x.sum(), argnums=3)(r(2)),
+        lambda: rtorch.func.jacfwd(lambda x: x, argnums=1)(r(2)),
     ],
     TypeError: [
         lambda: LSTM(r(5, 2, 3), r(2, 1, 2, 4)),
@@ -84,6 +90,12 @@ REFUSED = {
         lambda: F.ctc_loss(r(5, 2, 4), rtorch.ones(2, 3).long(), [5, 5], ints),
         lambda: F.max_unpool2d(r(1, 1, 2, 2), None, 2),
         lambda: rtorch.empty((True, 4)),
+        lambda: F.grid_sample(None, r(1, 2, 2, 2)),
+        lambda: F.pdist([1.0]),
+        lambda: F.group_norm(r(2, 4, 3), 1.5),
+        lambda: F.interpolate(r(1, 2, 4), 1.5),
+        lambda: F.interpolate(r(1, 2, 4), "a"),
+        lambda: rtorch.testing.assert_close(rtorch.ones(2), [1.0, 1.0]),
     ],
     ValueError: [
         lambda: nn.BatchNorm1d(3, eps=0)(r(4, 3)),
@@ -104,6 +116,9 @@ REFUSED = {
         lambda: optim.SparseAdam([nn.Parameter(r(2).to(rtorch.complex64))]),
         lambda: loaded(optim.RMSprop([TRAINED]), {0: {"step": "a"}}),
         lambda: D.ContinuousBernoulli(2.0, validate_args=True),
+        lambda: F.embedding_bag(ints, r(7)),
+        lambda: F.mse_loss(r(2, 3), r(2, 3), weight=r(9)),
+        lambda: F.l1_loss(r(2, 3), r(2, 3), weight=r(3)),
     ],
     NotImplementedError: [
         lambda: nn.ConvTranspose2d(2, 4, 3)(IMAGE.bool()),
@@ -120,6 +135,8 @@ REFUSED = {
         lambda: F.multi_margin_loss(r(2, 3).long(), ints),
         lambda: F.ctc_loss(r(5, 2, 4).long(), rtorch.ones(2, 3).long(), 5 * ints, ints),
         lambda: nn.RMSNorm(4)(r(2, 4).long()),
+        lambda: nn.MaxPool1d(2)(r(1, 2, 8).long()),
+        lambda: F.grid_sample(r(1, 1, 3, 3).long(), r(1, 2, 2, 2)),
         lambda: rtorch.randperm(3, dtype=rtorch.bool),
         lambda: rtorch.bernoulli(rtorch.zeros(2, dtype=rtorch.uint8)),
         lambda: rtorch.zeros(2, dtype=rtorch.bool).geometric_(0.5),
@@ -163,6 +180,8 @@ def test_answered_as_pytorch_answers():
     assert F.hinge_embedding_loss(ints, rtorch.ones(2), reduction="sum").dtype == rtorch.int64
     assert F.multilabel_soft_margin_loss(rtorch.zeros(3), rtorch.ones(2, 3)).item() == pytest.approx(0.462098, abs=1e-5)
     assert F.fractional_max_pool2d(r(0, 2, 8, 8), 2, 3).shape == (0, 2, 3, 3)
+    nowhere = F.grid_sample(r(1, 1, 3, 3), r(1, 2, 2, 2) * float("nan"), align_corners=False)
+    assert nowhere.isnan().all() and F.interpolate(r(1, 2, 4), rtorch.tensor(2)).shape == (1, 2, 2)
     one = rtorch.tensor([1 + 1j])
     assert rtorch.allclose(F.silu(one), one / (1 + (-one).exp()))
     assert F.ctc_loss(r(5, 1, 4).log_softmax(2), rtorch.ones(1, 2).long(), [5], [2]).dim() == 0

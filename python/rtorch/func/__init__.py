@@ -70,10 +70,21 @@ def _pull(outputs, seeds, inputs):
     return [rtorch.zeros_like(i) if g is None else g for g, i in zip(found, inputs)]
 
 
+def _places(args, argnums):
+    """The positions that `argnums` (an int or several) names among the arguments."""
+    many = (argnums,) if isinstance(argnums, int) else argnums
+    for n in many:
+        if not isinstance(n, int):
+            raise RuntimeError(f"argnums must be int or Tuple[int, ...], got: {type(argnums)}")
+        if not -len(args) <= n < len(args):
+            raise RuntimeError(f"Got argnum={n}, but only {len(args)} positional inputs")
+    return [n % len(args) for n in many]
+
+
 def _with_argnums(args, argnums):
     """The arguments at `argnums` replaced by fresh ones: (all arguments, the fresh ones as a list or alone)."""
     many = not isinstance(argnums, int)
-    places = [n % len(args) for n in (argnums if many else (argnums,))]
+    places = _places(args, argnums)
     args = list(args)
     for n in places:
         args[n] = _fresh(args[n])
@@ -241,7 +252,7 @@ def jacfwd(func, argnums=0, has_aux=False, *, randomness="error"):
 
     def wrapper(*args, **kwargs):
         many = not isinstance(argnums, int)
-        places = [n % len(args) for n in (argnums if many else (argnums,))]
+        places = _places(args, argnums)
         leaves, spec = tree_flatten(tuple(args[n] for n in places))
 
         def of_leaves(*xs):

@@ -168,12 +168,13 @@ def _compare_others(pair, actual, expected):
         a, e = rtorch.tensor(actual), rtorch.tensor(expected)
         wide = [t if t.dtype == rtorch.bool else t.to(rtorch.float64) if not t.is_complex() else t for t in (a, e)]
         return _compare_tensors(_Pair({**pair.options, "check_dtype": False}, pair.path), *wide)
+    unable = TypeError(f"No comparison pair was able to handle inputs of type {type(actual)} and {type(expected)}.")
+    if not (isinstance(actual, type(expected)) or isinstance(expected, type(actual))):
+        raise unable
     try:
         a, e = rtorch.as_tensor(actual), rtorch.as_tensor(expected)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(
-            f"No comparison pair was able to handle inputs of type {type(actual)} and {type(expected)}."
-        ) from None
+        raise unable from None
     _compare_tensors(pair, a, e)
 
 

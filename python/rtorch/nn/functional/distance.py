@@ -24,6 +24,7 @@ def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
     return rtorch.linalg.vector_norm(x1 - x2 + eps, p, -1, keepdim=keepdim)
 
 
+@tensors("input")
 def pdist(input, p=2.0):
     """The p-norm distances between all pairs of rows of an (N, M) input, N * (N - 1) / 2 of them in order."""
     if input.dim() != 2:

@@ -32,6 +32,8 @@ __all__ = [
 
 def _weighted(loss, weight, reduction):
     """A loss weighted per element; its mean is over the weights."""
+    if weight.size() != loss.size():
+        raise ValueError("Weights and input must have the same size.")
     loss = loss * weight
     return loss.sum() / weight.expand_as(loss).sum() if reduction == "mean" else reduced(loss, reduction)
 

@@ -2,6 +2,7 @@
 
 import math
 
+from rtorch import Tensor, float32
 from rtorch._C import _nn
 
 from .padding import pad
@@ -22,7 +23,18 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         _verify_batch_size(input.size())
         if eps <= 0:
             raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
+    for name, t in (("running_mean", running_mean), ("running_var", running_var)):
+        if t is not None and isinstance(t, Tensor) and isinstance(input, Tensor):
+            _check_running(name, t, input)
     return _nn.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+def _check_running(name, t, input):
+    """Running statistics are vectors of the input's dtype, or of float32 where that has 16 bits."""
+    if t.dim() != 1:
+        raise RuntimeError(f"batch_norm: expected {name} to be a vector, but got {list(t.shape)}")
+    if t.dtype != input.dtype and input.is_floating_point() and not (t.dtype == float32 and input.itemsize == 2):
+        raise RuntimeError(f"batch_norm: mixed dtype (CPU): {name} of {t.dtype} with an input of {input.dtype}")
 
 
 def instance_norm(
@@ -61,6 +73,9 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     """Normalises each of `num_groups` groups of channels of a sample (Wu & He 2018)."""
     if input.dim() < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.dim()}")
+    if not isinstance(num_groups, int):
+        given = type(num_groups).__name__
+        raise TypeError(f"group_norm(): argument 'num_groups' (position 2) must be int, not {given}")
     n, c = input.shape[:2]
     if c % num_groups:
         raise RuntimeError(

@@ -52,6 +52,8 @@ def _max_pool(n):
 
     def max_pool(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
         pool = indexed if return_indices else plain
+        if n == 1 and pool is plain and isinstance(input, rtorch.Tensor):
+            floating("max_pool1d_impl", input)  # the integers have their positions only
         return pool(input, kernel_size, stride, padding, dilation, ceil_mode)
 
     max_pool.__name__ = max_pool.__qualname__ = f"max_pool{n}d"

@@ -33,10 +33,16 @@ def _lookup(input, weight, row, scale_grad_by_freq, sparse):
 
 def _bag_arguments(input, weight, offsets, per_sample_weights, mode, include_last_offset):
     """The flat indices, their offsets and weights; a 2-d input is bags of equal length."""
+    if weight.dim() != 2:
+        raise ValueError(f"weight has to be a 2D Tensor, but got Tensor of dimension {weight.dim()}")
     if input.dim() not in (1, 2):
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.dim()}")
     if weight.dtype == rtorch.long and input.is_floating_point():
         raise ValueError("Argument order of nn.functional.embedding_bag was changed: (input, weight, ...)")
+    if input.dtype not in (rtorch.int64, rtorch.int32):
+        raise RuntimeError(f"embedding_bag: expected indices of scalar type Long or Int, but got {input.dtype}")
+    if not weight.is_floating_point():
+        raise RuntimeError(f"embedding_bag: expected a weight of floating point, but got {weight.dtype}")
     if per_sample_weights is not None and input.size() != per_sample_weights.size():
         raise ValueError(
             f"embedding_bag: If per_sample_weights ({tuple(per_sample_weights.shape)}) is not None, then it must have "

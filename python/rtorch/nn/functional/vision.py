@@ -10,7 +10,7 @@ import warnings
 import rtorch
 from rtorch import _C
 
-from ._arguments import floating
+from ._arguments import floating, scalar_type, tensors
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
 _LINEAR = {"linear": 3, "bilinear": 4, "trilinear": 5}
@@ -109,8 +109,12 @@ def _sizes(input, size, scale_factor, recompute):
     if size is None and scale_factor is None:
         raise ValueError("either size or scale_factor should be defined")
     if size is not None:
-        if not hasattr(size, "__iter__"):
-            return [int(size)] * n, [None] * n
+        if isinstance(size, rtorch.Tensor) and size.dim() == 0 and not size.is_floating_point():
+            size = int(size)
+        if not isinstance(size, (list, tuple)):
+            size = [size] * n
+        if any(isinstance(s, (bool, float, str)) or not hasattr(s, "__index__") for s in size):
+            raise TypeError(f"interpolate(): argument 'size' must be an int or a tuple of ints, but got {size}")
         if len(size) != n:
             raise ValueError(
                 "Input and output must have the same number of spatial dimensions, but got input with spatial "
@@ -288,7 +292,7 @@ def _fetch(flat, index, sizes):
     for at, size in zip(index, sizes):
         ok = (at >= 0) & (at < size)
         inside = ok if inside is None else inside & ok
-        at = at.clamp(0, size - 1)
+        at = at.clamp(0, size - 1).nan_to_num(0.0)  # what is no number is outside, and its weight none either
         where = at if where is None else where * size + at
     picked = flat.gather(2, where.long().unsqueeze(1).expand(-1, flat.size(1), -1))
     return picked * inside.unsqueeze(1).to(flat.dtype)
@@ -312,6 +316,7 @@ def _sample_taps(flat, places, sizes, taps, bound):
     return total
 
 
+@tensors("input", "grid")
 def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
     """Pixels of `input` (N, C, H, W) at `grid` (N, Ho, Wo, 2) in [-1, 1], x first -> (N, C, Ho, Wo); or 3-d likewise.
 
@@ -347,6 +352,10 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
         )
     if mode == "bicubic" and n == 3:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
+    floating(f"grid_sampler_{n}d_cpu_kernel_impl", input)
+    if input.dtype != grid.dtype:
+        wanted, given = scalar_type(input.dtype), scalar_type(grid.dtype)
+        raise RuntimeError(f"grid_sampler(): expected scalar type {wanted} but found {given}")
     sizes = input.shape[2:]
     points = grid.reshape(grid.size(0), -1, n)
     places = [_unnormalised(points[..., n - 1 - d], sizes[d], align_corners) for d in range(n)]
