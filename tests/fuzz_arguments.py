@@ -20,7 +20,8 @@ import tempfile
 
 import rtorch
 
-SECONDS = 20
+# of the processor; the clock may take longer on a busy machine
+SECONDS, CLOCK = 20, 10
 # address space of a worker: a huge allocation must be an exception here, not the end of the machine
 MEMORY = 6 << 30
 DTYPES = (
@@ -188,6 +189,12 @@ def call(number, table):
     return name, table[name], args, kwargs
 
 
+def watch():
+    """Makes the end of a call's time an exception."""
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, stuck)
+
+
 def stuck(signum, frame):
     raise TimeoutError("a call took too long")
 
@@ -202,7 +209,8 @@ def one(number, table):
     """Makes a call; answers what is wrong with how it ended, or None."""
     name, f, args, kwargs = call(number, table)
     text = f"{name}({', '.join([*map(shown, args), *(f'{k}={shown(v)}' for k, v in kwargs.items())])})"
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(SECONDS * CLOCK)
     try:
         answer = f(*args, **kwargs)
         for t in answer if isinstance(answer, (tuple, list)) else [answer]:
@@ -219,6 +227,7 @@ def one(number, table):
     except BaseException as e:
         return f"{number}: {text}: {type(e).__name__}"
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
     return None
 
@@ -229,7 +238,7 @@ def work(start, stop, only, notes):
 
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.signal(signal.SIGALRM, stuck)
+    watch()
     table = {k: f for k, f in operators().items() if only in k}
     with open(notes, "r+b", buffering=0) as at:
         for number in range(start, stop):

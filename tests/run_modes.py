@@ -2,7 +2,8 @@
 
 usage: run_modes.py [--everything] [PYTEST ARGUMENT ...]
 Without arguments: the tests marked `modes`, in every mode but the default one.
---everything: all tests, the slow ones too, in all modes; of the random programs and calls each mode runs its share.
+--everything: all tests, the slow ones too, in all modes; of the random programs and calls each mode
+runs its share.
 """
 
 import os
@@ -58,12 +59,11 @@ def main():
             summary.append(f"{name:36} not run: this CPU has no {', '.join(sorted(missing))}")
             continue
         print(f"==== {name}", flush=True)
-        chosen = [] if everything else ["-m", "modes and not slow"]
         # A mode of the GPU has nothing to say about tests of the CPU, nor the other way round.
-        if not everything and "RTORCH_GPU_PROFILE" in mode:
-            chosen = ["-m", "gpu and modes and not slow"]
-        if not everything and "RTORCH_CPU_CAPABILITY" in mode:
-            chosen = ["-m", "modes and not gpu and not slow"]
+        parts = [] if everything else ["modes", "not slow"]
+        parts = parts + ["gpu"] * ("RTORCH_GPU_PROFILE" in mode)
+        parts = parts + ["not gpu"] * bool({"RTORCH_CPU_CAPABILITY", "RTORCH_GUARD"} & set(mode))
+        chosen = ["-m", " and ".join(parts)] if parts else []
         start = time.perf_counter()
         command = [sys.executable, "-m", "pytest", "-q", *chosen, *arguments, tests]
         part = {SHARE: f"{number}/{len(MODES)}"} if everything else {}

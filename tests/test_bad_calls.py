@@ -71,3 +71,28 @@ def test_answers_are_right(case, code):
         assert "internal error" not in str(e)
         return
     assert RIGHT[case](answer), answer
+
+
+@pytest.mark.parametrize(
+    "call, error",
+    [
+        (lambda: rtorch.zeros(0).chunk(2**40), RuntimeError),
+        (lambda: rtorch.zeros(0).tensor_split(2**40), RuntimeError),
+        (lambda: rtorch.zeros(2, 0).hsplit(2**40), RuntimeError),
+        (lambda: rtorch.zeros(1).expand(2**40).unbind(), RuntimeError),
+        (lambda: rtorch.zeros(1).expand(2**40).split(1), RuntimeError),
+        (lambda: rtorch.column_stack("sum"), TypeError),
+        (lambda: rtorch.linalg.multi_dot(["a", "b"]), TypeError),
+        (lambda: rtorch.linalg.eigvalsh(rtorch.eye(2), UPLO=rtorch.eye(2)), TypeError),
+        (lambda: rtorch.unsafe_split(rtorch.zeros(2), _of="none"), TypeError),
+    ],
+)
+def test_more_views_than_memory_and_lists_of_no_tensors(call, error):
+    with pytest.raises(error):
+        call()
+
+
+def test_an_empty_chunk_and_the_largest_number_of_chunks():
+    assert [t.shape for t in rtorch.zeros(0, 2).chunk(3)] == [(0, 2)] * 3
+    assert [t.tolist() for t in rtorch.arange(3).chunk(2**62)] == [[0], [1], [2]]
+    assert [t.tolist() for t in rtorch.topk(rtorch.tensor(3.0), 0, 0)] == [3.0, 0]

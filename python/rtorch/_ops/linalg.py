@@ -7,7 +7,7 @@ import math
 import rtorch
 
 from ._register import named, op
-from .shape import _dim
+from .shape import _dim, tensor_list
 
 qr_type = named("qr", "Q R")
 svd_type = named("svd", "U S V")
@@ -122,6 +122,7 @@ def chain_matmul(*matrices, out=None):
 
 def multi_dot(tensors, *, out=None):
     """Product of matrices (the ends may be vectors) in the cheapest order, by dynamic programming."""
+    tensor_list("linalg_multi_dot", tensors)
     n = len(tensors)
     if n < 2:
         raise RuntimeError("multi_dot(): expected at least 2 tensors but got " + str(n))

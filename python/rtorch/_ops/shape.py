@@ -52,7 +52,19 @@ def atleast_3d(*tensors):
     return _many(f, tensors)
 
 
+def tensor_list(name, tensors):
+    """PyTorch's error where the argument `tensors` is no sequence of tensors."""
+    if not isinstance(tensors, (list, tuple)):
+        raise TypeError(
+            f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(tensors).__name__}"
+        )
+    for i, t in enumerate(tensors):
+        if not isinstance(t, rtorch.Tensor):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
+
+
 def _nonempty(name, tensors):
+    tensor_list(name, tensors)
     if not tensors:
         raise RuntimeError(f"{name} expects a non-empty TensorList")
 
@@ -213,6 +225,10 @@ def movedim(input, source, destination):
     return input.permute([next(rest) if o is None else o for o in order])
 
 
+# more views than any memory holds
+_MOST_PIECES = 1 << 26
+
+
 @op()
 def tensor_split(input, indices_or_sections, dim=0):
     """Split in sections of about equal size, or before each index."""
@@ -230,6 +246,8 @@ def tensor_split(input, indices_or_sections, dim=0):
     if isinstance(cuts, int):
         if cuts <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
+        if cuts > _MOST_PIECES:
+            raise RuntimeError(f"tensor_split: not enough memory for {cuts} views")
         base, more = divmod(size, cuts)
         bounds, at = [], 0
         for i in range(cuts):
@@ -583,13 +601,17 @@ class _StridedScatter(rtorch.autograd.Function):
         return _scattered(d_input, d_src, lambda t: t.as_strided(*ctx.window))
 
 
+def _unsafe(name):
+    def f(input, *args, **kwargs):
+        return getattr(input, name)(*args, **kwargs)
+
+    f.__doc__ = f"`{name}`, whose pieces are not tracked as views."
+    return f
+
+
 for _name, _of in (("unsafe_split", "split"), ("unsafe_chunk", "chunk"), ("unsafe_split_with_sizes", "split")):
 
-    def _unsafe(input, *args, _of=_of, **kwargs):
-        return getattr(input, _of)(*args, **kwargs)
-
-    _unsafe.__doc__ = f"`{_of}`, whose pieces are not tracked as views."
-    op(_name)(_unsafe)
+    op(_name)(_unsafe(_of))
 
 
 @op(function=False)

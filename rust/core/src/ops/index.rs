@@ -526,10 +526,12 @@ pub fn topk(x: &Tensor, k: i64, dim: i64, largest: bool, sorted: bool) -> Result
     ensure!((0..=n as i64).contains(&k), runtime, "selected index k out of range");
     let one = at_least_1d(x)?;
     let mut s = x.shape();
+    // a number has one value to give, even where none was asked for
+    let k = if s.is_empty() { 1 } else { k as usize };
     if !s.is_empty() {
-        s[axis] = k as usize;
+        s[axis] = k;
     }
-    pair(prim("TopkBackward0", Prim::TopK { k: k as usize, axis, largest, sorted }, &[&one])?, s)
+    pair(prim("TopkBackward0", Prim::TopK { k, axis, largest, sorted }, &[&one])?, s)
 }
 
 fn pair(mut r: SmallVec<[Tensor; 3]>, s: Shape) -> Result<(Tensor, Tensor)> {
