@@ -141,8 +141,33 @@ def grad(func, argnums=0, has_aux=False):
     return wrapper
 
 
+def _check_tangents(primals, tangents):
+    """PyTorch's checks of what `jvp` is given: two tuples of the same structure, of tensors alone."""
+    for name, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, tuple):
+            raise RuntimeError(
+                f"jvp(f, primals, tangents): Expected {name} to be a tuple. E.g. it should be valid to call "
+                "f(*primals)."
+            )
+    leaves, spec = tree_flatten(primals)
+    others, other_spec = tree_flatten(tangents)
+    if spec != other_spec:
+        raise RuntimeError(
+            "jvp(f, primals, tangents): Expected primals and tangents to have the same python structure."
+        )
+    for name, given in (("primals", leaves), ("tangents", others)):
+        if not given:
+            raise RuntimeError(f"jvp(f, primals, tangents): Expected {name} to be non-empty")
+        for x in given:
+            if not _is_tensor(x):
+                raise RuntimeError(f"jvp(f, primals, tangents): Expected {name} to only contain Tensors, got {type(x)}")
+
+
 def vjp(func, *primals, has_aux=False):
     """(func(*primals), a function of cotangents that returns the tuple of gradients)."""
+    for x in tree_leaves(primals):
+        if not _is_tensor(x):
+            raise ValueError(f"Thing passed to transform API must be Tensor, got {type(x)}")
     keep = _joined(primals)
     with rtorch.enable_grad():
         fresh = _fresh(primals)
@@ -172,12 +197,16 @@ def jvp(func, primals, tangents, *, strict=False, has_aux=False):
     >>> rtorch.func.jvp(lambda x: x * x, (rtorch.tensor(3.0),), (rtorch.tensor(1.0),))[1]
     tensor(6.)
     """
+    _check_tangents(primals, tangents)
     keep = _joined((primals, tangents))
     with rtorch.enable_grad():
         fresh = _fresh(tuple(primals))
         out, aux = _split_aux(func(*fresh), has_aux, "jvp(f, primals, tangents)")
         outputs, spec = tree_flatten(out)
         leaves = tree_leaves(fresh)
+        for o in outputs:
+            if not _is_tensor(o):
+                raise RuntimeError(f"jvp(f, primals, tangents): expected f to return only tensors, got {type(o)}")
         if strict and not all(o.requires_grad for o in outputs):
             raise RuntimeError(
                 "jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. This is not "

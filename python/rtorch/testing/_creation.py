@@ -28,6 +28,11 @@ def make_tensor(
         raise ValueError("The parameters `noncontiguous` and `memory_format` are mutually exclusive.")
     wanted = (*shape[:-1], 2 * shape[-1]) if noncontiguous and shape and shape[-1] > 1 else shape
     if dtype == rtorch.bool:
+        if not 0 <= (0 if low is None else low) < (2 if high is None else high) <= 2:
+            raise ValueError(
+                f"The value interval specified by `low` and `high` is [{low}, {high}), but torch.bool only supports "
+                "[0, 2)"
+            )
         result = rtorch.randint(0, 2, wanted, device=device).to(dtype)
     elif dtype.is_floating_point or dtype.is_complex:
         low, high = (-9.0 if low is None else low), (9.0 if high is None else high)
