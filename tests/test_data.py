@@ -152,3 +152,8 @@ def test_a_stream_without_iter_cannot_be_made():
 
     with pytest.raises(TypeError, match="abstract"):
         Nothing()
+
+
+def test_the_old_spelling_of_cumulative_sizes_warns():
+    with pytest.warns(DeprecationWarning, match="renamed"):
+        assert data.ConcatDataset([[1], [2, 3]]).cummulative_sizes == [1, 3]

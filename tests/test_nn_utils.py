@@ -171,3 +171,10 @@ def test_pruning_again_looks_at_the_masked_weight():
     rtorch.manual_seed(3)
     m = prune.random_structured(nn.Linear(3, 5), "weight", amount=2, dim=0)
     assert m.weight_mask[:, 0].tolist() == [1, 1, 1, 0, 0]  # PyTorch's choice
+
+
+def test_packed_sequences_in_other_dtypes():
+    packed = nn.utils.rnn.pack_sequence([rtorch.tensor([1.5, 2.0]), rtorch.tensor([3.0])])
+    for name, dtype in (("short", rtorch.int16), ("char", rtorch.int8), ("byte", rtorch.uint8), ("int", rtorch.int32)):
+        assert getattr(packed, name)().data.dtype == dtype
+    assert packed.byte().data.tolist() == [1, 3, 2]

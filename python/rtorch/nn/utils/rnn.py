@@ -76,6 +76,15 @@ class PackedSequence(tuple):
     def int(self):
         return self.to(dtype=rtorch.int)
 
+    def short(self):
+        return self.to(dtype=rtorch.short)
+
+    def char(self):
+        return self.to(dtype=rtorch.int8)
+
+    def byte(self):
+        return self.to(dtype=rtorch.uint8)
+
     def pin_memory(self):
         return self
 

@@ -3,6 +3,7 @@
 import bisect
 import math
 import types
+import warnings
 from collections import abc
 
 import rtorch
@@ -145,6 +146,12 @@ class ConcatDataset(Dataset):
         which = bisect.bisect_right(self.cumulative_sizes, idx)
         before = self.cumulative_sizes[which - 1] if which else 0
         return self.datasets[which][idx - before]
+
+    @property
+    def cummulative_sizes(self):
+        """The old spelling of `cumulative_sizes`."""
+        warnings.warn("cummulative_sizes attribute is renamed to cumulative_sizes", DeprecationWarning, stacklevel=2)
+        return self.cumulative_sizes
 
 
 class ChainDataset(IterableDataset):
