@@ -291,7 +291,7 @@ def test_operators_written_in_python_name_what_is_no_tensor():
         torch.take([1.0], torch.tensor([0]))
     with pytest.raises(TypeError, match=r"linalg_vecdot\(\): argument 'x' \(position 1\) must be Tensor, not list"):
         torch.linalg.vecdot([1.0], torch.ones(1))
-    with pytest.raises(TypeError, match="must be Tensor, not int"):
+    with pytest.raises(TypeError, match="expected Tensor as element 0 in argument 0, but got int"):
         torch.vstack([1, torch.ones(1)])
     with pytest.raises(IndexError, match="at least one index must be provided"):
         torch.ones(3).index_put_([], torch.tensor(1.0))

@@ -45,6 +45,9 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
                 f"and input value tensor {list(x.shape)}"
             )
     seq, x = seq.detach(), x.detach()
+    found = rtorch._C._search_sorted(seq, x, right) if type(seq) is type(x) is rtorch.Tensor else None
+    if found is not None:
+        return found.to(rtorch.int32) if out_int32 else found
     n = seq.size(-1)
     lo = rtorch.zeros(x.shape, dtype=rtorch.int64, device=x.device)
     hi = rtorch.full_like(lo, n)

@@ -30,6 +30,7 @@ mod reduce_fold;
 mod run;
 mod scan;
 mod scatter;
+pub mod search;
 pub mod shared;
 pub mod simd;
 pub mod small;

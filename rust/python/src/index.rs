@@ -180,3 +180,20 @@ fn slice(s: &Bound<'_, PySlice>) -> PyResult<Item> {
     let end = (b != isize::MAX).then_some(b as i64);
     Ok(Item::Slice(start, end, step as i64))
 }
+
+/// `rtorch_core::ops::search::sorted`.
+#[pyfunction]
+fn _search_sorted(
+    rows: &Bound<'_, PyTensor>,
+    values: &Bound<'_, PyTensor>,
+    right: bool,
+) -> PyResult<Option<Py<PyAny>>> {
+    let py = rows.py();
+    let (rows, values) = (&rows.get().t, &values.get().t);
+    let found = crate::runtime::release(py, || rtorch_core::ops::search::sorted(rows, values, right)).or_raise()?;
+    found.map(|t| wrap(py, t)).transpose()
+}
+
+pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(_search_sorted, m)?)
+}

@@ -59,6 +59,7 @@ fn _C(m: &Bound<'_, PyModule>) -> PyResult<()> {
     construct::install(m)?;
     runtime::install(m)?;
     safetensors::install(m)?;
+    index::install(m)?;
     shared::install(m)?;
     wgpu::install(m)?;
     let mut registry = registry::Registry::default();

@@ -1,7 +1,7 @@
 //! Tensors made from nothing: fills, ranges, identity matrices.
 
 use rtorch_ir::program::{Ex, build, ex};
-use rtorch_ir::{DType, Layout, Program, Result, Scalar, Shape, ensure};
+use rtorch_ir::{DType, Layout, Program, Result, Scalar, ScalarOp, Shape, ensure};
 
 use crate::device::Device;
 use crate::dispatch;
@@ -128,11 +128,13 @@ fn mask_of(n: usize, m: usize, dtype: DType, device: Device, f: impl FnOnce(Ex, 
 
 /// True where column - row <= k (`tril`) or >= k (`triu`).
 pub fn triangle(n: usize, m: usize, k: i64, lower: bool, device: Device) -> Result<Tensor> {
-    mask_of(n, m, DType::Bool, device, |row, col| {
-        let d = col - row;
-        let k = Ex::constant(Scalar::Int(k), DType::I64);
-        if lower { ex::le(d, k) } else { ex::ge(d, k) }
-    })
+    let k = k.clamp(-(n as i64) - 1, m as i64 + 1);
+    let line = |from: i64, count: usize| {
+        arange(Scalar::Int(from), Scalar::Int(from + count as i64), Scalar::Int(1), DType::I64, device)
+    };
+    let (columns, rows) = (line(0, m)?, super::shape::unsqueeze(&line(k, n)?, 1)?);
+    let op = if lower { ScalarOp::Le } else { ScalarOp::Ge };
+    super::binary(op, super::Arg::T(&columns), super::Arg::T(&rows))
 }
 
 /// A shape that users gave as signed integers.
