@@ -115,3 +115,32 @@ def test_norms_at_zero_have_a_gradient_of_zero(p):
         norm = float(sum(abs(v) ** p for v in (2.0, 1.0)) ** (1 / p))
         want = [0.0, 2 ** (p - 1) * norm ** (1 - p), -(norm ** (1 - p))]
         assert rtorch.allclose(g, rtorch.tensor(want, dtype=rtorch.float64))
+
+
+@pytest.mark.parametrize("dtype", [rtorch.float32, rtorch.float64, rtorch.int64, rtorch.int32, rtorch.int16])
+@pytest.mark.parametrize("right", [False, True])
+def test_searchsorted_rows_strides_and_empty_rows(dtype, right):
+    side = "right" if right else "left"
+    rows = (rtorch.randn(4, 30) * 10).to(dtype).sort(-1)[0]
+    values = (rtorch.randn(50, 4) * 10).to(dtype).t()
+    found = rtorch.searchsorted(rows, values, right=right)
+    for row, value, at in zip(rows.numpy(), values.numpy(), found.numpy()):
+        assert np.array_equal(at, np.searchsorted(row, value, side))
+    one = rtorch.searchsorted(rows[0], values, right=right)
+    assert np.array_equal(one.numpy(), np.searchsorted(rows[0].numpy(), values.numpy(), side))
+    assert rtorch.searchsorted(rows[0, :0], values, right=right).sum() == 0
+    assert rtorch.searchsorted(rows, values[:, :0], right=right).shape == (4, 0)
+
+
+def test_searchsorted_puts_nan_last_as_pytorch():
+    nan = float("nan")
+    rows = rtorch.tensor([1.0, 2.0, 3.0, nan, nan, nan])
+    assert rtorch.searchsorted(rows, rtorch.tensor([0.0, 2.5, 5.0, nan])).tolist() == [6, 6, 6, 6]
+
+
+@pytest.mark.parametrize("n, m, k", [(3, 5, 0), (5, 3, 1), (4, 4, -2), (0, 3, 0), (1, 1, 2**62), (2, 2, -(2**62))])
+def test_triangles(n, m, k):
+    x = rtorch.randn(n, m)
+    near = max(min(k, 9), -9)
+    assert np.array_equal(x.tril(k).numpy(), np.tril(x.numpy(), near))
+    assert np.array_equal(x.triu(k).numpy(), np.triu(x.numpy(), near))

@@ -6,7 +6,8 @@ use crate::threads::parallel_for;
 const GRAIN: usize = 4096;
 
 /// For every value where it would be inserted into its sorted row: `rows` holds rows of `n` elements, each searched for
-/// `per_row` values in turn. With `right` behind equal elements. NaN counts as not less than anything, as PyTorch has it.
+/// `per_row` values in turn. With `right` behind equal elements. NaN counts as not less than anything, as PyTorch has
+/// it.
 pub fn search<T: Copy + PartialOrd + Sync>(
     rows: &[T],
     n: usize,
