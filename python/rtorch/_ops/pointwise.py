@@ -22,8 +22,11 @@ def mvlgamma(input, p):
         raise RuntimeError(f"p has to be greater than or equal to 1, but got {p}")
     if not input.is_floating_point():
         input = input.to(rtorch.get_default_dtype())
+    if p == 1:
+        return input.lgamma()
     shifts = rtorch.arange(0, p, dtype=input.dtype, device=input.device) * -0.5
-    return (input.unsqueeze(-1) + shifts).lgamma().sum(-1) + p * (p - 1) * 0.25 * 1.1447298858494002
+    terms = (input.unsqueeze(0) + shifts.reshape([p] + [1] * input.dim())).lgamma()
+    return terms.sum(0) + p * (p - 1) * 0.25 * 1.1447298858494002
 
 
 @op()
@@ -37,7 +40,7 @@ def fill(input, value):
             )
         whole = rtorch.ones(input.shape, dtype=rtorch.bool, device=input.device)
         return rtorch.masked_fill(input, whole, value)
-    return input.clone().fill_(value)
+    return rtorch.empty_like(input).fill_(value)
 
 
 @op()
@@ -46,17 +49,21 @@ def frexp(input):
     if not input.is_floating_point():
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")
     x = input.detach()
-    finite = rtorch.isfinite(x) & (x != 0)
-    safe = rtorch.where(finite, x.abs(), rtorch.ones_like(x)).double()
-    e = safe.log2().floor() + 1
-    m = safe / rtorch.exp2(e)
-    high = m >= 1
-    m, e = rtorch.where(high, m / 2, m), rtorch.where(high, e + 1, e)
-    low = m < 0.5
-    m, e = rtorch.where(low, m * 2, m), rtorch.where(low, e - 1, e)
-    exponent = rtorch.where(finite, e, rtorch.zeros_like(e))
-    scale = rtorch.exp2(-exponent).to(input.dtype)
-    return frexp_type(rtorch.where(finite, input * scale, input), exponent.to(rtorch.int32))
+    x = x if x.dtype in (rtorch.float32, rtorch.float64) else x.float()
+    word, digits, top = (rtorch.int64, 52, 0x7FF) if x.dtype == rtorch.float64 else (rtorch.int32, 23, 0xFF)
+    below = top // 2 - 1
+    # subnormal numbers get a leading digit; zeros, infinities and NaN stay what they are
+    small, steps = 2.0 ** (1 - top // 2), digits + 1
+    bits = rtorch.where(x.abs() < small, x * 2.0**steps, x).view(word)
+    field = (bits >> digits) & top
+    ordinary = (field > 0) & (field < top)
+    exponent = rtorch.where(ordinary, field - rtorch.where(x.abs() < small, below + steps, below), 0).to(rtorch.int32)
+    if input.requires_grad and rtorch.is_grad_enabled():
+        half = exponent >> 1
+        first, second = (rtorch.exp2(-e.to(x.dtype)).to(input.dtype) for e in (half, exponent - half))
+        return frexp_type(rtorch.where(ordinary, input * first * second, input), exponent)
+    mantissa = rtorch.where(ordinary, (bits & ~(top << digits)) | (below << digits), bits)
+    return frexp_type(mantissa.view(x.dtype).to(input.dtype), exponent)
 
 
 @op(inplace=True, out=True)

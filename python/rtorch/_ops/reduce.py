@@ -16,7 +16,7 @@ kthvalue_type = named("kthvalue", "values indices")
 @op(out=True)
 def nansum(input, dim=None, keepdim=False, *, dtype=None):
     """Sum with NaN counted as 0."""
-    x = input.masked_fill(input.isnan(), 0) if input.is_floating_point() else input
+    x = rtorch.where(input.isnan(), 0.0, input) if input.is_floating_point() else input
     return x.sum(dim, keepdim, dtype=dtype) if dim is not None else x.sum(dtype=dtype)
 
 
@@ -204,22 +204,23 @@ def diff(input, n=1, dim=-1, prepend=None, append=None):
 @op(name="cumulative_trapezoid", method=False)
 def cumulative_trapezoid(y, x=None, *, dx=None, dim=-1):
     """Running integral by the trapezoid rule."""
-    return _trapezoids(y, x, dx, dim).cumsum(dim)
+    return _trapezoids(y, x, dx, dim).cumsum(dim) / 2
 
 
 @op(name="trapezoid", method=False, aliases=("trapz",))
 def trapezoid(y, x=None, *, dx=None, dim=-1):
     """Integral by the trapezoid rule."""
-    return _trapezoids(y, x, dx, dim).sum(dim)
+    return _trapezoids(y, x, dx, dim).sum(dim) / 2
 
 
 def _trapezoids(y, x, dx, dim):
+    """Twice the areas between neighbours."""
     d = _dim(dim, y.dim())
     if y.dim() == 0 or y.size(d) == 0:
         shape = list(y.shape)
         return y.new_zeros(shape)
     n = y.size(d)
-    both = (y.narrow(d, 1, n - 1) + y.narrow(d, 0, n - 1)) / 2
+    both = y.narrow(d, 1, n - 1) + y.narrow(d, 0, n - 1)
     if x is None:
         return both * (1 if dx is None else dx)
     if not isinstance(x, rtorch.Tensor):

@@ -18,8 +18,10 @@ use crate::threads::parallel_for;
 
 /// Additions' worth of work that a thread must get to be woken for (2-core Zen 5: a wake-up is about 3 us).
 const GRAIN: usize = 1 << 15;
-/// Tiles of twice the size where all of a program's fit in this: half of a 48 KB L1, the rest is the operands'.
+/// Tiles of up to `MOST` times the size where all of a program's fit in this: half of a 48 KB L1, the rest is the
+/// operands'. What a tile costs besides its elements is about the time of a step.
 const TILE_BYTES: usize = 24 << 10;
+const MOST: usize = 8;
 /// Elements per call where no tile slot limits it: everything lies in memory already.
 const RUN: usize = 1 << 14;
 /// Up to this many elements the tiny path runs, without plan, heap or threads.
@@ -265,8 +267,7 @@ impl Exec {
         sizes.extend(plan.slots.iter().copied());
         let tile = match sizes.iter().sum::<usize>() {
             0 => RUN,
-            s if s * 2 * TILE <= TILE_BYTES => 2 * TILE,
-            _ => TILE,
+            s => (TILE_BYTES / s / TILE * TILE).clamp(TILE, MOST * TILE),
         };
         let mut scratch = 0;
         let offsets = sizes
@@ -480,10 +481,8 @@ impl<'a> Tiles<'a> {
             }
         }
         for s in &exec.plan.steps {
-            let at = |p: u16| self.at[p as usize];
-            // SAFETY: every place holds at least `n` elements of the type the step's kernel expects, and the plan keeps
-            // destinations apart from sources.
-            unsafe { (s.kernel)(at(s.dst), at(s.src[0]), at(s.src[1]), at(s.src[2]), n) };
+            // SAFETY: every place holds at least `n` elements of the type the step's kernel expects.
+            unsafe { s.run(|p| self.at[p as usize], n) };
         }
         for i in exec.outs_from..exec.sources.len() {
             if let Source::Memory(w) = &exec.sources[i] {

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::simd::convert::converter;
 use crate::simd::kernels::{Kernel, kernel};
-use crate::simd::pairs::pair;
+use crate::simd::pairs::{Kernel4, choice, pair};
 
 /// Elements of a tile: a few registers of 2 to 4 KB each stay in L1 (chain of 8 ops on 1M floats, Zen 5: tiles of 256
 /// to 1024 within 5 % of each other).
@@ -16,12 +16,37 @@ pub const TILE: usize = 512;
 /// Number of a place. Leaves first, then outputs, then constants, then slots.
 pub type Place = u16;
 
+/// What a step calls.
+#[derive(Clone, Copy)]
+enum Call {
+    Three(Kernel),
+    Four(Kernel4),
+}
+
 /// One call of a kernel.
 #[derive(Clone, Copy)]
 pub struct Step {
-    pub kernel: Kernel,
-    pub dst: Place,
-    pub src: [Place; 3],
+    call: Call,
+    dst: Place,
+    src: [Place; 4],
+}
+
+impl Step {
+    /// Computes `n` elements; `at` says where places are.
+    ///
+    /// # Safety
+    /// Every place holds at least `n` elements of the type that its steps expect.
+    #[inline]
+    pub unsafe fn run(&self, at: impl Fn(Place) -> *mut u8, n: usize) {
+        let (dst, s) = (at(self.dst), self.src);
+        // SAFETY: the caller's promise; the plan keeps destinations apart from sources.
+        unsafe {
+            match self.call {
+                Call::Three(f) => f(dst, at(s[0]), at(s[1]), at(s[2]), n),
+                Call::Four(f) => f(dst, at(s[0]), at(s[1]), at(s[2]), at(s[3]), n),
+            }
+        }
+    }
 }
 
 /// What stands at the first places.
@@ -107,7 +132,6 @@ pub fn compile(p: &Program, outs: &[DType]) -> Result<Plan> {
     operands.extend(outs.iter().map(|_| Operand::Out));
     let const_base = operands.len();
     let consts: SmallVec<[Filled; 4]> = SmallVec::new();
-    let n_const = p.values.iter().filter(|v| matches!(v.0, Inst::Const(_))).count();
     let mut b = Builder {
         p,
         out_base,
@@ -116,7 +140,8 @@ pub fn compile(p: &Program, outs: &[DType]) -> Result<Plan> {
         consts,
         steps: SmallVec::new(),
         rows: SmallVec::new(),
-        slot_base: const_base + n_const,
+        // operations on constants are constants, too
+        slot_base: const_base + p.values.len(),
         virtual_slots: SmallVec::new(),
         at: smallvec::smallvec![None; p.values.len()],
         computed: smallvec::smallvec![None; p.values.len()],
@@ -127,6 +152,7 @@ pub fn compile(p: &Program, outs: &[DType]) -> Result<Plan> {
     for (o, &r) in p.outputs.iter().enumerate() {
         b.output(o, r, outs[o]);
     }
+    b.drop_unread();
     b.join();
     Ok(b.finish())
 }
@@ -144,11 +170,25 @@ impl Builder<'_> {
         }
     }
     fn step(&mut self, kernel: Kernel, dst: Place, src: [Place; 3], row: Option<(ScalarOp, CType)>) {
-        self.steps.push(Step { kernel, dst, src });
+        let src = [src[0], src[1], src[2], src[0]];
+        self.steps.push(Step { call: Call::Three(kernel), dst, src });
         self.rows.push(row);
     }
     fn convert(&mut self, from: At, to: DType, dst: Place) {
         self.step(converter(from.dtype, to), dst, [from.place; 3], None);
+    }
+    /// One tile per value, however often a chain names it.
+    fn constant(&mut self, value: Filled) -> Place {
+        let i = self.consts.iter().position(|c| *c == value).unwrap_or_else(|| {
+            self.consts.push(value);
+            self.consts.len() - 1
+        });
+        (self.const_base + i) as Place
+    }
+    /// The constant that stands at a place, if one does.
+    fn known(&self, place: Place) -> Option<Filled> {
+        let i = (place as usize).checked_sub(self.const_base)?;
+        self.consts.get(i).copied()
     }
     fn stands(&self, r: Reg) -> Result<At> {
         self.at[r as usize].ok_or_else(|| Error::runtime("a program's value refers to a later one"))
@@ -176,12 +216,7 @@ impl Builder<'_> {
             Inst::Load(n) => At { place: n, dtype },
             Inst::Const(n) => {
                 let value = const_bits(self.p, n, dtype);
-                // one tile per value, however often a chain names it
-                let i = self.consts.iter().position(|c| *c == value).unwrap_or_else(|| {
-                    self.consts.push(value);
-                    self.consts.len() - 1
-                });
-                At { place: (self.const_base + i) as Place, dtype: dtype.ctype().dtype() }
+                At { place: self.constant(value), dtype: dtype.ctype().dtype() }
             }
             Inst::Index => At { place: (self.out_base - 1) as Place, dtype: DType::I64 },
             Inst::Cast(a) => {
@@ -196,6 +231,12 @@ impl Builder<'_> {
                 {
                     // widening within a compute type is left to whoever needs it
                     from
+                } else if let Some(value) = self.known(from.place) {
+                    let mut to = Filled { bits: [0; 16], size: dtype.size() };
+                    let p = value.bits.as_ptr();
+                    // SAFETY: one element of at most 16 bytes.
+                    unsafe { converter(from.dtype, dtype)(to.bits.as_mut_ptr(), p, p, p, 1) };
+                    At { place: self.constant(to), dtype }
                 } else {
                     let dst = self.target(r, dtype, outs);
                     self.convert(from, dtype, dst);
@@ -215,9 +256,20 @@ impl Builder<'_> {
                 let k = kernel(op, t).ok_or_else(|| {
                     Error::not_implemented(format!("\"{}\" not implemented for '{}'", op.name(), t.dtype().cpp_name()))
                 })?;
-                let dst = self.target(r, dtype, outs);
-                self.step(k, dst, src, Some((op, t)));
-                At { place: dst, dtype }
+                let known = src.map(|s| self.known(s));
+                if let [Some(a), Some(b), Some(c)] = known {
+                    let mut value = Filled { bits: [0; 16], size: dtype.ctype().size() };
+                    let p = |f: &Filled| f.bits.as_ptr();
+                    // SAFETY: one element of at most 16 bytes each.
+                    unsafe { k(value.bits.as_mut_ptr(), p(&a), p(&b), p(&c), 1) };
+                    At { place: self.constant(value), dtype }
+                } else if let Some(i) = passes_on(op, t, known) {
+                    At { place: src[i], dtype }
+                } else {
+                    let dst = self.target(r, dtype, outs);
+                    self.step(k, dst, src, Some((op, t)));
+                    At { place: dst, dtype }
+                }
             }
         };
         self.at[r as usize] = Some(at);
@@ -229,7 +281,9 @@ impl Builder<'_> {
     fn output(&mut self, o: usize, r: Reg, dtype: DType) {
         let place = (self.out_base + o) as Place;
         let Some(at) = self.at[r as usize] else { return };
-        if at.place != place {
+        if at.place as usize >= self.slot_base && at.dtype == dtype {
+            self.rename(at.place, place);
+        } else if at.place != place {
             // a constant of a small dtype still stands unrounded: by way of the value's own dtype
             let own = self.p.dtype(r);
             if at.dtype != own && own != dtype {
@@ -241,6 +295,26 @@ impl Builder<'_> {
             }
         }
     }
+    /// Lets what is computed into a slot be computed into another place.
+    fn rename(&mut self, slot: Place, to: Place) {
+        for step in &mut self.steps {
+            for p in step.src.iter_mut().chain(std::iter::once(&mut step.dst)).filter(|p| **p == slot) {
+                *p = to;
+            }
+        }
+        self.at.iter_mut().flatten().filter(|a| a.place == slot).for_each(|a| a.place = to);
+        self.computed.iter_mut().flatten().filter(|p| **p == slot).for_each(|p| *p = to);
+    }
+    /// Drops the steps whose slots nobody reads: what a constant condition did not choose.
+    fn drop_unread(&mut self) {
+        for i in (0..self.steps.len()).rev() {
+            let dst = self.steps[i].dst;
+            if dst as usize >= self.slot_base && !self.steps[i + 1..].iter().any(|s| s.src.contains(&dst)) {
+                self.steps.remove(i);
+                self.rows.remove(i);
+            }
+        }
+    }
     /// Joins a step whose slot only one later step reads with that one, where there is a kernel for both.
     fn join(&mut self) {
         let mut gone: SmallVec<[bool; 16]> = smallvec::smallvec![false; self.steps.len()];
@@ -249,23 +323,34 @@ impl Builder<'_> {
             let reads = |s: &Step| s.src.contains(&first.dst);
             let Some(j) = (i + 1..self.steps.len()).find(|&j| reads(&self.steps[j])) else { continue };
             let (second, Some((next, u))) = (self.steps[j], self.rows[j]) else { continue };
-            let right = second.src[0] != first.dst;
-            let both = second.src[0] == second.src[1];
-            let again = self.steps[j + 1..].iter().any(reads);
-            if (first.dst as usize) < self.slot_base || t != u || both || again {
+            if (first.dst as usize) < self.slot_base || t != u || self.steps[j + 1..].iter().any(reads) {
                 continue;
             }
-            let Some(kernel) = pair(op, next, t, right) else { continue };
-            let other = second.src[usize::from(!right)];
-            self.steps[j] = Step { kernel, dst: second.dst, src: [first.src[0], first.src[1], other] };
+            let Some(step) = joined((op, &first), (next, &second), t) else { continue };
+            self.steps[j] = step;
             self.rows[j] = None;
             gone[i] = true;
         }
         let mut at = 0..;
         self.steps.retain(|_| !at.next().is_some_and(|i| gone[i]));
     }
+    /// Drops the constants that no step reads: those that others were made of.
+    fn drop_constants(&mut self) {
+        let base = self.const_base;
+        let mut number: SmallVec<[Option<Place>; 16]> = smallvec::smallvec![None; self.consts.len()];
+        let mut kept: SmallVec<[Filled; 4]> = SmallVec::new();
+        for p in self.steps.iter_mut().flat_map(|s| &mut s.src) {
+            let Some(i) = (*p as usize).checked_sub(base).filter(|&i| i < number.len()) else { continue };
+            *p = *number[i].get_or_insert_with(|| {
+                kept.push(self.consts[i]);
+                (base + kept.len() - 1) as Place
+            });
+        }
+        self.consts = kept;
+    }
     /// Lets values share slots: a slot is free again after the last step that reads it.
     fn finish(mut self) -> Plan {
+        self.drop_constants();
         // slots stood behind as many constants as the program names; now behind those that differ
         let (base, first) = (self.slot_base, self.const_base + self.consts.len());
         let mut last: SmallVec<[usize; 16]> = smallvec::smallvec![0; self.virtual_slots.len()];
@@ -307,5 +392,83 @@ impl Builder<'_> {
             free.extend(done);
         }
         Plan { operands: self.operands, consts: self.consts, steps: self.steps, slots }
+    }
+}
+
+/// The argument that a row passes on as it is because of its constants: what a constant condition chooses, a factor
+/// beside 1, what is divided by 1.
+fn passes_on(op: ScalarOp, t: CType, known: [Option<Filled>; 3]) -> Option<usize> {
+    let one = |k: Option<Filled>| {
+        k.is_some_and(|k| match t {
+            CType::F32 => k.bits[..4] == 1f32.to_ne_bytes(),
+            CType::F64 => k.bits[..8] == 1f64.to_ne_bytes(),
+            CType::I32 => k.bits[..4] == 1i32.to_ne_bytes(),
+            CType::I64 => k.bits[..8] == 1i64.to_ne_bytes(),
+            CType::Bool | CType::C64 | CType::C128 => false,
+        })
+    };
+    match op {
+        ScalarOp::Where => known[0].map(|c| if c.bits[0] != 0 { 1 } else { 2 }),
+        ScalarOp::Mul if one(known[0]) => Some(1),
+        ScalarOp::Mul | ScalarOp::Div if one(known[1]) => Some(0),
+        _ => None,
+    }
+}
+
+/// The step for two rows of one type, the second of which reads the first's result.
+fn joined(first: (ScalarOp, &Step), second: (ScalarOp, &Step), t: CType) -> Option<Step> {
+    let ((op, a), (next, b)) = (first, second);
+    if next == ScalarOp::Where {
+        let kernel = choice(op, t)?;
+        let chosen = b.src[0] == a.dst && b.src[1] != a.dst && b.src[2] != a.dst;
+        return chosen.then_some(Step {
+            call: Call::Four(kernel),
+            dst: b.dst,
+            src: [a.src[0], a.src[1], b.src[1], b.src[2]],
+        });
+    }
+    let right = b.src[0] != a.dst;
+    let other = b.src[usize::from(!right)];
+    let kernel = pair(op, next, t, right)?;
+    let src = [a.src[0], a.src[1], other, other];
+    (b.src[0] != b.src[1]).then_some(Step { call: Call::Three(kernel), dst: b.dst, src })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rtorch_ir::program::{Ex, build, ex};
+
+    fn steps(body: impl FnOnce(Ex, Ex) -> Ex) -> (usize, usize) {
+        let (mut p, y) = build(Program::new(), || body(Ex::leaf(DType::F32), Ex::leaf(DType::F32)));
+        p.outputs.push(y.0);
+        let plan = compile(&p, &[DType::F32]).unwrap();
+        (plan.steps.len(), plan.consts.len())
+    }
+
+    #[test]
+    fn constants_are_folded_and_what_nobody_reads_is_dropped() {
+        // a condition on numbers, and the branch it does not choose
+        let lerp = |a: Ex, b: Ex| {
+            let w = a.lit(0.4);
+            let small = ex::lt(ex::abs(w), w.lit(0.5));
+            ex::where_(small, a + w * (b - a), b - (b - a) * (-w + 1.0))
+        };
+        assert_eq!(steps(lerp), (2, 1));
+        assert_eq!(steps(|a, b| a * 1.0 + b / b.lit(1.0)), (1, 0));
+    }
+
+    #[test]
+    fn a_comparison_is_joined_with_its_choice() {
+        assert_eq!(steps(|a, b| ex::where_(ex::lt(a, b), b, a)), (1, 0));
+        assert_eq!(steps(|a, b| ex::where_(ex::isnan(a), b, a + b)), (2, 0));
+        // not where somebody else reads the comparison
+        assert_eq!(
+            steps(|a, b| {
+                let c = ex::lt(a, b);
+                ex::where_(c, a, ex::where_(c, b, a + b))
+            }),
+            (4, 0)
+        );
     }
 }

@@ -102,9 +102,8 @@ impl Small {
     #[inline]
     unsafe fn steps(&self, n: usize, at: &[*mut u8; PLACES]) {
         for s in &self.0.steps {
-            let p = |i: u16| at[i as usize];
-            // SAFETY: the caller's promise; the plan keeps destinations apart from sources.
-            unsafe { (s.kernel)(p(s.dst), p(s.src[0]), p(s.src[1]), p(s.src[2]), n) };
+            // SAFETY: the caller's promise.
+            unsafe { s.run(|p| at[p as usize], n) };
         }
     }
 }

@@ -136,7 +136,7 @@ fn ulps(a: f64, b: f64, d: DType) -> f64 {
         _ => (23, 2f64.powi(-149)),
     };
     let e = b.abs().max(f64::MIN_POSITIVE).log2().floor() as i32;
-    (a - b).abs() / 2f64.powi(e - digits).max(smallest)
+    (a - b).abs() / f64::from(e - digits).exp2().max(smallest)
 }
 
 fn max_of(d: DType) -> f64 {

@@ -159,10 +159,13 @@ fn last_op(p: &Program, out: u16) -> usize {
     r as usize
 }
 
+/// Adds a cotangent. The zeros of rows that are constant almost everywhere are left out beside others, so that the
+/// fractional part passes its cotangent on as it is.
 fn add_to(slot: &mut Option<Ex>, d: Ex) {
     *slot = Some(match *slot {
-        Some(s) => s + d,
-        None => d,
+        Some(s) if d.is_zero() => s,
+        Some(s) if !s.is_zero() => s + d,
+        Some(_) | None => d,
     });
 }
 

@@ -346,6 +346,13 @@ impl Ex {
             p.constant(Scalar::Float(v), t)
         }))
     }
+    /// Is it the constant 0?
+    pub fn is_zero(self) -> bool {
+        with(|p| match p.values[self.0 as usize].0 {
+            Inst::Const(n) => !p.consts[n as usize].scalar.is_true(),
+            Inst::Load(_) | Inst::Index | Inst::Cast(_) | Inst::Op(..) => false,
+        })
+    }
     pub fn cast(self, to: DType) -> Ex {
         Ex(with(|p| p.cast(self.0, to)))
     }

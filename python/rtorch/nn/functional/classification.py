@@ -140,8 +140,8 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
     gaps = gaps if p == 1 else gaps * gaps
     if weight is not None:
         gaps = gaps * weight[y]
-    others = rtorch.ones_like(x).scatter(1, y, 0.0)
-    loss = (gaps * others).sum(1) / x.size(1)
+    own = rtorch.arange(x.size(1), device=x.device) == y
+    loss = rtorch.where(own, 0.0, gaps).sum(1) / x.size(1)
     return reduced(loss if input.dim() == 2 or target.dim() else loss.squeeze(0), reduction)
 
 

@@ -220,6 +220,15 @@ fn log_sum(a: Ex, b: Ex, power: fn(Ex) -> Ex, log_1p: fn(Ex) -> Ex) -> Ex {
 
 /// a * 2^b.
 pub fn ldexp(a: Arg, b: Arg, dest: Dest) -> Result<Tensor> {
+    // the power once for each exponent, where these are the fewer
+    let common = result_type(&[a, b])?;
+    if let (Arg::T(x), Arg::T(e), DType::F32 | DType::F64) = (a, b, common)
+        && e.numel() < x.numel()
+    {
+        let power = super::unary(rtorch_ir::ScalarOp::Exp2, &super::convert::to_dtype(e, common)?)?;
+        let args = [a, Arg::T(&power)];
+        return compose("ldexp_power", "LdexpBackward0", Rule::Float, &args, dest, |x| x[0] * x[1]);
+    }
     compose("ldexp", "LdexpBackward0", Rule::Float, &[a, b], dest, |x| x[0] * ex::exp2(x[1]))
 }
 

@@ -98,6 +98,30 @@ macro_rules! kernel {
             }
         }
     };
+    // functions that go by tiles, compiled per instruction set where they are
+    (@tiles $name:ident $single:ty, $double:ty) => {
+        #[allow(non_snake_case)]
+        unsafe fn $name<T: Real>(dst: *mut u8, pa: *const u8, _: *const u8, _: *const u8, n: usize) {
+            // SAFETY: as in `@gen`.
+            let (d, a) = unsafe { (from_raw_parts_mut(dst.cast(), n), from_raw_parts(pa.cast(), n)) };
+            use crate::special::fit::run;
+            T::tile(run::<$single>, run::<$double>, a, d);
+        }
+    };
+    ([$($attr:meta),*] Float Lgamma $args:tt $body:expr) => {
+        kernel!(@tiles Lgamma crate::special::gamma::Lgamma, crate::special::gamma::Lgamma);
+    };
+    // f64 has the oracle's digits
+    ([$($attr:meta),*] Float Digamma $args:tt $body:expr) => {
+        kernel!(@tiles Digamma crate::special::gamma::Psi<0>, crate::special::gamma::Digamma);
+    };
+    ([$($attr:meta),*] Float Trigamma $args:tt $body:expr) => {
+        kernel!(@tiles Trigamma crate::special::gamma::Trigamma, crate::special::gamma::TrigammaOne);
+    };
+    // the row's body is the oracle's: branches and fractions for every element
+    ([$($attr:meta),*] Float Erfcx ($a:ident) $body:expr) => {
+        kernel!(@args [$($attr),*] Erfcx [<T: Real>] [::<T>] T => T::Mem, ($a) erfcx($a));
+    };
     ([$($attr:meta),*] Num FloorDiv $args:tt $body:expr) => {
         kernel!(@divided [$($attr),*] FloorDiv floor_div floor_div_exact);
     };

@@ -110,6 +110,9 @@ pub trait Num: Lane {
     fn le(self, b: Self) -> B;
 }
 
+/// Computes a tile: `(arguments, results)`.
+pub type Tile = fn(&[f64], &mut [f64]);
+
 /// Rows of classes Float, Round and Test.
 pub trait Real: Num {
     /// A number of the type, rounded to it.
@@ -148,9 +151,9 @@ pub trait Real: Num {
     fn erf(self) -> Self;
     fn erfc(self) -> Self;
     fn erfinv(self) -> Self;
-    fn lgamma(self) -> Self;
-    fn digamma(self) -> Self;
-    fn trigamma(self) -> Self;
+    fn erfcx(self) -> Self;
+    /// A function that is computed by whole tiles in f64: its form for results rounded to f32, and that for f64.
+    fn tile(single: Tile, double: Tile, a: &[Self::Mem], dst: &mut [Self::Mem]);
     fn copysign(self, b: Self) -> Self;
     fn nextafter(self, b: Self) -> Self;
     fn isnan(self) -> B;
@@ -395,7 +398,7 @@ pub mod functions {
     forward!(Num, 1: neg abs sign, 2: add sub mul floor_div trunc_div remainder fmod maximum minimum fmax fmin pow);
     forward!(Real,
         1: recip floor ceil round trunc exp exp2 expm1 log log2 log10 log1p sqrt rsqrt sin cos tan asin acos atan sinh
-            cosh tanh asinh acosh atanh sigmoid erf erfc erfinv lgamma digamma trigamma,
+            cosh tanh asinh acosh atanh sigmoid erf erfc erfinv erfcx,
         2: div atan2 hypot copysign nextafter);
     forward!(IntLane, 1: bit_not, 2: bit_and bit_or bit_xor shl shr gcd);
 

@@ -207,6 +207,86 @@ fn log_to<I: Isa>(x: f64, scale: [f64; 2], two: [f64; 2]) -> f64 {
     log_edges(x, sum + (((y - sum) + top) + low))
 }
 
+/// The product's rounded value and what it lost.
+#[inline(always)]
+fn two_product(a: f64, b: f64) -> (f64, f64) {
+    let p = a * b;
+    (p, a.mul_add(b, -p))
+}
+
+/// The sum's rounded value and what it lost, for |a| >= |b|.
+#[inline(always)]
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let s = a + b;
+    (s, b - (s - a))
+}
+
+/// log(x) of x > 0 as the sum of two floats, to about 2^-65; needs a fused product and sum.
+#[inline(always)]
+fn log_double<I: Isa>(x: f64) -> (f64, f64) {
+    let (e, f) = log_parts(x);
+    // s = f / (2 + f) with its remainder; 2 + f may lose its last bit
+    let (u, u_low) = two_sum(2.0, f);
+    let s = f / u;
+    let s_low = ((-s).mul_add(u, f) - s * u_low) / u;
+    // 2 atanh(s) = 2 s + s z (2/3 + z rest)
+    let (z, z_low) = two_product(s, s);
+    let z_low = 2.0 * s * s_low + z_low;
+    let rest = poly::<I, 7>(z, &[LOG_P[1], LOG_P[2], LOG_P[3], LOG_P[4], LOG_P[5], LOG_P[6], LOG_P[7]]);
+    let (c, c_low) = two_sum(LOG_P[0], z * rest);
+    let c_low = c_low + TWO_THIRDS_LOW;
+    let (w, w_low) = two_product(z, c);
+    let w_low = w_low + z * c_low + z_low * c;
+    let (v, v_low) = two_product(s, w);
+    let v_low = v_low + s * w_low + s_low * w;
+    let (a, a_low) = two_sum(2.0 * s, v);
+    // the exponent's part is 0 or the larger one, its upper half times a whole number exact
+    let (y, y_low) = two_sum(e * LN2_HI, a);
+    two_sum(y, y_low + (a_low + (2.0 * s_low + v_low) + e * LN2_LO))
+}
+/// What 2/3 lost to `LOG_P[0]`.
+const TWO_THIRDS_LOW: f64 = 3.700743415417188e-17;
+
+/// a^b: exp(b log|a|) with both factors of the exponent's product doubled, and C's rules for signs, zeros, infinities
+/// and NaN (as `math_f32::pow`).
+#[inline(always)]
+pub fn pow<I: Isa>(a: f64, b: f64) -> f64 {
+    if !I::FMA {
+        return libm::pow(a, b);
+    }
+    let m = a.abs();
+    let (hi, lo) = log_double::<I>(m);
+    // zeros, infinities and NaN
+    let edge = log_edges(m, 1.0);
+    let hi = if edge == 1.0 { hi } else { edge };
+    let (p, p_low) = two_product(b, hi);
+    let p_low = b.mul_add(lo, p_low);
+    let c = clamp(p, -746.0, 710.0);
+    let low = if p.abs() < 746.0 { p_low } else { 0.0 };
+    let t = c.mul_add(std::f64::consts::LOG2_E, MAGIC);
+    let n = t - MAGIC;
+    let r = (-n).mul_add(LN2_HI, c);
+    let (r, r_low) = {
+        let tail = n * LN2_LO;
+        let top = r - tail;
+        (top, ((r - top) - tail) + low)
+    };
+    let q = (r * r).mul_add(poly::<I, 12>(r, &EXP_Q), r);
+    let q = q + r_low.mul_add(q, r_low);
+    let (x, y) = pow2_halves(t);
+    let y = (1.0 + q) * x * y;
+    let magnitude = b.abs();
+    // beyond 2^53 every float is even
+    let whole = magnitude >= 4503599627370496.0 || (magnitude + 4503599627370496.0) - 4503599627370496.0 == magnitude;
+    let half = magnitude * 0.5;
+    let even = magnitude >= 9007199254740992.0 || (half + 4503599627370496.0) - 4503599627370496.0 == half;
+    // -0.0 and -inf keep their sign for odd powers, and are no error for other ones
+    let y = if whole && !even { y.copysign(a) } else { y };
+    let y = if a < 0.0 && m < f64::INFINITY && !whole { f64::NAN } else { y };
+    let y = if m == 1.0 && magnitude == f64::INFINITY { 1.0 } else { y };
+    if b == 0.0 || a == 1.0 { 1.0 } else { y }
+}
+
 const LOG2_E_HI: f64 = 1.4426946640014648;
 const LOG2_E_LO: f64 = 3.768874985636099e-07;
 const LOG10_E_HI: f64 = 0.4342944622039795;
@@ -327,6 +407,25 @@ fn erf_tail<I: Isa>(a: f64) -> f64 {
     let a = if a > 27.3 { 27.3 } else { a };
     let p = poly::<I, 23>((a - 4.0) / (a + 4.0), &ERFC_P);
     p / (1.0 + 2.0 * a) * exp_square::<I>(a)
+}
+
+/// exp(x^2) erfc(x).
+#[inline(always)]
+pub fn erfcx<I: Isa>(x: f64) -> f64 {
+    let a = x.abs();
+    let p = poly::<I, 23>((a - 4.0) / (a + 4.0), &ERFC_P) / (1.0 + 2.0 * a);
+    // beyond the fit a few terms of the asymptotic series (Abramowitz and Stegun 7.1.23) are exact to rounding
+    let z = 0.5 / (a * a);
+    let far = 0.5641895835477563 / a * poly::<I, 7>(z, &[1.0, -1.0, 3.0, -15.0, 105.0, -945.0, 10395.0]);
+    let y = if a > 27.0 { far } else { p };
+    // the square's lower half is a small factor, as in `exp_square`
+    let b = if a > 27.0 { 27.0 } else { a };
+    let upper = f64::from_bits(b.to_bits() & 0xffff_ffff_f800_0000);
+    let d = (b - upper) * (b + upper);
+    let square = exp::<I>(upper * upper) * (1.0 + d * (1.0 + d * (0.5 + d * (1.0 / 6.0))));
+    let left = if a > 26.7 { f64::INFINITY } else { 2.0 * square - y };
+    let y = if x < 0.0 { left } else { y };
+    if x.is_nan() { x } else { y }
 }
 
 /// erf(a) for 0 <= a <= 0.9.

@@ -1,5 +1,6 @@
 //! Two of the cheapest rows in one loop: what is between them stays in a register, where a tile of its own would be
-//! stored and loaded again (a row of additions and multiplications is bound by just that).
+//! stored and loaded again (a row of additions and multiplications is bound by just that). Sums, differences and
+//! products of each other, and a choice by a comparison.
 //! Not here: which steps are joined (`interp_plan`).
 
 use rtorch_ir::{CType, ScalarOp};
@@ -14,13 +15,21 @@ const TYPES: [CType; 2] = [CType::F32, CType::F64];
 /// By type, first row, second row, and whether the first result is the second row's right operand.
 type Table = [[[[Kernel; 2]; 3]; 3]; 2];
 
+/// `(dst, a, b, x, y, n)`: as `Kernel`, with four arguments.
+pub type Kernel4 = unsafe fn(*mut u8, *const u8, *const u8, *const u8, *const u8, usize);
+/// Comparisons that are joined with a choice, in the order of the tables.
+const COMPARISONS: [ScalarOp; 6] = [ScalarOp::Eq, ScalarOp::Ne, ScalarOp::Lt, ScalarOp::Le, ScalarOp::Gt, ScalarOp::Ge];
+/// Types that are compared and chosen.
+const CHOSEN: [CType; 4] = [CType::I32, CType::I64, CType::F32, CType::F64];
+type Choices = [[Kernel4; 6]; 4];
+
 macro_rules! isa_module {
     ($module:ident, $isa:ident, [$($attr:meta),*]) => {
         mod $module {
             use std::slice::{from_raw_parts, from_raw_parts_mut};
 
-            use super::Table;
-            use crate::simd::lane::{F32, F64, Lane, Num};
+            use super::{Choices, Table};
+            use crate::simd::lane::{F32, F64, I32, I64, Lane, Num};
 
             type I = crate::simd::lane::$isa;
 
@@ -90,6 +99,72 @@ macro_rules! isa_module {
                 };
             }
             pub static TABLE: Table = [firsts!(F32<I>), firsts!(F64<I>)];
+
+            #[inline(always)]
+            fn holds<T: Num, const OP: usize>(a: T, b: T) -> bool {
+                match OP {
+                    0 => a.eq(b).0,
+                    1 => a.ne(b).0,
+                    2 => a.lt(b).0,
+                    3 => a.le(b).0,
+                    4 => b.lt(a).0,
+                    _ => b.le(a).0,
+                }
+            }
+
+            /// dst = x where a OP b, else y.
+            $(#[$attr])*
+            unsafe fn choice<T: Num, const OP: usize>(
+                dst: *mut u8,
+                a: *const u8,
+                b: *const u8,
+                x: *const u8,
+                y: *const u8,
+                n: usize,
+            ) {
+                #[inline(always)]
+                fn each<T: Num, const OP: usize>(
+                    dst: &mut [T::Mem],
+                    a: &[T::Mem],
+                    b: &[T::Mem],
+                    x: &[T::Mem],
+                    y: &[T::Mem],
+                ) {
+                    for i in 0..dst.len() {
+                        // SAFETY: all slices have the same length.
+                        unsafe {
+                            let get = |s: &[T::Mem]| <T as Lane>::get(*s.get_unchecked(i));
+                            let (x, y) = (*x.get_unchecked(i), *y.get_unchecked(i));
+                            *dst.get_unchecked_mut(i) = if holds::<T, OP>(get(a), get(b)) { x } else { y };
+                        }
+                    }
+                }
+                // SAFETY: as in `pair`.
+                unsafe {
+                    each::<T, OP>(
+                        from_raw_parts_mut(dst.cast(), n),
+                        from_raw_parts(a.cast(), n),
+                        from_raw_parts(b.cast(), n),
+                        from_raw_parts(x.cast(), n),
+                        from_raw_parts(y.cast(), n),
+                    );
+                }
+            }
+
+            macro_rules! comparisons {
+                ($t:ty) => {
+                    [
+                        choice::<$t, 0>,
+                        choice::<$t, 1>,
+                        choice::<$t, 2>,
+                        choice::<$t, 3>,
+                        choice::<$t, 4>,
+                        choice::<$t, 5>,
+                    ]
+                };
+            }
+            pub static CHOICES: Choices =
+                [comparisons!(I32<I>), comparisons!(I64<I>), comparisons!(F32<I>), comparisons!(F64<I>)];
         }
     };
 }
@@ -100,20 +175,31 @@ isa_module!(avx512, Avx512, [target_feature(enable = "avx512f,avx512bw,avx512cd,
 isa_module!(avx2, Avx2, [target_feature(enable = "avx2,fma,f16c")]);
 isa_module!(baseline, Baseline, []);
 
+fn tables() -> (&'static Table, &'static Choices) {
+    match capability() {
+        #[cfg(target_arch = "x86_64")]
+        Capability::Avx512 => (&avx512::TABLE, &avx512::CHOICES),
+        #[cfg(target_arch = "x86_64")]
+        Capability::Avx2 => (&avx2::TABLE, &avx2::CHOICES),
+        #[cfg(not(target_arch = "x86_64"))]
+        Capability::Avx512 | Capability::Avx2 => (&baseline::TABLE, &baseline::CHOICES),
+        Capability::Baseline => (&baseline::TABLE, &baseline::CHOICES),
+    }
+}
+
 /// The kernel of `(a first b) second c`, or with `right` of `c second (a first b)`, where there is one.
 pub fn pair(first: ScalarOp, second: ScalarOp, t: CType, right: bool) -> Option<Kernel> {
-    let table = match capability() {
-        #[cfg(target_arch = "x86_64")]
-        Capability::Avx512 => &avx512::TABLE,
-        #[cfg(target_arch = "x86_64")]
-        Capability::Avx2 => &avx2::TABLE,
-        #[cfg(not(target_arch = "x86_64"))]
-        Capability::Avx512 | Capability::Avx2 => &baseline::TABLE,
-        Capability::Baseline => &baseline::TABLE,
-    };
     let at = |op| OPS.iter().position(|&o| o == op);
     let t = TYPES.iter().position(|&x| x == t)?;
-    Some(table[t][at(first)?][at(second)?][usize::from(right)])
+    Some(tables().0[t][at(first)?][at(second)?][usize::from(right)])
+}
+
+/// The kernel of `where(a comparison b, x, y)` for numbers of one type, where there is one. `isnan(a)` is a comparison
+/// of a with itself.
+pub fn choice(comparison: ScalarOp, t: CType) -> Option<Kernel4> {
+    let comparison = if comparison == ScalarOp::IsNan { ScalarOp::Ne } else { comparison };
+    let at = COMPARISONS.iter().position(|&o| o == comparison)?;
+    Some(tables().1[CHOSEN.iter().position(|&x| x == t)?][at])
 }
 
 #[cfg(test)]
@@ -152,5 +238,32 @@ mod tests {
         }
         assert!(pair(ScalarOp::Add, ScalarOp::Div, CType::F32, false).is_none());
         assert!(pair(ScalarOp::Add, ScalarOp::Mul, CType::I32, false).is_none());
+    }
+    /// So does every choice by a comparison.
+    #[test]
+    fn choices_agree_with_single_rows() {
+        const N: usize = 37;
+        let numbers = |k: u32| -> Vec<f64> {
+            let mut x: Vec<f64> = (0..N as u32).map(|i| f64::from((i * 7919 + k * 104_729) % 5)).collect();
+            x[..4].copy_from_slice(&[f64::NAN, -0.0, f64::INFINITY, f64::from(k)]);
+            x
+        };
+        let (a, b, x, y) = (numbers(1), numbers(2), numbers(3), numbers(4));
+        let p = |x: &[f64]| x.as_ptr().cast::<u8>();
+        for op in COMPARISONS.into_iter().chain([ScalarOp::IsNan]) {
+            let (mut mid, mut want, mut got) = (vec![0u8; N], vec![0f64; N], vec![0f64; N]);
+            let b = if op == ScalarOp::IsNan { &a } else { &b };
+            let rows = [op, ScalarOp::Where].map(|op| kernel(op, CType::F64).unwrap());
+            // SAFETY: N elements each, apart from each other.
+            unsafe {
+                rows[0](mid.as_mut_ptr(), p(&a), p(b), p(&a), N);
+                rows[1](want.as_mut_ptr().cast(), mid.as_ptr(), p(&x), p(&y), N);
+                choice(op, CType::F64).unwrap()(got.as_mut_ptr().cast(), p(&a), p(b), p(&x), p(&y), N);
+            }
+            let bits = |x: &[f64]| -> Vec<u64> { x.iter().map(|v| v.to_bits()).collect() };
+            assert_eq!(bits(&got), bits(&want), "{op:?}");
+        }
+        assert!(choice(ScalarOp::Add, CType::F32).is_none());
+        assert!(choice(ScalarOp::Lt, CType::Bool).is_none());
     }
 }

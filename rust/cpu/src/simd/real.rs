@@ -1,9 +1,8 @@
 //! `Num` and `Real` for f32 and f64 lanes: PyTorch's rules for NaN and signs, and which function is computed where
 //! (`math_f32`, `math_f64`, or the scalar `libm` for the rare ones).
 
-use super::lane::{B, F32, F64, Isa, Lane, Num, Real};
+use super::lane::{B, F32, F64, Isa, Lane, Num, Real, Tile};
 use super::{math_f32, math_f64};
-use rtorch_ir::oracle::special;
 
 /// The divisions of floats from their rest, whose sign is the dividend's.
 macro_rules! float_divisions {
@@ -139,7 +138,7 @@ macro_rules! num_float {
     };
 }
 num_float!(F32, f32, 4194304.0, math_f32::pow::<I>);
-num_float!(F64, f64, 2251799813685248.0, libm::pow);
+num_float!(F64, f64, 2251799813685248.0, math_f64::pow::<I>);
 
 /// Rounding without rounding instructions: beyond `$whole` every float is an integer.
 macro_rules! rounding {
@@ -265,10 +264,6 @@ fn through(f: impl Fn(f64) -> f64, x: f32) -> f32 {
     f(x as f64) as f32
 }
 
-fn lgamma(x: f64) -> f64 {
-    if x == f64::NEG_INFINITY { f64::INFINITY } else { libm::lgamma(x) }
-}
-
 impl<I: Isa> Real for F32<I> {
     common!();
     #[inline(always)]
@@ -300,12 +295,24 @@ impl<I: Isa> Real for F32<I> {
         erf math_f32::erf::<I>;
         erfc math_f32::erfc::<I>;
         erfinv |x| through(math_f64::erfinv_start::<I>, x);
-        lgamma |x| through(lgamma, x);
-        digamma |x| through(special::digamma, x);
-        trigamma |x| through(special::trigamma, x);
+        erfcx |x| through(math_f64::erfcx::<I>, x);
         sin_big |x| through(libm::sin, x);
         cos_big |x| through(libm::cos, x);
         tan_big |x| through(libm::tan, x);
+    }
+    fn tile(f: Tile, _: Tile, a: &[f32], dst: &mut [f32]) {
+        const PIECE: usize = 256;
+        let (mut x, mut y) = ([0.0; PIECE], [0.0; PIECE]);
+        for (a, dst) in a.chunks(PIECE).zip(dst.chunks_mut(PIECE)) {
+            let n = a.len();
+            for (x, &a) in x.iter_mut().zip(a) {
+                *x = f64::from(a);
+            }
+            f(&x[..n], &mut y[..n]);
+            for (d, &y) in dst.iter_mut().zip(&y) {
+                *d = y as f32;
+            }
+        }
     }
     #[inline(always)]
     fn atan2(self, b: Self) -> Self {
@@ -356,12 +363,13 @@ impl<I: Isa> Real for F64<I> {
         erf math_f64::erf::<I>;
         erfc math_f64::erfc::<I>;
         erfinv math_f64::erfinv::<I>;
-        lgamma lgamma;
-        digamma special::digamma;
-        trigamma special::trigamma;
+        erfcx math_f64::erfcx::<I>;
         sin_big libm::sin;
         cos_big libm::cos;
         tan_big libm::tan;
+    }
+    fn tile(_: Tile, f: Tile, a: &[f64], dst: &mut [f64]) {
+        f(a, dst);
     }
     #[inline(always)]
     fn atan2(self, b: Self) -> Self {

@@ -2,6 +2,9 @@
 //! Bessel's K of order 1/3 for large arguments, the asymptotic series for large negative ones (DLMF 9.4, 9.6, 9.7).
 
 use super::bessel::scaled_k_integral;
+use super::fit::{Fit, Function};
+use crate::simd::lane::Isa;
+use crate::simd::math_f64::exp;
 
 /// The series is used between these.
 const LOW: f64 = -9.5;
@@ -40,7 +43,8 @@ pub fn ai(x: f64) -> f64 {
     if x.is_nan() {
         return x;
     }
-    if x.is_infinite() {
+    // beyond these the exponential is 0, and the angle would be infinite
+    if x > 1e3 || x < -1e200 {
         return 0.0;
     }
     if x < LOW {
@@ -49,7 +53,7 @@ pub fn ai(x: f64) -> f64 {
     if x <= HIGH {
         return maclaurin(x);
     }
-    let zeta = 2.0 / 3.0 * x * x.sqrt();
+    let zeta = exponent(x);
     (x / 3.0).sqrt() / std::f64::consts::PI * scaled_k_integral(1.0 / 3.0, zeta) * (-zeta).exp()
 }
 
@@ -75,7 +79,7 @@ fn maclaurin(x: f64) -> f64 {
 
 /// Ai(-x) for large x.
 fn oscillating(x: f64) -> f64 {
-    let zeta = 2.0 / 3.0 * x * x.sqrt();
+    let zeta = exponent(x);
     let (mut even, mut odd) = (0.0, 0.0);
     let mut term = 1.0;
     let mut k = 0.0;
@@ -96,4 +100,29 @@ fn oscillating(x: f64) -> f64 {
     }
     let angle = zeta - std::f64::consts::FRAC_PI_4;
     (angle.cos() * even + angle.sin() * odd) / (std::f64::consts::PI.sqrt() * x.sqrt().sqrt())
+}
+
+/// Ai by fits: to the right of Ai exp(zeta), which is smooth; to the left of Ai itself.
+pub struct AiryAi;
+impl Function for AiryAi {
+    type Table = (Fit<10, 4>, Fit<15, 4>);
+    fn table() -> Self::Table {
+        static FIT: std::sync::OnceLock<(Fit<10, 4>, Fit<15, 4>)> = std::sync::OnceLock::new();
+        *FIT.get_or_init(|| (Fit::new(-5, 6, |x| ai(x) * exponent(x).exp()), Fit::new(-5, 4, |x| ai(-x))))
+    }
+    #[inline(always)]
+    fn near<I: Isa>((right, left): Self::Table, x: f64) -> f64 {
+        let a = x.abs();
+        let positive = right.at::<I>(a) * exp::<I>(-exponent(a));
+        if x > 0.0 { positive } else { left.at::<I>(a) }
+    }
+    fn exact(x: f64) -> f64 {
+        ai(x)
+    }
+}
+
+/// 2/3 x^1.5.
+#[inline(always)]
+fn exponent(x: f64) -> f64 {
+    2.0 / 3.0 * x * x.sqrt()
 }

@@ -1,5 +1,14 @@
 //! Around the gamma function: Hurwitz' zeta by Euler-Maclaurin, polygamma by zeta, the incomplete gamma functions by
-//! series, continued fraction, and for large parameters Temme's uniform expansion as an integral.
+//! series, continued fraction, and for large parameters Temme's uniform expansion as an integral. The logarithm of the
+//! gamma function and polygamma to order 4 in tiles: by fits, to the left of 0 by reflection.
+
+use std::f64::consts::PI;
+
+use rtorch_ir::oracle::special;
+
+use super::fit::{Fit, Function, function};
+use crate::simd::lane::Isa;
+use crate::simd::math_f64::{log, sin_cos};
 
 /// B(2k) / (2k)!, the coefficients of Euler-Maclaurin's correction.
 const BERNOULLI: [f64; 12] = [
@@ -63,7 +72,7 @@ pub fn zeta(s: f64, q: f64) -> f64 {
 /// Derivative number n of digamma: (-1)^(n + 1) n! zeta(n + 1, x).
 pub fn polygamma(n: u32, x: f64) -> f64 {
     if n == 0 {
-        return rtorch_ir::oracle::special::digamma(x);
+        return special::digamma(x);
     }
     let order = f64::from(n);
     let z = if x < 0.0 && x != x.floor() && x < -20.0 { reflected(n, x) } else { zeta(order + 1.0, x) };
@@ -221,3 +230,105 @@ pub fn lower(a: f64, x: f64) -> f64 {
 pub fn upper(a: f64, x: f64) -> f64 {
     incomplete(a, x).1
 }
+
+fn lgamma(x: f64) -> f64 {
+    if x == f64::NEG_INFINITY { f64::INFINITY } else { libm::lgamma(x) }
+}
+
+/// (sin, cos) of pi x, exact where they are 0 or 1; |x| < 2^51.
+#[inline(always)]
+fn sin_cos_pi<I: Isa>(x: f64) -> (f64, f64) {
+    const MAGIC: f64 = 6755399441055744.0;
+    let r = x - ((x + MAGIC) - MAGIC);
+    // the sign of both is lost: no reflection wants it
+    sin_cos::<I>(PI * r)
+}
+
+// the fit is of the quotient by (x - 1) (x - 2), the function's zeros
+function!(
+    Lgamma, [8, 5, -10, 12, |x| lgamma(x) / ((x - 1.0) * (x - 2.0))],
+    near |fit, x, I| fit.at::<I>(x) * ((x - 1.0) * (x - 2.0)),
+    far {
+        let z = -x;
+        let (s, _) = sin_cos_pi::<I>(x);
+        log::<I>(PI / (z * s.abs())) - fit.at::<I>(z) * ((z - 1.0) * (z - 2.0))
+    },
+    exact lgamma
+);
+
+/// Derivative number N of digamma, N <= 4.
+pub struct Psi<const N: u32>;
+
+impl<const N: u32> Function for Psi<N> {
+    type Table = Fit<9, 5>;
+    const FAR: bool = true;
+    fn table() -> Self::Table {
+        static FITS: [std::sync::OnceLock<Fit<9, 5>>; 5] = [const { std::sync::OnceLock::new() }; 5];
+        *FITS[N as usize].get_or_init(|| Fit::new(-8, 12, |x| polygamma(N, x)))
+    }
+    #[inline(always)]
+    fn near<I: Isa>(fit: Self::Table, x: f64) -> f64 {
+        fit.at::<I>(x)
+    }
+    /// Reflection (DLMF 5.15.6): derivative number N of pi cot(pi x), by the cotangent.
+    #[inline(always)]
+    fn far<I: Isa>(fit: Self::Table, x: f64) -> f64 {
+        let (s, c) = sin_cos_pi::<I>(x);
+        let cot = c / s;
+        let rise = 1.0 + cot * cot;
+        let other = fit.at::<I>(1.0 - x);
+        let y = match N {
+            0 => other - PI * cot,
+            1 => PI * PI * rise - other,
+            2 => other - 2.0 * PI.powi(3) * (cot * rise),
+            3 => 2.0 * PI.powi(4) * (rise * (1.0 + 3.0 * cot * cot)) - other,
+            _ => other - 8.0 * PI.powi(5) * (cot * rise * (2.0 + 3.0 * cot * cot)),
+        };
+        // what poles answer is the exact body's
+        if s == 0.0 { f64::NAN } else { y }
+    }
+    fn exact(x: f64) -> f64 {
+        polygamma(N, x)
+    }
+}
+
+/// The row `trigamma`, which says at poles what the table's oracle does.
+pub struct Trigamma;
+
+impl Function for Trigamma {
+    type Table = Fit<9, 5>;
+    const FAR: bool = true;
+    fn table() -> Self::Table {
+        Psi::<1>::table()
+    }
+    #[inline(always)]
+    fn near<I: Isa>(fit: Self::Table, x: f64) -> f64 {
+        Psi::<1>::near::<I>(fit, x)
+    }
+    #[inline(always)]
+    fn far<I: Isa>(fit: Self::Table, x: f64) -> f64 {
+        Psi::<1>::far::<I>(fit, x)
+    }
+    fn exact(x: f64) -> f64 {
+        special::trigamma(x)
+    }
+}
+
+/// Rows that are computed one by one, as the oracle does.
+macro_rules! one_by_one {
+    ($($name:ident $f:path)*) => {$(
+        pub struct $name;
+        impl Function for $name {
+            type Table = ();
+            fn table() {}
+            #[inline(always)]
+            fn near<I: Isa>((): (), _: f64) -> f64 {
+                f64::NAN
+            }
+            fn exact(x: f64) -> f64 {
+                $f(x)
+            }
+        }
+    )*};
+}
+one_by_one!(Digamma special::digamma TrigammaOne special::trigamma);

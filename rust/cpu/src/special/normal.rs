@@ -2,6 +2,10 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, TAU};
 
+use super::fit::{Function, function};
+use crate::simd::lane::Isa;
+use crate::simd::math_f64::{erfc, log, log1p};
+
 /// log of the area up to x; far out by Laplace's continued fraction (Abramowitz and Stegun 26.2.14).
 pub fn log_ndtr(x: f64) -> f64 {
     if x > -1.0 {
@@ -54,4 +58,30 @@ pub fn ndtri(p: f64) -> f64 {
         }
     }
     x
+}
+
+// the fit is of the quotient by the distance from the middle, where the function is 0
+function!(
+    Ndtri, [8, 5, -24, -1, |p| ndtri(p) / (p - 0.5)],
+    near |fit, p, I| {
+        let (q, sign) = if p > 0.5 { (1.0 - p, -1.0) } else { (p, 1.0) };
+        sign * fit.at::<I>(q) * (q - 0.5)
+    },
+    exact ndtri
+);
+
+/// log of the area up to x, from the smaller of the two areas.
+pub struct LogNdtr;
+impl Function for LogNdtr {
+    type Table = ();
+    fn table() {}
+    #[inline(always)]
+    fn near<I: Isa>((): (), x: f64) -> f64 {
+        let area = 0.5 * erfc::<I>(x.abs() * FRAC_1_SQRT_2);
+        let y = if x > 0.0 { log1p::<I>(-area) } else { log::<I>(area) };
+        if x > -20.0 { y } else { f64::NAN }
+    }
+    fn exact(x: f64) -> f64 {
+        log_ndtr(x)
+    }
 }

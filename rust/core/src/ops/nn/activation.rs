@@ -145,9 +145,31 @@ pub fn softplus(x: &Tensor, beta: f64, threshold: f64) -> Result<Tensor> {
     })
 }
 
+/// The kernels of log_sigmoid by dtype. Its derivative is 1 - exp of the result.
+fn log_sigmoid_kernel(dtype: DType) -> Arc<Kernel> {
+    static KERNELS: OnceLock<Vec<OnceLock<Arc<Kernel>>>> = OnceLock::new();
+    let all = KERNELS.get_or_init(|| DType::ALL.iter().map(|_| OnceLock::new()).collect());
+    all[dtype as usize]
+        .get_or_init(|| {
+            let inner = dtype.ctype().dtype();
+            let (mut p, y) = build(Program::new(), || (-soft_plus(-Ex::leaf(dtype).cast(inner))).cast(dtype));
+            p.outputs.push(y.0);
+            let (mut d, g) = build(Program::new(), || {
+                let (y, g) = (Ex::leaf(dtype).cast(inner), Ex::leaf(dtype).cast(inner));
+                (-(g * ex::expm1(y))).cast(dtype)
+            });
+            d.outputs.push(g.0);
+            Kernel::from_result(p, d)
+        })
+        .clone()
+}
+
 /// log(sigmoid(x)) without overflow.
 pub fn log_sigmoid(x: &Tensor) -> Result<Tensor> {
-    float_op("log_sigmoid", "LogSigmoidBackward0", x, &[], None, |a| -soft_plus(-a[0]))
+    if !x.dtype().is_float() {
+        return Err(not_implemented("log_sigmoid", x.dtype()));
+    }
+    dispatch::map("LogSigmoidBackward0", &log_sigmoid_kernel(x.dtype()), &[x])
 }
 
 /// x limited to [low, high]; no gradient at the ends.
@@ -253,8 +275,10 @@ pub fn glu(x: &Tensor, dim: i64) -> Result<Tensor> {
     let d = normalize_dim(dim, x.ndim())?;
     let n = x.size(d) as i64;
     ensure!(n % 2 == 0, runtime, "Halving dimension must be even, but dimension {d} is size {n}");
-    let (a, b) = (shape::narrow(x, dim, 0, n / 2)?, shape::narrow(x, dim, n / 2, n / 2)?);
-    compose("glu", "GluBackward0", Rule::FloatOnly, &[Arg::T(&a), Arg::T(&b)], None, |a| a[0] * ex::sigmoid(a[1]))
+    // one node for both halves: its gradient is one concatenation
+    let halves = shape::split_sizes(x, &[n / 2, n / 2], dim)?;
+    let args = [Arg::T(&halves[0]), Arg::T(&halves[1])];
+    compose("glu", "GluBackward0", Rule::FloatOnly, &args, None, |a| a[0] * ex::sigmoid(a[1]))
 }
 
 /// softmax (or its logarithm) along a dim.
