@@ -58,7 +58,8 @@ def frexp(input):
     field = (bits >> digits) & top
     ordinary = (field > 0) & (field < top)
     exponent = rtorch.where(ordinary, field - rtorch.where(x.abs() < small, below + steps, below), 0).to(rtorch.int32)
-    if input.requires_grad and rtorch.is_grad_enabled():
+    dual = rtorch.autograd.forward_ad.unpack_dual(input).tangent is not None
+    if dual or input.requires_grad and rtorch.is_grad_enabled():
         half = exponent >> 1
         first, second = (rtorch.exp2(-e.to(x.dtype)).to(input.dtype) for e in (half, exponent - half))
         return frexp_type(rtorch.where(ordinary, input * first * second, input), exponent)
