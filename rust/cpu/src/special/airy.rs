@@ -44,7 +44,7 @@ pub fn ai(x: f64) -> f64 {
         return x;
     }
     // beyond these the exponential is 0, and the angle would be infinite
-    if x > 1e3 || x < -1e200 {
+    if !(-1e200..=1e3).contains(&x) {
         return 0.0;
     }
     if x < LOW {
