@@ -95,6 +95,19 @@ def test_fused_lstm_equals_its_cells(hidden, batch, dtype):
         assert close(last[0][d], state[0], tolerance) and close(last[1][d], state[1], tolerance)
 
 
+@pytest.mark.parametrize("hidden, batch", [(40, 16), (260, 16), (300, 4), (300, 15)])
+def test_lstm_does_not_depend_on_the_number_of_threads(hidden, batch):
+    layer, x = nn.LSTM(6, hidden), rtorch.randn(5, batch, 6)
+    threads, outs = rtorch.get_num_threads(), []
+    try:
+        for n in (1, 2, 4):
+            rtorch.set_num_threads(n)
+            outs.append(layer(x)[0])
+    finally:
+        rtorch.set_num_threads(threads)
+    assert all(bool((outs[0] == out).all()) for out in outs)
+
+
 def test_projection_and_batch_first():
     layer = nn.LSTM(4, 6, 2, batch_first=True, bidirectional=True, proj_size=2)
     out, (h, c) = layer(rtorch.zeros(3, 5, 4))

@@ -249,7 +249,8 @@ fn packed(
 /// Do the steps run in one call, over a packed weight? Few steps do not pay for packing; a step of few sequences and
 /// many hidden units is a product that all threads share.
 fn packs(steps: usize, batch: usize, hidden: usize) -> bool {
-    let shared = rtorch_cpu::lstm::parts(batch) < threads::num_threads() && batch * hidden * hidden >= SHARED;
+    // by the sizes alone: another way adds in another order, and results do not depend on the number of threads
+    let shared = batch < 2 * LEAST_ROWS && batch * hidden * hidden >= SHARED;
     steps >= PACK_STEPS && !shared
 }
 
