@@ -20,6 +20,9 @@ def mvlgamma(input, p):
     """Multivariate log-gamma function."""
     if p < 1:
         raise RuntimeError(f"p has to be greater than or equal to 1, but got {p}")
+    if input.is_complex():
+        kind = "ComplexFloat" if input.dtype == rtorch.complex64 else "ComplexDouble"
+        raise NotImplementedError(f"\"arange_cpu\" not implemented for '{kind}'")
     if not input.is_floating_point():
         input = input.to(rtorch.get_default_dtype())
     if p == 1:
