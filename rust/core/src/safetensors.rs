@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
-use rtorch_cpu::Memory;
 use rtorch_ir::{DType, Error, Result};
 use safetensors::tensor::{Metadata, View};
 use safetensors::{Dtype, SafeTensorError};
 
 use crate::Tensor;
+use crate::tensor::HostBytes;
 
 /// One tensor of a header: its bytes are `start..end` of what follows the header.
 pub struct Entry {
@@ -80,9 +80,7 @@ fn to_safetensors(d: DType) -> Option<Dtype> {
 struct Written {
     dtype: Dtype,
     shape: Vec<usize>,
-    host: Memory,
-    start: usize,
-    len: usize,
+    host: HostBytes,
 }
 
 impl View for Written {
@@ -93,26 +91,19 @@ impl View for Written {
         &self.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
-        if self.len == 0 {
-            return Cow::Borrowed(&[]);
-        }
-        // SAFETY: a contiguous layout lies within its buffer, which `host` keeps alive.
-        Cow::Borrowed(unsafe { std::slice::from_raw_parts(self.host.as_ptr().add(self.start), self.len) })
+        Cow::Borrowed(self.host.bytes())
     }
     fn data_len(&self) -> usize {
-        self.len
+        self.host.bytes().len()
     }
 }
 
 fn written(name: &str, t: &Tensor) -> Result<Written> {
-    let t = if t.is_contiguous() { t.detach() } else { crate::ops::shape::contiguous(&t.detach())? };
-    let (layout, d) = t.with(|p| (p.layout.clone(), p.dtype));
+    let d = t.dtype();
     let dtype = to_safetensors(d).ok_or_else(|| {
         Error::value(format!("safetensors: the tensor '{name}' is {d}, which the format does not have"))
     })?;
-    let host = crate::backend::download(&t.storage().force()?)?;
-    let (start, len) = (layout.offset * d.size(), layout.numel() * d.size());
-    Ok(Written { dtype, shape: layout.shape.to_vec(), host, start, len })
+    Ok(Written { dtype, shape: t.shape().to_vec(), host: t.host_bytes()? })
 }
 
 /// Writes tensors to a file, or gives the file's bytes where there is no path.

@@ -125,6 +125,23 @@ pub struct Impl {
 #[derive(Clone)]
 pub struct Tensor(Arc<Impl>);
 
+/// A tensor's elements in row-major order, and what keeps them.
+pub struct HostBytes {
+    memory: Memory,
+    start: usize,
+    len: usize,
+}
+
+impl HostBytes {
+    pub fn bytes(&self) -> &[u8] {
+        if self.len == 0 {
+            return &[];
+        }
+        // SAFETY: a contiguous layout lies within its buffer, which `memory` keeps alive.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(self.start), self.len) }
+    }
+}
+
 impl Tensor {
     pub fn from_parts(parts: Parts) -> Tensor {
         Tensor::make(parts, None)
@@ -307,26 +324,23 @@ impl Tensor {
 
     /// Captures the contents for an op.
     pub fn operand(&self) -> Operand {
-        let p = self.0.parts.read();
-        Operand { value: p.storage.value(), layout: p.layout.clone(), dtype: p.dtype }
+        self.with(|p| Operand { value: p.storage.value(), layout: p.layout.clone(), dtype: p.dtype })
     }
     /// Computes what is pending.
     pub fn force(&self) -> Result<()> {
         self.storage().force().map(|_| ())
     }
-    /// The elements in row-major order as host bytes.
+    /// The elements in row-major order, in host memory: the tensor's own where it lies so.
+    pub fn host_bytes(&self) -> Result<HostBytes> {
+        let t = if self.is_contiguous() { self.clone() } else { crate::ops::shape::contiguous(&self.detach())? };
+        let memory = backend::download(&t.storage().force()?)?;
+        let (start, len) = t.with(|p| (p.layout.offset * p.dtype.size(), p.layout.numel() * p.dtype.size()));
+        Ok(HostBytes { memory, start, len })
+    }
+    /// A copy of the elements in row-major order as host bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         batch::refuse(self, "an operator that reads its data")?;
-        let t = if self.is_contiguous() { self.clone() } else { crate::ops::shape::contiguous(&self.detach())? };
-        let (layout, dtype) = t.with(|p| (p.layout.clone(), p.dtype));
-        let host = backend::download(&t.storage().force()?)?;
-        let (start, len) = (layout.offset * dtype.size(), layout.numel() * dtype.size());
-        let mut out = vec![0u8; len];
-        if len > 0 {
-            // SAFETY: a contiguous layout lies within its storage.
-            unsafe { std::ptr::copy_nonoverlapping(host.as_ptr().add(start), out.as_mut_ptr(), len) };
-        }
-        Ok(out)
+        Ok(self.host_bytes()?.bytes().to_vec())
     }
     /// Address of element 0 in host memory (or a number that names it on a device). The bytes stay there from now on.
     pub fn data_ptr(&self) -> Result<usize> {

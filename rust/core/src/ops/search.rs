@@ -3,7 +3,6 @@
 use rtorch_cpu::Memory;
 use rtorch_ir::{DType, Layout, Result};
 
-use crate::backend;
 use crate::batch;
 use crate::device::Device;
 use crate::storage::Buf;
@@ -19,51 +18,36 @@ pub fn sorted(rows: &Tensor, values: &Tensor, right: bool) -> Result<Option<Tens
     if batch::any(&[rows, values]) || rows.ndim() == 0 {
         return Ok(None);
     }
+    Ok(match dtype {
+        DType::F32 => Some(typed::<f32>(rows, values, right)?),
+        DType::F64 => Some(typed::<f64>(rows, values, right)?),
+        DType::I64 => Some(typed::<i64>(rows, values, right)?),
+        DType::I32 => Some(typed::<i32>(rows, values, right)?),
+        _ => None,
+    })
+}
+
+/// `sorted` for tensors whose dtype is T.
+fn typed<T: Copy + PartialOrd + Sync>(rows: &Tensor, values: &Tensor, right: bool) -> Result<Tensor> {
     let n = rows.size(rows.ndim() - 1);
     let per_row = if rows.ndim() == 1 { values.numel() } else { values.size(values.ndim() - 1) };
-    let (held, sought) = (host(rows)?, host(values)?);
-    macro_rules! search {
-        ($t:ty) => {
-            // SAFETY: contiguous elements of that type, alive as long as the handles on their memory.
-            unsafe { rtorch_cpu::search::search::<$t>(held.elements(), n, sought.elements(), per_row, right) }
-        };
-    }
-    let found = match dtype {
-        DType::F32 => search!(f32),
-        DType::F64 => search!(f64),
-        DType::I64 => search!(i64),
-        DType::I32 => search!(i32),
-        _ => return Ok(None),
-    };
+    let (held, sought) = (rows.host_bytes()?, values.host_bytes()?);
+    // SAFETY: the bytes are elements of that type.
+    let (rows, sought) = unsafe { (elements::<T>(held.bytes()), elements::<T>(sought.bytes())) };
+    let found = rtorch_cpu::search::search(rows, n, sought, per_row, right);
     let out = Memory::uninit(found.len() * size_of::<i64>())?;
     // SAFETY: the memory is fresh and as long.
     unsafe { std::ptr::copy_nonoverlapping(found.as_ptr().cast::<u8>(), out.as_ptr(), found.len() * size_of::<i64>()) };
     let layout = Layout::contiguous(&values.shape());
-    Ok(Some(Tensor::from_buf(Buf::Cpu(out), layout, DType::I64, Device::Cpu)))
+    Ok(Tensor::from_buf(Buf::Cpu(out), layout, DType::I64, Device::Cpu))
 }
 
-/// A tensor's elements, row-major, and a handle that keeps them.
-struct Held {
-    memory: Memory,
-    offset: usize,
-    count: usize,
-}
-
-fn host(x: &Tensor) -> Result<Held> {
-    let x = crate::ops::shape::contiguous(&x.detach())?;
-    let memory = backend::download(&x.storage().force()?)?;
-    let (offset, count) = x.with(|p| (p.layout.offset, p.layout.numel()));
-    Ok(Held { memory, offset, count })
-}
-
-impl Held {
-    /// # Safety
-    /// The tensor has that type.
-    unsafe fn elements<T>(&self) -> &[T] {
-        if self.count == 0 {
-            return &[];
-        }
-        // SAFETY: a contiguous layout lies within its storage.
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast::<T>().add(self.offset), self.count) }
+/// # Safety
+/// The bytes are elements of that type.
+unsafe fn elements<T>(bytes: &[u8]) -> &[T] {
+    if bytes.is_empty() {
+        return &[];
     }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<T>()) }
 }
