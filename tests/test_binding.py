@@ -300,3 +300,39 @@ def test_operators_written_in_python_name_what_is_no_tensor():
     assert torch.slice_copy(torch.arange(6), 0, 1, 5, 2).tolist() == [1, 3]
     assert torch.conj_physical_(torch.tensor([1j])).tolist() == [-1j]
     assert torch.as_strided_(torch.arange(6.0), (2,), (3,)).tolist() == [0.0, 3.0]
+
+
+def test_dlpack_deleters_run_without_the_gil():
+    """Consumers of other languages let go on threads of their own; ctypes gives the GIL up around the call."""
+    import ctypes
+    import threading
+
+    class Managed(ctypes.Structure):
+        _fields_ = [("tensor", ctypes.c_char * 48), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p)]
+
+    pointer, rename = ctypes.pythonapi.PyCapsule_GetPointer, ctypes.pythonapi.PyCapsule_SetName
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    rename.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    before = torch.runtime_stats()["bytes_in_use"]
+    x = torch.zeros(1 << 20)
+    handles = []
+    for _ in range(200):
+        capsule = x.__dlpack__()
+        address = pointer(capsule, b"dltensor")
+        rename(capsule, b"used_dltensor")
+        handles.append(address)
+
+    def let_go(addresses):
+        for a in addresses:
+            ctypes.CFUNCTYPE(None, ctypes.c_void_p)(Managed.from_address(a).deleter)(a)
+
+    threads = [threading.Thread(target=let_go, args=(handles[i::4],)) for i in range(4)]
+    for t in threads:
+        t.start()
+    while any(t.is_alive() for t in threads):
+        y = x[1:3]  # counts the same storage's handles up and down meanwhile
+        del y
+    for t in threads:
+        t.join()
+    del x
+    assert abs(torch.runtime_stats()["bytes_in_use"] - before) < 1 << 20

@@ -103,6 +103,28 @@ pub fn panicked(p: &(dyn std::any::Any + Send)) -> Error {
     Error::runtime(format!("internal error: {}", text.unwrap_or_else(|| "a panic without a message".into())))
 }
 
+/// Runs a kernel over `n` row-major elements at each address of host memory; `out` is nobody's operand.
+#[inline]
+pub fn map_rows(kernel: &Kernel, shape: &[usize], n: usize, ins: &[*mut u8], out: &Memory) -> Result<()> {
+    count_kernel((n * kernel.reads()) as u64, (n * kernel.dtype().size()) as u64);
+    if let Some(small) = kernel.small() {
+        // SAFETY: at the addresses lie `n` elements; the result's memory is fresh and holds as many.
+        if unsafe { small.run_rows(n, ins, out.as_ptr()) } {
+            return Ok(());
+        }
+    }
+    map_rows_planned(kernel, shape, ins, out)
+}
+
+#[cold]
+fn map_rows_planned(kernel: &Kernel, shape: &[usize], ins: &[*mut u8], out: &Memory) -> Result<()> {
+    let layout = &Layout::contiguous(shape);
+    let arg = |(&ptr, &dtype)| rtorch_cpu::Arg { ptr, dtype, layout };
+    let ins: SmallVec<[rtorch_cpu::Arg; 4]> = ins.iter().zip(&kernel.program.leaves).map(arg).collect();
+    let outs = [rtorch_cpu::Arg { ptr: out.as_ptr(), dtype: kernel.dtype(), layout }];
+    rtorch_cpu::map(&kernel.program, shape, &ins, &outs)
+}
+
 /// Runs a kernel over row-major host memory of `n` elements; `out` is nobody's operand.
 #[inline]
 pub fn map_small(kernel: &Kernel, layout: &Layout, n: usize, ins: &[rtorch_cpu::Arg], out: &Memory) -> Result<()> {

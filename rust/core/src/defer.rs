@@ -168,6 +168,7 @@ pub fn lock_patiently<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Is pointwise work on this many elements recorded rather than run?
+#[inline]
 pub fn defers(device: Device, numel: usize) -> bool {
     numel > 0
         && !device.is_meta()

@@ -17,7 +17,6 @@ use crate::defer::{self, Operand};
 use crate::device::Device;
 use crate::kernel::Kernel;
 use crate::stats::{Event, count, fallback_is_error};
-use crate::storage::Buf;
 use crate::tensor::{Parts, Tensor};
 use crate::trace;
 use crate::view::ViewOp;
@@ -83,7 +82,9 @@ pub fn map(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor]) -> Resu
         Some(out) => out?,
         None => map_any(kernel, inputs, None)?,
     };
-    record::record_map(name, kernel, inputs, &out)?;
+    if record::follows(inputs) {
+        record::record_map(name, kernel, inputs, &out)?;
+    }
     Ok(out)
 }
 
@@ -96,19 +97,15 @@ fn map_small(kernel: &Kernel, inputs: &[&Tensor]) -> Option<Result<Tensor>> {
         return None;
     }
     match inputs {
-        [a] => a.with(|p| {
-            if !p.layout.is_contiguous() {
-                return None;
-            }
-            p.storage.try_host(|x| run_small(kernel, &p.layout.shape, n, &[arg(p, x)]))
-        }),
-        [a, b] => a.with(|p| {
+        [a] if a.is_contiguous() => {
+            a.with(|p| p.storage.try_host(|x| run_rows(kernel, &p.layout.shape, n, &[start(p, x)])))
+        }
+        [a, b] if a.is_contiguous() && b.is_contiguous() => a.with(|p| {
             b.with(|q| {
-                let plain = p.layout.shape == q.layout.shape && p.layout.is_contiguous() && q.layout.is_contiguous();
-                if !plain {
+                if p.layout.shape != q.layout.shape {
                     return None;
                 }
-                let run = |x, y| run_small(kernel, &p.layout.shape, n, &[arg(p, x), arg(q, y)]);
+                let run = |x, y| run_rows(kernel, &p.layout.shape, n, &[start(p, x), start(q, y)]);
                 let same = p.storage.same(&q.storage);
                 p.storage.try_host(|x| if same { Some(run(x, x)) } else { q.storage.try_host(|y| run(x, y)) })?
             })
@@ -117,16 +114,19 @@ fn map_small(kernel: &Kernel, inputs: &[&Tensor]) -> Option<Result<Tensor>> {
     }
 }
 
+/// Address of element 0.
 #[inline]
-fn arg(p: &Parts, ptr: *mut u8) -> rtorch_cpu::Arg<'_> {
-    rtorch_cpu::Arg { ptr, dtype: p.dtype, layout: &p.layout }
+fn start(p: &Parts, ptr: *mut u8) -> *mut u8 {
+    ptr.wrapping_add(p.layout.offset * p.dtype.size())
 }
 
-fn run_small(kernel: &Kernel, shape: &[usize], n: usize, ins: &[rtorch_cpu::Arg]) -> Result<Tensor> {
-    let (layout, dtype) = (Layout::contiguous(shape), kernel.dtype());
+/// A pointwise op over `n` row-major elements at each address.
+#[inline]
+fn run_rows(kernel: &Kernel, shape: &[usize], n: usize, ins: &[*mut u8]) -> Result<Tensor> {
+    let dtype = kernel.dtype();
     let out = Memory::uninit(n * dtype.size())?;
-    backend::map_small(kernel, &layout, n, ins, &out)?;
-    Ok(Tensor::from_buf(Buf::Cpu(out), layout, dtype, Device::Cpu))
+    backend::map_rows(kernel, shape, n, ins, &out)?;
+    Ok(Tensor::rows(out, shape, n, dtype))
 }
 
 /// Any operands; with a layout, the result has that.
@@ -189,7 +189,15 @@ fn copy_small(kernel: &Kernel, x: &Tensor, layout: &Layout) -> Option<Result<Ten
     if layout.strides != rtorch_ir::layout::contiguous_strides(&layout.shape) {
         return None;
     }
-    x.with(|p| p.storage.try_host(|ptr| run_small(kernel, &layout.shape, n, &[arg(p, ptr)])))
+    x.with(|p| {
+        p.storage.try_host(|ptr| {
+            let dtype = kernel.dtype();
+            let out = Memory::uninit(n * dtype.size())?;
+            let x = rtorch_cpu::Arg { ptr, dtype: p.dtype, layout: &p.layout };
+            backend::map_small(kernel, layout, n, &[x], &out)?;
+            Ok(Tensor::rows(out, &layout.shape, n, dtype))
+        })
+    })
 }
 
 /// A pointwise op without operands (a constant or a function of the element's number).

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::defer;
+use crate::host;
 use crate::ops::random::generator;
 
 /// How long a fork waits between two looks at busy threads, and they between two looks at a fork.
@@ -125,6 +126,7 @@ pub unsafe fn child() {
     // SAFETY: the caller's promise.
     unsafe { generator::release() };
     defer::replace_lock();
+    host::forked();
     INSIDE.store(0, SeqCst);
     WAITING.store(0, SeqCst);
     FORKING.store(false, SeqCst);

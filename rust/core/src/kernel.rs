@@ -8,10 +8,14 @@ use rtorch_ir::table::ROWS;
 use rtorch_ir::{Class, DType, Program, Result, Scalar, ScalarOp};
 use smallvec::SmallVec;
 
-use crate::ops::pointwise::not_implemented;
+use crate::ops::pointwise::{divides, not_implemented, pair_name};
 
 pub struct Kernel {
     pub program: Arc<Program>,
+    /// Of the result.
+    dtype: DType,
+    /// Bytes that an element of every leaf takes together.
+    reads: usize,
     /// Ready for small CPU tensors, if the program can be.
     small: OnceLock<Option<rtorch_cpu::Small>>,
     /// One per leaf of the program: its cotangent as a kernel of its own.
@@ -44,7 +48,10 @@ impl Kernel {
     }
     pub fn with_numbers(program: Program, numbers: SmallVec<[Scalar; 2]>) -> Arc<Kernel> {
         let refused = program.refused();
+        let (dtype, reads) = (program.dtype(program.outputs[0]), program.leaves.iter().map(|d| d.size()).sum());
         Arc::new(Kernel {
+            dtype,
+            reads,
             program: Arc::new(program),
             small: OnceLock::new(),
             grads: OnceLock::new(),
@@ -71,8 +78,14 @@ impl Kernel {
         let _ = k.grads.set(vec![Some(Arc::new(Grad { kernel: Kernel::new(derivative), leaves }))]);
         k
     }
+    #[inline]
     pub fn dtype(&self) -> DType {
-        self.program.dtype(self.program.outputs[0])
+        self.dtype
+    }
+    /// Bytes read per element of the result, where no operand is broadcast.
+    #[inline]
+    pub fn reads(&self) -> usize {
+        self.reads
     }
     /// The program made ready for small CPU tensors.
     #[inline]
@@ -110,6 +123,29 @@ pub fn single(op: ScalarOp, dtype: DType) -> &'static Arc<Kernel> {
     static CACHE: OnceLock<Vec<OnceLock<Arc<Kernel>>>> = OnceLock::new();
     let cache = CACHE.get_or_init(|| (0..ROWS.len() * DType::ALL.len()).map(|_| OnceLock::new()).collect());
     cache[op as usize * DType::ALL.len() + dtype as usize].get_or_init(|| Kernel::new(single_program(op, dtype)))
+}
+
+/// A row of two tensors of one dtype that needs no conversion, as the graph names it.
+pub struct Pair {
+    pub name: &'static str,
+    pub kernel: &'static Arc<Kernel>,
+}
+
+/// The shared `Pair` of a row; None where the operands' dtype, or the row, asks for more than the row.
+#[inline]
+pub fn pair(op: ScalarOp, dtype: DType) -> Option<&'static Pair> {
+    const DTYPES: usize = DType::ALL.len();
+    static CACHE: [OnceLock<Option<Pair>>; ROWS.len() * DTYPES] = [const { OnceLock::new() }; ROWS.len() * DTYPES];
+    CACHE[op as usize * DTYPES + dtype as usize].get_or_init(|| new_pair(op, dtype)).as_ref()
+}
+
+#[cold]
+fn new_pair(op: ScalarOp, dtype: DType) -> Option<Pair> {
+    let class = op.row().class;
+    let plain = matches!(class, Class::Num | Class::Compare) && dtype != DType::Bool
+        || class == Class::Float && dtype.is_float();
+    let plain = plain && !dtype.is_storage() && !dtype.is_complex() && !divides(op, dtype);
+    plain.then(|| Pair { name: pair_name(op), kernel: single(op, dtype) })
 }
 
 fn single_program(op: ScalarOp, dtype: DType) -> Program {

@@ -4,6 +4,7 @@
 pub mod autograd;
 pub mod backend;
 pub mod batch;
+mod counted;
 pub mod defer;
 pub mod device;
 pub mod dispatch;
@@ -11,6 +12,7 @@ pub mod fork;
 pub mod host;
 pub mod inplace;
 pub mod kernel;
+mod lock;
 pub mod ops;
 pub mod optim;
 pub mod safetensors;

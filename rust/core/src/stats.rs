@@ -150,24 +150,28 @@ pub enum Mode {
 
 static MODE: AtomicU8 = AtomicU8::new(u8::MAX);
 
+#[inline]
 pub fn mode() -> Mode {
     match MODE.load(Ordering::Relaxed) {
         0 => Mode::Default,
         1 => Mode::Eager,
         2 => Mode::Always,
-        _ => {
-            let on = |name: &str| std::env::var(name).is_ok_and(|v| !v.is_empty() && v != "0");
-            let m = if on("RTORCH_EAGER") {
-                Mode::Eager
-            } else if std::env::var("RTORCH_DEFER").is_ok_and(|v| v == "always") {
-                Mode::Always
-            } else {
-                Mode::Default
-            };
-            set_mode(m);
-            m
-        }
+        _ => mode_of_environment(),
     }
+}
+
+#[cold]
+fn mode_of_environment() -> Mode {
+    let on = |name: &str| std::env::var(name).is_ok_and(|v| !v.is_empty() && v != "0");
+    let m = if on("RTORCH_EAGER") {
+        Mode::Eager
+    } else if std::env::var("RTORCH_DEFER").is_ok_and(|v| v == "always") {
+        Mode::Always
+    } else {
+        Mode::Default
+    };
+    set_mode(m);
+    m
 }
 
 /// Overrides the environment, for the fuzzer that compares the modes in one process.

@@ -9,12 +9,12 @@ use rtorch_cpu::Memory;
 use rtorch_cpu::alloc::Buffer;
 use rtorch_ir::Result;
 use smallvec::SmallVec;
-use spin::mutex::SpinMutex;
-use spin::relax::Yield;
 use std::sync::Weak;
 
+use crate::counted::{self, Counted};
 use crate::defer::Node;
 use crate::device::Device;
+use crate::lock::Lock;
 
 /// Bytes on a device, shared.
 #[derive(Clone)]
@@ -88,23 +88,19 @@ impl Buf {
     }
 }
 
-/// Held for a few instructions at a time, or a small kernel; its end is a plain store, not a second locked instruction,
-/// of which small operators are mostly made.
-type Mutex<T> = SpinMutex<T, Yield>;
-
 pub enum State {
     Ready(Buf),
     Pending(Arc<Node>),
 }
 
 pub struct Cell {
-    pub state: Mutex<State>,
+    pub state: Lock<State>,
     /// Storages and pending nodes that want the bytes; what is merely saved for backward does not count.
     holders: AtomicUsize,
     /// How often a primitive evaluated this pending value as its prologue.
     pub swallowed: AtomicUsize,
     /// Pending values that read this one; a write to the storage runs them first.
-    pub readers: Mutex<SmallVec<[Weak<Cell>; 2]>>,
+    pub readers: Lock<SmallVec<[Weak<Cell>; 2]>>,
 }
 
 /// A counted handle on a cell: one of its holders.
@@ -117,10 +113,10 @@ pub struct Saved(pub Arc<Cell>);
 impl Cell {
     pub fn new(state: State) -> Cell {
         Cell {
-            state: Mutex::new(state),
+            state: Lock::new(state),
             holders: AtomicUsize::new(0),
             swallowed: AtomicUsize::new(0),
-            readers: Mutex::new(SmallVec::new()),
+            readers: Lock::new(SmallVec::new()),
         }
     }
     pub fn holders(&self) -> usize {
@@ -186,7 +182,7 @@ enum Contents {
 }
 
 struct StorageImpl {
-    contents: Mutex<Contents>,
+    contents: Lock<Contents>,
     device: Device,
     bytes: AtomicUsize,
     /// `data_ptr()` was read: the bytes stay where they are.
@@ -200,7 +196,7 @@ struct StorageImpl {
 
 /// What a conjugate was made from, as long as that lives.
 struct Origin {
-    storage: Weak<StorageImpl>,
+    storage: counted::Weak<StorageImpl>,
     /// Where its first element lies, in bytes, and its version then.
     offset: usize,
     /// How often both sides had been written then.
@@ -209,7 +205,7 @@ struct Origin {
 
 /// A mutable, untyped cell of bytes, shared by all views of it.
 #[derive(Clone)]
-pub struct Storage(Arc<StorageImpl>);
+pub struct Storage(Counted<StorageImpl>);
 
 impl Storage {
     pub fn new(value: Value, device: Device, bytes: usize) -> Storage {
@@ -220,8 +216,8 @@ impl Storage {
         Storage::make(Contents::Own(buf), device, bytes)
     }
     fn make(contents: Contents, device: Device, bytes: usize) -> Storage {
-        Storage(Arc::new(StorageImpl {
-            contents: Mutex::new(contents),
+        Storage(Counted::new(StorageImpl {
+            contents: Lock::new(contents),
             device,
             bytes: AtomicUsize::new(bytes),
             addressed: AtomicBool::new(false),
@@ -234,7 +230,7 @@ impl Storage {
     /// set a bit, here they are a copy that says so.
     pub fn mark_conjugate(&self, of: &Storage, offset: usize) {
         let versions = [of, self].map(|s| s.version().load(Ordering::Relaxed));
-        let _ = self.0.conjugate_of.set(Box::new(Origin { storage: Arc::downgrade(&of.0), offset, versions }));
+        let _ = self.0.conjugate_of.set(Box::new(Origin { storage: of.0.downgrade(), offset, versions }));
     }
     pub fn is_conjugate(&self) -> bool {
         self.0.conjugate_of.get().is_some()
@@ -262,15 +258,15 @@ impl Storage {
         self.len() == 0
     }
     pub fn same(&self, other: &Storage) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.0.same(&other.0)
     }
     /// How many tensors (and other handles) share the storage.
     pub fn use_count(&self) -> usize {
-        Arc::strong_count(&self.0)
+        self.0.owners()
     }
     /// An address that names the storage while it lives.
     pub fn id(&self) -> usize {
-        Arc::as_ptr(&self.0) as usize
+        self.0.address()
     }
     /// Captures the contents.
     pub fn value(&self) -> Value {

@@ -13,6 +13,7 @@ use rtorch_ir::{DType, Error, Layout, Result, Shape, ensure, layout::checked_num
 use crate::autograd::meta::{AutogradMeta, ViewOf};
 use crate::backend;
 use crate::batch::{self, Batch};
+use crate::counted::{self, Counted};
 use crate::defer::Operand;
 use crate::device::Device;
 use crate::host;
@@ -79,6 +80,8 @@ struct Facts {
     /// 0: the CPU, else the number of the GPU and one.
     device: AtomicU32,
     numel: AtomicUsize,
+    /// Row-major.
+    contiguous: AtomicBool,
 }
 
 impl Facts {
@@ -88,6 +91,7 @@ impl Facts {
             ndim: AtomicU8::new(0),
             device: AtomicU32::new(0),
             numel: AtomicUsize::new(0),
+            contiguous: AtomicBool::new(false),
         };
         f.set(p);
         f
@@ -103,10 +107,11 @@ impl Facts {
         };
         self.device.store(device, Ordering::Relaxed);
         self.numel.store(p.layout.numel(), Ordering::Relaxed);
+        self.contiguous.store(p.layout.is_contiguous(), Ordering::Relaxed);
     }
 }
 
-pub struct Impl {
+struct Impl {
     parts: RwLock<Parts>,
     facts: Facts,
     /// Has autograd metadata worth a lock: requires grad, has a graph node, hooks or view history.
@@ -118,12 +123,21 @@ pub struct Impl {
     meta: Mutex<Option<Box<AutogradMeta>>>,
     /// Set when a view is made.
     view: Option<Box<ViewOf>>,
-    /// The Python object of this tensor while it lives (borrowed; read and written with the GIL only).
-    pub py: AtomicPtr<()>,
+    py: AtomicPtr<()>,
 }
 
 #[derive(Clone)]
-pub struct Tensor(Arc<Impl>);
+pub struct Tensor(Counted<Impl>);
+
+/// A tensor that others may drop.
+#[derive(Clone)]
+pub struct WeakTensor(counted::Weak<Impl>);
+
+impl WeakTensor {
+    pub fn upgrade(&self) -> Option<Tensor> {
+        self.0.upgrade().map(Tensor)
+    }
+}
 
 /// A tensor's elements in row-major order, and what keeps them.
 pub struct HostBytes {
@@ -143,6 +157,7 @@ impl HostBytes {
 }
 
 impl Tensor {
+    #[inline]
     pub fn from_parts(parts: Parts) -> Tensor {
         Tensor::make(parts, None)
     }
@@ -151,12 +166,17 @@ impl Tensor {
         Tensor::make(parts, Some(Box::new(view)))
     }
     fn make(parts: Parts, view: Option<Box<ViewOf>>) -> Tensor {
-        Tensor(Arc::new(Impl {
-            facts: Facts::of(&parts),
+        let facts = Facts::of(&parts);
+        Tensor::of(parts, facts, view, false)
+    }
+    #[inline]
+    fn of(parts: Parts, facts: Facts, view: Option<Box<ViewOf>>, inference: bool) -> Tensor {
+        Tensor(Counted::new(Impl {
+            facts,
             parts: RwLock::new(parts),
             tracked: AtomicBool::new(false),
             wants_grad: AtomicBool::new(false),
-            inference: AtomicBool::new(false),
+            inference: AtomicBool::new(inference),
             meta: Mutex::new(None),
             view,
             py: AtomicPtr::new(std::ptr::null_mut()),
@@ -167,12 +187,29 @@ impl Tensor {
         let bytes = layout.extent().map_or(0, |e| e.1) * dtype.size();
         Tensor::over(Storage::new(value, device, bytes), layout, dtype)
     }
+    /// A fresh row-major tensor on the CPU, of `numel` elements: what small operators make.
+    #[inline]
+    pub fn rows(memory: Memory, shape: &[usize], numel: usize, dtype: DType) -> Tensor {
+        let bytes = memory.len();
+        let facts = Facts {
+            dtype: AtomicU8::new(dtype as u8),
+            ndim: AtomicU8::new(shape.len().min(u8::MAX as usize) as u8),
+            device: AtomicU32::new(0),
+            numel: AtomicUsize::new(numel),
+            contiguous: AtomicBool::new(true),
+        };
+        let storage = Storage::of(Buf::Cpu(memory), Device::Cpu, bytes);
+        let layout = Layout::contiguous(shape);
+        let parts = Parts { dtype, layout, storage, version: Version::OfStorage, batch: None };
+        Tensor::of(parts, facts, None, crate::autograd::mode::is_inference())
+    }
     /// The same over bytes that exist.
     #[inline]
     pub fn from_buf(buf: Buf, layout: Layout, dtype: DType, device: Device) -> Tensor {
         let bytes = layout.extent().map_or(0, |e| e.1) * dtype.size();
         Tensor::over(Storage::of(buf, device, bytes), layout, dtype)
     }
+    #[inline]
     fn over(storage: Storage, layout: Layout, dtype: DType) -> Tensor {
         let t = Tensor::from_parts(Parts { dtype, layout, storage, version: Version::OfStorage, batch: None });
         if crate::autograd::mode::is_inference() {
@@ -290,8 +327,9 @@ impl Tensor {
     pub fn bump_version(&self) {
         self.with(|p| p.counter().fetch_add(1, Ordering::Relaxed));
     }
+    #[inline]
     pub fn is_contiguous(&self) -> bool {
-        self.0.parts.read().layout.is_contiguous()
+        self.0.facts.contiguous.load(Ordering::Relaxed)
     }
     pub fn is_inference(&self) -> bool {
         self.0.inference.load(Ordering::Relaxed)
@@ -301,19 +339,21 @@ impl Tensor {
     }
     /// The same tensor object?
     pub fn same(&self, other: &Tensor) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.0.same(&other.0)
     }
     pub fn id(&self) -> usize {
-        Arc::as_ptr(&self.0) as usize
+        self.0.address()
     }
     pub fn use_count(&self) -> usize {
-        Arc::strong_count(&self.0)
+        self.0.owners()
     }
-    pub fn inner(&self) -> &Arc<Impl> {
-        &self.0
+    /// The slot of the Python object of this tensor while it lives (borrowed; read and written with the GIL only).
+    #[inline]
+    pub fn py(&self) -> &AtomicPtr<()> {
+        &self.0.py
     }
-    pub fn from_inner(inner: Arc<Impl>) -> Tensor {
-        Tensor(inner)
+    pub fn downgrade(&self) -> WeakTensor {
+        WeakTensor(self.0.downgrade())
     }
     /// `[2, 3]` as messages show it.
     pub fn shape_text(&self) -> String {

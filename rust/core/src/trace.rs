@@ -3,6 +3,7 @@
 //! `stats.rs`.
 
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rtorch_ir::program::Inst;
 use rtorch_ir::{DType, Prim};
@@ -15,7 +16,11 @@ thread_local! {
     static FOUND: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Was there ever a trace? A thread's own variables are dearer to read.
+static EVER: AtomicBool = AtomicBool::new(false);
+
 pub fn begin() {
+    EVER.store(true, Ordering::Relaxed);
     ON.set(true);
     FOUND.with(|f| f.borrow_mut().clear());
 }
@@ -26,7 +31,15 @@ pub fn end() -> Vec<String> {
     FOUND.with(|f| std::mem::take(&mut *f.borrow_mut()))
 }
 
+#[inline]
 fn note(text: impl FnOnce() -> String) {
+    if EVER.load(Ordering::Relaxed) {
+        note_now(text);
+    }
+}
+
+#[cold]
+fn note_now(text: impl FnOnce() -> String) {
     if ON.get() {
         let text = text();
         FOUND.with(|f| f.borrow_mut().push(text));
@@ -39,6 +52,7 @@ fn case(value: &impl std::fmt::Debug) -> String {
     text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_string()
 }
 
+#[inline]
 pub fn map(kernel: &Kernel) {
     note(|| {
         let rows: Vec<&str> = kernel
@@ -51,10 +65,12 @@ pub fn map(kernel: &Kernel) {
     });
 }
 
+#[inline]
 pub fn view(op: &ViewOp) {
     note(|| format!("view {}", case(op)));
 }
 
+#[inline]
 pub fn prim(prim: &Prim, dtypes: impl Iterator<Item = DType>) {
     note(|| {
         let dtypes: Vec<DType> = dtypes.collect();

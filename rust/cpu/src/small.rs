@@ -31,6 +31,30 @@ impl Small {
         (program.outputs.len() == 1 && places <= PLACES && plain).then_some(Small(plan))
     }
 
+    /// Computes `n` elements over row-major operands that begin at these addresses into row-major memory. False, and
+    /// nothing happened, where the scratch does not suffice.
+    ///
+    /// # Safety
+    /// `out` holds `n` elements and overlaps no operand; at every address lie `n` elements of the leaf's dtype.
+    #[inline]
+    pub unsafe fn run_rows(&self, n: usize, leaves: &[*mut u8], out: *mut u8) -> bool {
+        let plan = &self.0;
+        if leaves.len() + 1 != plan.operands.len() {
+            return false;
+        }
+        let mut at = [std::ptr::null_mut::<u8>(); PLACES];
+        at[..leaves.len()].copy_from_slice(leaves);
+        at[leaves.len()] = out;
+        // SAFETY: the caller's promise; there is nothing to gather.
+        unsafe {
+            if plan.consts.len() + plan.slots.len() > 0 {
+                return self.run_with_scratch(n, &[], at);
+            }
+            self.steps(n, &at);
+        }
+        true
+    }
+
     /// Computes `n` elements over operands broadcast to one shape into row-major memory. False, and nothing happened,
     /// where the scratch does not suffice.
     ///

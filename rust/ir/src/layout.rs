@@ -101,7 +101,19 @@ pub fn normalize_dims(dims: &[i64], ndim: usize) -> Result<SmallVec<[usize; 5]>>
 }
 
 impl Layout {
+    #[inline]
     pub fn contiguous(shape: &[usize]) -> Layout {
+        const INLINE: usize = 5;
+        if shape.len() <= INLINE {
+            // in one go: every small operator makes one
+            let (mut sizes, mut strides, mut step) = ([0; INLINE], [0; INLINE], 1isize);
+            for i in (0..shape.len()).rev() {
+                (sizes[i], strides[i]) = (shape[i], step);
+                step = step.wrapping_mul(shape[i].max(1) as isize);
+            }
+            let (shape, n) = (Shape::from_buf_and_len(sizes, shape.len()), shape.len());
+            return Layout { shape, strides: Strides::from_buf_and_len(strides, n), offset: 0 };
+        }
         Layout { shape: Shape::from_slice(shape), strides: contiguous_strides(shape), offset: 0 }
     }
     pub fn new(shape: &[usize], strides: &[isize], offset: usize) -> Layout {
@@ -114,6 +126,7 @@ impl Layout {
         self.shape.iter().product()
     }
     /// Row-major without gaps (dimensions of size 1 do not count).
+    #[inline]
     pub fn is_contiguous(&self) -> bool {
         let mut step = 1isize;
         for (&s, &st) in self.shape.iter().zip(&self.strides).rev() {

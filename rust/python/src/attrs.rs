@@ -413,7 +413,7 @@ impl PyTensor {
         }
         let Some(e) = t.grad_fn() else { return Ok(()) };
         if !t.with_meta(|m| std::mem::replace(&mut m.retains_grad, true)) {
-            e.node.extra().retain.push((e.output, std::sync::Arc::downgrade(t.inner())));
+            e.node.extra().retain.push((e.output, t.downgrade()));
         }
         Ok(())
     }

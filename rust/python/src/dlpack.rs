@@ -77,10 +77,18 @@ fn dtype_of(code: u8, bits: u8) -> Option<DType> {
     DType::ALL.into_iter().find(|&d| self::code(d) == (code, bits))
 }
 
+/// Lets the memory go. Consumers do that on any thread, and not all of them hold the GIL.
+fn release(held: Box<Held>) {
+    let mut held = Some(held);
+    if crate::runtime::try_attach(|| drop(held.take())).is_none() {
+        std::mem::forget(held); // the interpreter is gone, and soon the process
+    }
+}
+
 unsafe extern "C" fn delete(m: *mut Managed) {
     // SAFETY: both were boxed by `export`, and the consumer calls this once.
     unsafe {
-        drop(Box::from_raw((*m).context.cast::<Held>()));
+        release(Box::from_raw((*m).context.cast::<Held>()));
         drop(Box::from_raw(m));
     }
 }
@@ -88,7 +96,7 @@ unsafe extern "C" fn delete(m: *mut Managed) {
 unsafe extern "C" fn delete_versioned(m: *mut ManagedVersioned) {
     // SAFETY: as `delete`.
     unsafe {
-        drop(Box::from_raw((*m).context.cast::<Held>()));
+        release(Box::from_raw((*m).context.cast::<Held>()));
         drop(Box::from_raw(m));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use parking_lot::Mutex;
 use pyo3::ffi;
@@ -13,6 +13,9 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyT
 
 use crate::parse::Call;
 use crate::tensor::{self, PyTensor};
+
+/// Was a mode ever entered? A thread's own variables are dearer to read.
+static EVER: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     static DISABLED: Cell<bool> = const { Cell::new(false) };
@@ -92,7 +95,7 @@ fn any_in(obj: &Bound<'_, PyAny>) -> bool {
 /// Is a mode to be asked about every operator?
 #[inline]
 pub fn in_mode() -> bool {
-    IN_MODE.get()
+    EVER.load(Ordering::Relaxed) && IN_MODE.get()
 }
 
 fn set_modes<R>(f: impl FnOnce(&mut Vec<Py<PyAny>>) -> R) -> R {
@@ -100,6 +103,7 @@ fn set_modes<R>(f: impl FnOnce(&mut Vec<Py<PyAny>>) -> R) -> R {
         let mut modes = m.borrow_mut();
         let r = f(&mut modes);
         IN_MODE.set(!modes.is_empty());
+        EVER.fetch_or(!modes.is_empty(), Ordering::Relaxed);
         r
     })
 }
@@ -122,7 +126,7 @@ fn ask_mode(
 /// Must somebody be asked?
 #[inline]
 pub fn possible(call: &Call<'_, '_>) -> bool {
-    if IN_MODE.get() {
+    if in_mode() {
         return true;
     }
     let plain = |o: &Bound<'_, PyAny>| tensor::is_exact(o) || is_plain(o) || !any_in(o);
@@ -150,7 +154,7 @@ pub fn dispatch<'py>(func: &Py<PyAny>, call: &Call<'_, 'py>) -> PyResult<Option<
         }
     }
     let (args, kwargs) = call.to_python()?;
-    if IN_MODE.get() {
+    if in_mode() {
         let types = PyTuple::new(py, found.iter().map(|f| f.get_type()))?;
         if let Some(r) = ask_mode(func.bind(py), &types, &args, &kwargs)? {
             return Ok(Some(r));

@@ -3,8 +3,8 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use rtorch_core::fork;
 use rtorch_core::stats::{self, Event, Mode};
+use rtorch_core::{fork, host};
 use std::sync::atomic::Ordering;
 
 use crate::dtype::{self, PyDType};
@@ -99,6 +99,7 @@ fn set_default_dtype(d: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Works in the core with the GIL released; a fork waits for that.
 pub fn release<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
+    let _away = host::Away::new();
     #[expect(clippy::disallowed_methods, reason = "this is what is used instead")]
     py.detach(|| {
         let _inside = fork::enter(false);
@@ -110,6 +111,12 @@ pub fn release<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
 pub fn attach<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
     #[expect(clippy::disallowed_methods, reason = "this is what is used instead")]
     fork::outside(|| Python::attach(work))
+}
+
+/// Runs what needs the GIL on a thread that may be anybody's; None where the interpreter is going down.
+pub fn try_attach<T>(work: impl FnOnce() -> T) -> Option<T> {
+    #[expect(clippy::disallowed_methods, reason = "this is what is used instead")]
+    fork::outside(|| Python::try_attach(|_| work()))
 }
 
 /// Runs something with the GIL.
@@ -129,6 +136,7 @@ fn blocking(wait: &mut dyn FnMut()) {
     #[expect(clippy::disallowed_methods, reason = "this thread may hold locks of the core: it enters urgently")]
     Python::attach(|py| {
         let c = Cross(wait);
+        let _away = host::Away::new();
         py.detach(move || {
             let c = c;
             let _inside = fork::enter(true);
@@ -188,7 +196,7 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     rtorch_core::defer::set_blocking_hook(blocking);
     // SAFETY: functions of this module run with the GIL, and give it up by `release` and `blocking` alone (clippy.toml
     // refuses PyO3's own way); the pool's threads know kernels, not tensors.
-    unsafe { rtorch_core::host::bind(with_gil) };
+    unsafe { host::bind(with_gil) };
     rtorch_cpu::threads::set_interrupt_hook(interrupted);
     crate::wgpu::set_interrupt_hook(interrupted);
     rtorch_core::warn::set_hook(warn);

@@ -47,7 +47,7 @@ impl Drop for PyTensor {
         let me = *self.me.get_mut();
         if !me.is_null() {
             // another object may have taken the place while this one was dying; objects die with the GIL held
-            let slot = &self.t.inner().py;
+            let slot = self.t.py();
             if slot.load(Ordering::Relaxed) == me {
                 slot.store(std::ptr::null_mut(), Ordering::Relaxed);
             }
@@ -60,13 +60,13 @@ fn claim(obj: &Bound<'_, PyTensor>) {
     let me = obj.as_ptr().cast::<()>();
     let slot = obj.get();
     slot.me.store(me, Ordering::Relaxed);
-    slot.t.inner().py.store(me, Ordering::Relaxed);
+    slot.t.py().store(me, Ordering::Relaxed);
 }
 
 /// The Python object of a tensor: the one it has, or a new one.
 #[inline]
 pub fn wrap(py: Python<'_>, t: Tensor) -> PyResult<Py<PyAny>> {
-    let have = t.inner().py.load(Ordering::Relaxed).cast::<ffi::PyObject>();
+    let have = t.py().load(Ordering::Relaxed).cast::<ffi::PyObject>();
     if !have.is_null() {
         // SAFETY: the slot is cleared when the object dies, with the GIL held, so that the pointer is to an object; one
         // whose count is 0 is being destroyed and is not touched again.
@@ -92,7 +92,7 @@ pub fn wrap(py: Python<'_>, t: Tensor) -> PyResult<Py<PyAny>> {
         if raw.is_null() {
             return Err(PyErr::fetch(py));
         }
-        t.inner().py.store(raw.cast(), Ordering::Relaxed);
+        t.py().store(raw.cast(), Ordering::Relaxed);
         let value = PyTensor { t, me: AtomicPtr::new(raw.cast()), grad: Mutex::new(None) };
         std::ptr::write(raw.cast::<u8>().add(made.offset).cast::<PyTensor>(), value);
         Ok(Bound::from_owned_ptr(py, raw).unbind())

@@ -333,7 +333,6 @@ fn run_tensor_hooks(n: &Arc<GradNode>, grads: &mut Grads) -> Result<()> {
     }
     for (output, t) in &retain {
         if let (Some(t), Some(Some(g))) = (t.upgrade(), grads.get(*output)) {
-            let t = Tensor::from_inner(t);
             let sum = match t.grad() {
                 None => g.clone(),
                 Some(old) => ops::add(&old, g)?,

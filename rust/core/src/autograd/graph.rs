@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 use rtorch_ir::layout::copied;
@@ -15,7 +15,7 @@ use super::saved::Saves;
 use crate::batch;
 use crate::device::Device;
 use crate::kernel::Kernel;
-use crate::tensor::{Impl, Tensor};
+use crate::tensor::{Tensor, WeakTensor};
 use crate::view::ViewOp;
 
 /// Shape, dtype and device of a forward output or input.
@@ -103,7 +103,7 @@ pub struct Extra {
     pub pre_hooks: Hooks,
     pub post_hooks: Hooks,
     /// Outputs whose `.grad` is kept.
-    pub retain: Vec<(usize, Weak<Impl>)>,
+    pub retain: Vec<(usize, WeakTensor)>,
 }
 
 static SEQ: AtomicU64 = AtomicU64::new(0);

@@ -1,6 +1,7 @@
 //! Grad mode, inference mode and anomaly mode of the calling thread.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 thread_local! {
     static GRAD: Cell<bool> = const { Cell::new(true) };
@@ -10,6 +11,9 @@ thread_local! {
     static ANOMALY: Cell<(bool, bool)> = const { Cell::new((false, true)) };
 }
 
+/// Was any thread ever in inference mode? A thread's own variables are dearer to read, and every result asks.
+static INFERS: AtomicBool = AtomicBool::new(false);
+
 pub fn is_enabled() -> bool {
     GRAD.get()
 }
@@ -17,10 +21,12 @@ pub fn is_enabled() -> bool {
 pub fn set_enabled(on: bool) -> bool {
     GRAD.replace(on)
 }
+#[inline]
 pub fn is_inference() -> bool {
-    INFERENCE.get()
+    INFERS.load(Ordering::Relaxed) && INFERENCE.get()
 }
 pub fn set_inference(on: bool) -> bool {
+    INFERS.fetch_or(on, Ordering::Relaxed);
     INFERENCE.replace(on)
 }
 /// Do gradients of leaves lie in memory as the leaves do?

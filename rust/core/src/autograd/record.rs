@@ -18,6 +18,7 @@ use crate::view::ViewOp;
 type Edges = SmallVec<[Option<Edge>; 2]>;
 
 impl Tensor {
+    #[inline]
     pub fn requires_grad(&self) -> bool {
         self.wants_grad() || self.view_of().is_some_and(|v| v.parent.requires_grad())
     }
@@ -108,8 +109,9 @@ pub fn edge(t: &Tensor) -> Option<Edge> {
 }
 
 /// Does an op on these tensors belong in the graph?
+#[inline]
 pub fn wanted(inputs: &[&Tensor]) -> bool {
-    mode::is_enabled() && inputs.iter().any(|t| t.requires_grad())
+    inputs.iter().any(|t| t.requires_grad()) && mode::is_enabled()
 }
 
 fn check_inference(inputs: &[&Tensor]) -> Result<()> {
@@ -158,6 +160,12 @@ pub fn connect(t: &Tensor, node: &Arc<GradNode>, output: usize) {
             m.grad_fn = Some(Edge { node: node.clone(), output });
         });
     }
+}
+
+/// May an op on these tensors leave something to record, for backward or forward mode?
+#[inline]
+pub fn follows(inputs: &[&Tensor]) -> bool {
+    inputs.iter().any(|t| t.wants_grad() || t.view_of().is_some()) || forward::active()
 }
 
 pub fn record_map(name: &'static str, kernel: &Arc<Kernel>, inputs: &[&Tensor], out: &Tensor) -> Result<()> {

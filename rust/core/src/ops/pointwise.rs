@@ -279,7 +279,8 @@ fn torch_name(op: ScalarOp) -> &'static str {
 }
 
 /// The node of a row of two tensors: some of PyTorch's have one name for a number, another for a tensor.
-fn pair_name(op: ScalarOp) -> &'static str {
+/// The node's name where the second operand is a tensor.
+pub fn pair_name(op: ScalarOp) -> &'static str {
     match op {
         ScalarOp::Pow => "PowBackward1",
         ScalarOp::Fmod => "FmodBackward1",
@@ -373,16 +374,16 @@ pub fn binary(op: ScalarOp, a: Arg, b: Arg) -> Result<Tensor> {
 
 /// A row of two arguments; with `dest`, written there (`add_`).
 pub fn binary_into(op: ScalarOp, a: Arg, b: Arg, dest: Option<&Tensor>) -> Result<Tensor> {
-    let class = op.row().class;
     if let (Arg::T(x), Arg::T(y), None) = (a, b, dest) {
         let dtype = x.dtype();
-        let plain = matches!(class, Class::Num | Class::Compare) && dtype != DType::Bool
-            || class == Class::Float && dtype.is_float();
-        let plain = plain && !dtype.is_storage();
-        if plain && dtype == y.dtype() && !dtype.is_complex() && x.device() == y.device() && !divides(op, dtype) {
-            return dispatch::map(pair_name(op), kernel::single(op, dtype), &[x, y]);
+        if dtype == y.dtype()
+            && x.device() == y.device()
+            && let Some(p) = kernel::pair(op, dtype)
+        {
+            return dispatch::map(p.name, p.kernel, &[x, y]);
         }
     }
+    let class = op.row().class;
     let common = result_type(&[a, b])?;
     if op == ScalarOp::Sub {
         check_sub(a, b)?;
@@ -424,7 +425,8 @@ fn into(y: Tensor, dest: Option<&Tensor>) -> Result<Tensor> {
     Ok(d.clone())
 }
 
-fn divides(op: ScalarOp, dtype: DType) -> bool {
+/// Does an integer division or power ask for checks of its own?
+pub fn divides(op: ScalarOp, dtype: DType) -> bool {
     let division = matches!(op, ScalarOp::FloorDiv | ScalarOp::TruncDiv | ScalarOp::Remainder | ScalarOp::Fmod);
     (division || op == ScalarOp::Pow) && dtype.is_integral()
 }
