@@ -5,6 +5,7 @@ import os
 import pytest
 
 import rtorch as torch
+from rtorch import nn
 
 MEGABYTE = 1 << 20
 
@@ -57,6 +58,20 @@ def resident():
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the process's size is read from Linux's /proc")
+def test_cross_entropy_writes_its_gradient_and_nothing_else_of_that_size():
+    x = torch.randn(512, 2048).requires_grad_()
+    y = torch.randint(0, 2048, (512,))
+    x.data_ptr()
+
+    def forward_and_backward():
+        nn.functional.cross_entropy(x, y).backward()
+        x.grad.data_ptr()
+
+    size = x.numel() * x.element_size()
+    # the logits are read in both directions
+    assert 3 * size <= traffic(forward_and_backward) < 3.2 * size
+
+
 def test_training_does_not_grow(request):
     # one thread: on a busy machine the others wake late, ten thousand times
     threads = torch.get_num_threads()

@@ -209,3 +209,38 @@ def test_weights_of_the_huber_loss_do_not_enter_its_mean():
     x, y, w = rtorch.tensor([0.0, 2.0]), rtorch.tensor([0.5, 0.0]), rtorch.tensor([2.0, 1.0])
     each = F.huber_loss(x, y, reduction="none", weight=w)
     assert each.tolist() == [0.25, 1.5] and F.huber_loss(x, y, weight=w).item() == 0.875
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (3, 600), (2, 4, 3, 5), (6,)])
+@pytest.mark.parametrize("dtype", [rtorch.float32, rtorch.float64, rtorch.bfloat16])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_cross_entropy_is_the_loss_of_the_log_softmax(shape, dtype, reduction):
+    rtorch.manual_seed(0)
+    classes = shape[1] if len(shape) > 1 else shape[0]
+    target = rtorch.randint(0, classes, shape[:1] + shape[2:] if len(shape) > 1 else ())
+    weight = rtorch.rand(classes).to(dtype)
+    if target.numel() > 2:
+        target.view(-1)[1] = -100
+    tolerance = {rtorch.float32: 1e-5, rtorch.float64: 1e-12, rtorch.bfloat16: 0.05}[dtype]
+    for w in (None, weight):
+        for turn in (lambda t: t, lambda t: t.flip(0) if t.dim() else t, lambda t: t * 2 - 1):
+            x = rtorch.randn(shape, dtype=dtype)
+            a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+            got = F.cross_entropy(turn(a), target, weight=w, reduction=reduction)
+            want = F.nll_loss(F.log_softmax(turn(b), 0 if len(shape) == 1 else 1), target, w, reduction=reduction)
+            assert got.dtype == dtype and rtorch.allclose(got, want, rtol=tolerance, atol=tolerance)
+            g = rtorch.randn_like(got)
+            got.backward(g)
+            want.backward(g)
+            assert rtorch.allclose(a.grad, b.grad, rtol=tolerance, atol=tolerance)
+
+
+def test_logits_may_be_written_after_the_cross_entropy():
+    x = rtorch.randn(4, 3).requires_grad_()
+    logits = x * 1
+    loss = F.cross_entropy(logits, rtorch.tensor([0, 2, 1, 1]))
+    logits.zero_()
+    loss.backward()
+    want = rtorch.softmax(x.detach(), 1)
+    want[range(4), [0, 2, 1, 1]] -= 1
+    assert rtorch.allclose(x.grad, want / 4, atol=1e-6)

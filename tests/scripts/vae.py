@@ -1,6 +1,5 @@
 """A variational auto-encoder: a plain PyTorch script, run under rtorch by tests/test_scripts.py."""
 
-
 import argparse
 
 import torch

@@ -222,6 +222,33 @@ pub fn lstm(layer: &rtorch_cpu::lstm::Layer) -> Result<()> {
     shielded(|| rtorch_cpu::lstm::run(layer))
 }
 
+/// Log softmax along an axis at one index per line, with each line's maximum and logarithm of the sum of exponentials.
+pub fn log_softmax_at(axis: usize, x: &Input, index: &Window, outs: &[Window; 3]) -> Result<()> {
+    account(x.leaves.iter().chain([index]), outs);
+    let leaves: SmallVec<[rtorch_cpu::Arg; 2]> = x.leaves.iter().map(cpu_arg).collect::<Result<_>>()?;
+    let source = rtorch_cpu::Source { program: &x.program, leaves: &leaves, shape: &x.shape };
+    let outs = [cpu_arg(&outs[0])?, cpu_arg(&outs[1])?, cpu_arg(&outs[2])?];
+    let index = cpu_arg(index)?;
+    shielded(|| rtorch_cpu::softmax::log_softmax_at(axis, &source, index, outs))
+}
+
+/// Its gradient.
+pub fn log_softmax_at_grad(
+    axis: usize,
+    g: &Window,
+    x: &Input,
+    index: &Window,
+    scales: [&Window; 2],
+    out: &Window,
+) -> Result<()> {
+    account(x.leaves.iter().chain([g, index]).chain(scales), std::slice::from_ref(out));
+    let leaves: SmallVec<[rtorch_cpu::Arg; 2]> = x.leaves.iter().map(cpu_arg).collect::<Result<_>>()?;
+    let source = rtorch_cpu::Source { program: &x.program, leaves: &leaves, shape: &x.shape };
+    let scales = [cpu_arg(scales[0])?, cpu_arg(scales[1])?];
+    let (g, index, out) = (cpu_arg(g)?, cpu_arg(index)?, cpu_arg(out)?);
+    shielded(|| rtorch_cpu::softmax::log_softmax_at_grad(axis, g, &source, index, scales, out))
+}
+
 /// How many elements of host memory are not zero.
 pub fn nonzero_count(w: &Window) -> Result<usize> {
     rtorch_cpu::nonzero::count(cpu_arg(w)?)

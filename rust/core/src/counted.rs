@@ -1,6 +1,6 @@
 //! `Counted`: a shared handle like `std::sync::Arc`, for what small operators make and drop by the million. Its sole
-//! owner drops it without a locked instruction (`Arc` needs two, a fifteenth of a small addition each), a thread that is
-//! alone in the core needs none at all, and a weak handle costs only those who ask for one.
+//! owner drops it without a locked instruction (`Arc` needs two, a fifteenth of a small addition each), a thread that
+//! is alone in the core needs none at all, and a weak handle costs only those who ask for one.
 
 use std::ops::Deref;
 use std::ptr::NonNull;

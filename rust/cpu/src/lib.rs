@@ -34,7 +34,7 @@ pub mod search;
 pub mod shared;
 pub mod simd;
 pub mod small;
-mod softmax;
+pub mod softmax;
 mod sort;
 mod special;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use rtorch_ir::program::ex;
 use rtorch_ir::{DType, Error, Prim, Result, Scalar, Shape, ensure};
 
 use super::activation::softmax;
+use super::log_softmax_at::{log_softmax_at, pick};
 use super::sizes_text;
 use crate::dispatch::prim1;
 use crate::ops::convert::to_dtype;
@@ -85,8 +86,22 @@ fn check_targets(target: &Tensor, classes: usize, ignore: i64) -> Result<()> {
     Ok(())
 }
 
+/// How a loss finds a sample's logarithm of the probability of one class: (the node's name, x, axis, index).
+type Pick = fn(&'static str, &Tensor, usize, &Tensor) -> Result<Tensor>;
+
 /// Negative log likelihood of the target classes, x being log-probabilities over dim 1 (or 0 of a single sample).
 pub fn nll_loss(
+    x: &Tensor,
+    target: &Tensor,
+    weight: Option<&Tensor>,
+    reduction: Reduction,
+    ignore: i64,
+) -> Result<Tensor> {
+    likelihood(pick, x, target, weight, reduction, ignore)
+}
+
+fn likelihood(
+    pick: Pick,
     x: &Tensor,
     target: &Tensor,
     weight: Option<&Tensor>,
@@ -115,9 +130,7 @@ pub fn nll_loss(
     let safe = compose("nll_class", "", Rule::Same, &[Arg::T(&target), number], None, |a| {
         ex::where_(ex::eq(a[0], a[1]), a[0] - a[0], a[0])
     })?;
-    let index = shape::unsqueeze(&safe, axis as i64)?;
-    let picked = prim1(name, Prim::Gather { axis }, &[x, &index])?;
-    let picked = shape::reshape_to(&picked, target.shape())?;
+    let picked = pick(name, x, axis, &safe)?;
     let mut weights = None;
     if let Some(w) = weight {
         ensure!(
@@ -195,6 +208,9 @@ pub fn cross_entropy(
         return probabilities(x, target, weight, reduction, smoothing, axis);
     }
     ensure!(x.ndim() > 0, index, "Dimension out of range (expected to be in range of [-1, 0], but got 1)");
+    if smoothing == 0.0 && x.dtype().is_float() {
+        return likelihood(log_softmax_at, x, target, weight, reduction, ignore);
+    }
     let logp = softmax(x, axis, true)?;
     if smoothing == 0.0 {
         return nll_loss(&logp, target, weight, reduction, ignore);

@@ -6,6 +6,7 @@ pub mod attention;
 pub mod conv;
 pub mod dropout;
 pub mod embedding;
+mod log_softmax_at;
 pub mod loss;
 mod lstm;
 pub mod norm;
