@@ -2,14 +2,14 @@
 
 import importlib
 
-from . import data, hooks
+from . import hooks
 
 __all__ = ["data", "hooks", "progress", "summary"]
 
 # Functions and modules that few programs need, imported when first asked for.
 _FUNCTIONS = {"progress": "_progress", "summary": "_summary"}
 _MODULES = frozenset(
-    "_pytree benchmark checkpoint cpp_extension dlpack safetensors serialization tensorboard".split()
+    "_pytree benchmark checkpoint cpp_extension data dlpack safetensors serialization tensorboard".split()
 )
 
 
