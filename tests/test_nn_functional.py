@@ -6,6 +6,7 @@ import pytest
 
 import rtorch
 from rtorch.nn import functional as F
+from rtorch.nn.functional import vision
 
 
 def close(a, b, tolerance=1e-5):
@@ -118,6 +119,66 @@ def test_grid_sample_by_the_identity():
         grid = F.affine_grid(theta, (2, 3, 4, 5), align_corners=corners)
         for mode in ("bilinear", "nearest", "bicubic"):
             assert close(F.grid_sample(x, grid, mode=mode, align_corners=corners), x, 1e-4)
+
+
+@pytest.mark.parametrize("dtype", [rtorch.float32, rtorch.float64, rtorch.float16, rtorch.bfloat16])
+@pytest.mark.parametrize("size", [(9,), (3,), (5, 8), (7, 4), (2, 11, 4)])
+def test_resize_equals_its_taps(size, dtype):
+    x = rtorch.randn(2, 3, *[5, 7, 4][: len(size)], dtype=dtype)
+    mode = ["linear", "bilinear", "trilinear"][len(size) - 1]
+    for corners, cubic in ((False, False), (True, False), (False, True), (True, True)):
+        if cubic and len(size) != 2:
+            continue
+        out = F.interpolate(x, size, mode="bicubic" if cubic else mode, align_corners=corners)
+        want = x.to(rtorch.float64 if dtype is rtorch.float64 else rtorch.float32)
+        for d, n in enumerate(size, 2):
+            want = vision._resize_taps(want, d, n, None, corners, cubic)
+        # rounded once, and a few roundings of the sums
+        tolerance = rtorch.finfo(dtype).eps / 2 + 8 * rtorch.finfo(want.dtype).eps
+        assert out.dtype is dtype and close(out.to(want.dtype), want, tolerance)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_resize_of_strided_and_broadcast_images(mode):
+    x = rtorch.randn(2, 6, 5, 4, requires_grad=True)
+    for view in (x.transpose(2, 3), x[:, ::2], x[:1].expand(3, 6, 5, 4), x[:0]):
+        out = F.interpolate(view, (7, 3), mode=mode)
+        assert rtorch.equal(out, F.interpolate(view.contiguous(), (7, 3), mode=mode))
+        (found,) = rtorch.autograd.grad(out.sum(), x)
+        # weights sum to one: every output element hands on its whole gradient
+        assert close(found.sum(), float(out.numel()), 1e-4)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+def test_grid_sample_of_views_and_small_dtypes(mode):
+    x, grid = rtorch.randn(2, 3, 5, 4), rtorch.rand(2, 4, 3, 2) * 2.4 - 1.2
+    want = F.grid_sample(x, grid, mode=mode, align_corners=False)
+    turned = F.grid_sample(x.mT.contiguous().mT, grid.mT.contiguous().mT, mode=mode, align_corners=False)
+    assert rtorch.equal(turned, want)
+    for dtype in (rtorch.float16, rtorch.bfloat16):
+        a, b = x.to(dtype), grid.to(dtype)
+        out = F.grid_sample(a, b, mode=mode, align_corners=False)
+        assert rtorch.equal(out, F.grid_sample(a.float(), b.float(), mode=mode, align_corners=False).to(dtype))
+    with pytest.raises(RuntimeError, match="non-empty spatial dimensions"):
+        F.grid_sample(x[:, :, :0], grid, align_corners=False)
+
+
+def test_grid_sample_beyond_numbers():
+    x = rtorch.arange(1.0, 10.0).reshape(1, 1, 3, 3)
+    nan, inf = math.nan, math.inf
+    grid = rtorch.tensor([[nan, 0.0], [inf, 0.0], [-inf, 0.2], [1e20, 0.3]]).reshape(1, 1, 4, 2)
+    border = F.grid_sample(x, grid, padding_mode="border", align_corners=False).flatten()
+    assert close(border, [4.0, 6.0, 4.9, 7.35]), border
+    assert F.grid_sample(x, grid, mode="nearest", align_corners=False).flatten().tolist() == [0.0] * 4
+    deep = rtorch.cat([grid, rtorch.zeros(1, 1, 4, 1)], -1).unsqueeze(1)
+    assert F.grid_sample(x.unsqueeze(2), deep, align_corners=False).flatten().tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_grid_sample_has_second_derivatives(mode):
+    x = rtorch.randn(1, 2, 4, 3, dtype=rtorch.float64, requires_grad=True)
+    grid = (rtorch.rand(1, 3, 2, 2, dtype=rtorch.float64) * 1.2 - 0.6).requires_grad_()
+    assert rtorch.autograd.gradgradcheck(lambda a, b: F.grid_sample(a, b, mode=mode, align_corners=False), (x, grid))
 
 
 def test_fold_undoes_unfold():

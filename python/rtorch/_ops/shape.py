@@ -470,16 +470,14 @@ def diag_embed(input, offset=0, dim1=-2, dim2=-1):
     a, b = _dim(dim1, n), _dim(dim2, n)
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
-    k = abs(offset)
-    size = input.size(-1) + k
-    out = rtorch.zeros(*input.shape[:-1], size, size, dtype=input.dtype, device=input.device)
-    rest = [d for d in range(n) if d not in (a, b)]
-    target = out.diagonal(offset, -2, -1)
-    target.copy_(input)
-    order = [0] * n
-    for i, d in enumerate([*rest, a, b]):
-        order[d] = i
-    return out.permute(order)
+    if not (input.is_floating_point() or input.is_complex()) or input.itemsize == 1:  # no gradient, and no sums
+        sizes = list(input.shape[:-1])
+        for d in sorted((a, b)):
+            sizes.insert(d, input.size(-1) + abs(offset))
+        out = rtorch.zeros(sizes, dtype=input.dtype, device=input.device)
+        out.diagonal(offset, a, b).copy_(input)
+        return out
+    return _C._linalg._diag_embed(input, offset, a, b)
 
 
 def _copied(name):

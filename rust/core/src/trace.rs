@@ -74,7 +74,8 @@ pub fn view(op: &ViewOp) {
 pub fn prim(prim: &Prim, dtypes: impl Iterator<Item = DType>) {
     note(|| {
         let dtypes: Vec<DType> = dtypes.collect();
-        let native = crate::backend::gpu::has(prim, &dtypes);
+        // what a composition stands for on the GPU never gets there
+        let native = crate::backend::gpu::has(prim, &dtypes) || prim.is_composed_elsewhere();
         format!("prim {} {}", case(prim), if native { "native" } else { "host" })
     });
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use rtorch_core::ops::nn::{activation, attention, conv, embedding, loss, norm, pad, pool};
+use rtorch_core::ops::nn::{activation, attention, conv, embedding, loss, norm, pad, pool, sample};
 use rtorch_core::ops::{self, random, shape};
 use rtorch_core::stats::Mode;
 use rtorch_core::{DType, Device, Result, Tensor};
@@ -153,6 +153,32 @@ fn folds_are_each_others_gradient() {
     let one = ops::factory::ones(&[1, 4, 4], DType::F32, Device::Cpu).unwrap();
     let y = conv::fold(&one, &[3, 3], &[2, 2], &[1], &[0], &[1]).unwrap();
     assert_eq!(values(&y), [1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0]);
+}
+
+/// Every mode of sampling: the kernel's values are those of the composition, its gradients central differences.
+#[test]
+fn samples_and_their_gradients() {
+    use rtorch_ir::prim::{SampleMode as M, SamplePadding as P, SampleParams};
+    let modes = [M::Bilinear, M::Nearest, M::Bicubic];
+    let paddings = [P::Zeros, P::Border, P::Reflection];
+    for kind in 0..18 {
+        let (m, p, align_corners) = (kind % 3, kind / 3 % 3, kind / 9 == 1);
+        let params = SampleParams { mode: modes[m], padding: paddings[p], align_corners };
+        for (image, places) in [(&[2, 3, 4, 5][..], &[2, 3, 7, 2][..]), (&[2, 2, 3, 4, 2], &[2, 1, 3, 4, 3])] {
+            if m == 2 && image.len() == 5 {
+                continue;
+            }
+            let x = wild(image, 1);
+            // a third of the places lies outside
+            let grid = ops::mul_scalar(&wild(places, 5), 1.5).unwrap();
+            let run = |t: &[Tensor]| sample::grid_sample(&t[0], &t[1], [m as i64, p as i64], align_corners);
+            let (have, want) = (run(&[x.clone(), grid.clone()]).unwrap(), sample::sampled(&x, &grid, params).unwrap());
+            for (a, b) in doubles(&have).iter().zip(doubles(&want)) {
+                assert!((a - b).abs() < 1e-12, "{params:?}: {a} instead of {b}");
+            }
+            check(&format!("{params:?}"), &[x, grid], run);
+        }
+    }
 }
 
 #[test]

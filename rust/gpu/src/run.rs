@@ -61,6 +61,8 @@ pub fn support(prim: &Prim, dtypes: &[DType]) -> Support {
             if dtypes.iter().all(|d| d.is_float()) { Support::Native } else { Support::Host }
         }
         Prim::Linalg(_) | Prim::Fft { .. } | Prim::Special(_) => Support::Host,
+        // compositions do without them on the GPU
+        Prim::GridSample(_) | Prim::GridSampleGrad(_) | Prim::Resize { .. } | Prim::ResizeGrad { .. } => Support::Host,
     }
 }
 
@@ -187,6 +189,9 @@ impl Device {
             Prim::TopK { k: _, axis, largest, sorted: _ } => self.sort(*axis, *largest, a, outs),
             Prim::Nonzero => self.nonzero_into(a, out),
             Prim::Linalg(_) | Prim::Fft { .. } | Prim::Special(_) => Err(host(prim, &[])),
+            Prim::GridSample(_) | Prim::GridSampleGrad(_) | Prim::Resize { .. } | Prim::ResizeGrad { .. } => {
+                Err(host(prim, &[]))
+            }
         }
     }
 }

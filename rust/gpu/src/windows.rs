@@ -95,6 +95,10 @@ fn cut(prim: &Prim, d: usize, inputs: &[GpuSource], outs: &[GpuArg]) -> Option<C
         | Prim::Nonzero
         | Prim::Linalg(_)
         | Prim::Fft { .. }
+        | Prim::GridSample(_)
+        | Prim::GridSampleGrad(_)
+        | Prim::Resize { .. }
+        | Prim::ResizeGrad { .. }
         | Prim::Special(_) => None,
     }
 }

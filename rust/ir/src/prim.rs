@@ -76,6 +76,41 @@ pub struct AttentionParams {
     pub mask: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SampleMode {
+    /// Of 2 x 2 pixels, or 2 x 2 x 2.
+    Bilinear,
+    Nearest,
+    /// Keys' kernel over 4 x 4 pixels.
+    Bicubic,
+}
+
+/// What lies outside an image that is sampled there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SamplePadding {
+    Zeros,
+    Border,
+    Reflection,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SampleParams {
+    pub mode: SampleMode,
+    pub padding: SamplePadding,
+    /// Are -1 and 1 the centres of the corner pixels, rather than their outer edges?
+    pub align_corners: bool,
+}
+
+/// Linear or cubic resizing of 1 to 3 spatial dimensions.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ResizeParams {
+    pub out: Spatial,
+    /// Input steps per output step; None: the dimension stays as it is.
+    pub steps: SmallVec<[Option<f64>; 3]>,
+    pub align_corners: bool,
+    pub cubic: bool,
+}
+
 /// Decompositions and solvers on the last two dimensions, batched.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LinalgOp {
@@ -309,6 +344,20 @@ pub enum Prim {
         axes: Axes,
         scale: f64,
     },
+    /// (x [n, c, spatial...], grid [n, places..., d]) -> x at the places [n, c, places...]; d is 2 or 3, and a place
+    /// names the last spatial dimension first.
+    GridSample(SampleParams),
+    /// (g, x, grid) -> gradients of x and grid.
+    GridSampleGrad(SampleParams),
+    /// x [n, c, ...] -> [n, c, out...].
+    Resize {
+        params: ResizeParams,
+    },
+    /// g -> gradient of x, of shape `input`.
+    ResizeGrad {
+        params: ResizeParams,
+        input: Shape,
+    },
     /// Arguments of one shape and floating dtype -> the function of each element.
     Special(SpecialFn),
 }
@@ -385,6 +434,10 @@ impl Prim {
             Prim::AttentionGrad(_) => "attention_grad",
             Prim::Linalg(_) => "linalg",
             Prim::Fft { .. } => "fft",
+            Prim::GridSample(_) => "grid_sample",
+            Prim::GridSampleGrad(_) => "grid_sample_grad",
+            Prim::Resize { .. } => "resize",
+            Prim::ResizeGrad { .. } => "resize_grad",
             Prim::Special(f) => f.name(),
         }
     }
@@ -424,6 +477,10 @@ impl Prim {
             | Prim::AttentionGrad(_)
             | Prim::Linalg(_)
             | Prim::Fft { .. }
+            | Prim::GridSample(_)
+            | Prim::GridSampleGrad(_)
+            | Prim::Resize { .. }
+            | Prim::ResizeGrad { .. }
             | Prim::Special(_) => false,
         }
     }
@@ -451,9 +508,9 @@ impl Prim {
                 ScanOp::Sum | ScanOp::Prod | ScanOp::LogSumExp => smallvec![first(0)],
             },
             Prim::MatMul { .. } => {
-                let n = x[0].shape.len();
+                let last = x[0].shape.len() - 1;
                 let mut s = crate::layout::copied(&x[0].shape);
-                s[n - 1] = x[1].shape[n - 1];
+                s[last] = x[1].shape[last];
                 smallvec![with(s, x[0].dtype)]
             }
             Prim::Conv { params, .. } => smallvec![with(conv_shape(params, &x[0].shape, &x[1].shape), x[0].dtype)],
@@ -465,28 +522,23 @@ impl Prim {
             }
             Prim::AvgPool { params } => smallvec![with(pooled(&x[0].shape, &params.out), x[0].dtype)],
             Prim::AdaptiveAvgPool { out } => smallvec![with(pooled(&x[0].shape, out), x[0].dtype)],
-            Prim::MaxPoolGrad { input } | Prim::AvgPoolGrad { input, .. } | Prim::AdaptiveAvgPoolGrad { input } => {
+            Prim::MaxPoolGrad { input }
+            | Prim::ScatterView { base: input, .. }
+            | Prim::AvgPoolGrad { input, .. }
+            | Prim::AdaptiveAvgPoolGrad { input }
+            | Prim::ResizeGrad { input, .. } => {
                 smallvec![with(input.clone(), x[0].dtype)]
             }
             Prim::Gather { .. } => smallvec![with(x[1].shape.clone(), x[0].dtype)],
             Prim::Scatter { .. } | Prim::IndexAdd { .. } | Prim::IndexPut { .. } => smallvec![first(0)],
             Prim::IndexSelect { axis } => {
-                let mut s = Shape::from_slice(&x[0].shape[..*axis]);
-                s.extend_from_slice(&x[1].shape);
-                s.extend_from_slice(&x[0].shape[axis + 1..]);
-                smallvec![with(s, x[0].dtype)]
+                smallvec![with(joined(&[&x[0].shape[..*axis], &x[1].shape, &x[0].shape[axis + 1..]]), x[0].dtype)]
             }
-            Prim::Index { n } => {
-                let mut s = x[1].shape.clone();
-                s.extend_from_slice(&x[0].shape[*n..]);
-                smallvec![with(s, x[0].dtype)]
-            }
+            Prim::Index { n } => smallvec![with(joined(&[&x[1].shape, &x[0].shape[*n..]]), x[0].dtype)],
             Prim::Cat { axis } => {
-                let mut s = x[0].shape.clone();
-                s[*axis] = x.iter().map(|m| m.shape[*axis]).sum();
-                smallvec![with(s, x[0].dtype)]
+                let size = x.iter().map(|m| m.shape[*axis]).sum();
+                smallvec![with(joined(&[&x[0].shape[..*axis], &[size], &x[0].shape[axis + 1..]]), x[0].dtype)]
             }
-            Prim::ScatterView { base, .. } => smallvec![with(base.clone(), x[0].dtype)],
             Prim::Sort { .. } => smallvec![first(0), with(x[0].shape.clone(), DType::I64)],
             Prim::TopK { k, axis, .. } => {
                 let s: Shape = x[0].shape.iter().enumerate().map(|(i, &s)| if i == *axis { *k } else { s }).collect();
@@ -508,9 +560,19 @@ impl Prim {
             Prim::Attention(_) => attention_results(x),
             Prim::AttentionGrad(_) => smallvec![first(1), first(2), first(3)],
             Prim::Linalg(op) => linalg_shapes(*op, x),
+            Prim::GridSample(_) => {
+                let places = &x[1].shape[1..x[1].shape.len() - 1];
+                smallvec![with(joined(&[&x[0].shape[..2], places]), x[0].dtype)]
+            }
+            Prim::GridSampleGrad(_) => smallvec![first(1), first(2)],
+            Prim::Resize { params } => smallvec![with(pooled(&x[0].shape, &params.out), x[0].dtype)],
             Prim::Fft { kind, axes, .. } => smallvec![fft_result(*kind, axes[axes.len() - 1], &x[0])],
         }
     }
+}
+
+fn joined(parts: &[&[usize]]) -> Shape {
+    parts.iter().flat_map(|p| p.iter().copied()).collect()
 }
 
 fn conv_shape(p: &ConvParams, x: &[usize], w: &[usize]) -> Shape {
@@ -626,8 +688,16 @@ impl Prim {
             | Prim::Attention(_)
             | Prim::AttentionGrad(_)
             | Prim::Linalg(_)
-            | Prim::Fft { .. } => false,
+            | Prim::Fft { .. }
+            | Prim::GridSample(_)
+            | Prim::GridSampleGrad(_)
+            | Prim::Resize { .. }
+            | Prim::ResizeGrad { .. } => false,
         }
+    }
+    /// Is it a shorter way of the CPU, which a composition stands for on devices without the kernel?
+    pub fn is_composed_elsewhere(&self) -> bool {
+        matches!(self, Prim::GridSample(_) | Prim::GridSampleGrad(_) | Prim::Resize { .. } | Prim::ResizeGrad { .. })
     }
     /// May a pointwise program be applied to the first result before it is stored (an epilogue)?
     pub fn takes_epilogue(&self) -> bool {

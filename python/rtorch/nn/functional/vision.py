@@ -1,7 +1,8 @@
 """Resampling of images: interpolate (nearest to antialiased bicubic), grid_sample and affine_grid.
 
-Resizing is separable, so it goes one dimension at a time: a few taps per output as `index_select`s weighted and
-summed, or, where a window has many taps (antialias), one small matrix.
+Linear and cubic resizing and sampling are primitives of the CPU. Besides them resizing, which is separable, goes one
+dimension at a time: a few taps per output as `index_select`s weighted and summed, or, where a window has many taps
+(antialias), one small matrix.
 """
 
 import math
@@ -13,6 +14,8 @@ from rtorch import _C
 from ._arguments import floating, scalar_type, tensors
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
+_MODES = ("bilinear", "nearest", "bicubic")
+_PADDINGS = ("zeros", "border", "reflection")
 _LINEAR = {"linear": 3, "bilinear": 4, "trilinear": 5}
 
 
@@ -192,6 +195,13 @@ def interpolate(
         _check_dtype(input, mode)
     if mode == "area":
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[len(sizes) - 1](input, sizes)
+    if input.is_cpu and input.is_floating_point() and not antialias and mode in ("bicubic", *_LINEAR):
+        corners = bool(align_corners)
+        steps = [
+            None if out == size and scale is None else _scale(size, out, scale, corners)
+            for size, out, scale in zip(input.shape[2:], sizes, scales)
+        ]
+        return _C._nn._resize(input, sizes, corners, mode == "bicubic", *steps)
     result = input
     for d, (out, scale) in enumerate(zip(sizes, scales), 2):
         if mode in ("nearest", "nearest-exact"):
@@ -260,62 +270,6 @@ def affine_grid(theta, size, align_corners=None):
     return (points @ theta.transpose(1, 2)).reshape(size[0], *size[2:], n)
 
 
-def _unnormalised(coordinate, size, align_corners):
-    """From [-1, 1] to pixels."""
-    if align_corners:
-        return (coordinate + 1) / 2 * (size - 1)
-    return ((coordinate + 1) * size - 1) / 2
-
-
-def _reflected(x, size, align_corners):
-    """Coordinates reflected at the borders until they are inside."""
-    low, high = (0.0, float(size - 1)) if align_corners else (-0.5, size - 0.5)
-    span = high - low
-    if span <= 0:
-        return rtorch.zeros_like(x)
-    x = (x - low).abs()
-    extra, flips = rtorch.fmod(x, span), (x / span).floor()
-    return rtorch.where(flips % 2 == 0, extra + low, span - extra + low)
-
-
-def _bounded(x, size, padding_mode, align_corners):
-    if padding_mode == "border":
-        return x.clamp(0, size - 1)
-    if padding_mode == "reflection":
-        return _reflected(x, size, align_corners).clamp(0, size - 1)
-    return x
-
-
-def _fetch(flat, index, sizes):
-    """The pixels at integer coordinates `index` (one tensor (N, P) per dimension), zero outside: (N, C, P)."""
-    inside, where = None, None
-    for at, size in zip(index, sizes):
-        ok = (at >= 0) & (at < size)
-        inside = ok if inside is None else inside & ok
-        at = at.clamp(0, size - 1).nan_to_num(0.0)  # what is no number is outside, and its weight none either
-        where = at if where is None else where * size + at
-    picked = flat.gather(2, where.long().unsqueeze(1).expand(-1, flat.size(1), -1))
-    return picked * inside.unsqueeze(1).to(flat.dtype)
-
-
-def _sample_taps(flat, places, sizes, taps, bound):
-    """Weighted pixels over the product of per-dimension taps: `taps(fraction)` gives (offset, weight) pairs."""
-    lows = [p.detach().floor() for p in places]
-    options = [taps(p - lo) for p, lo in zip(places, lows)]
-    total = None
-    stack = [((), None)]
-    for lo, option, size in zip(lows, options, sizes):
-        stack = [
-            ((*index, bound(lo + offset, size)), weight if so_far is None else so_far * weight)
-            for index, so_far in stack
-            for offset, weight in option
-        ]
-    for index, weight in stack:
-        part = _fetch(flat, index, sizes) * weight.unsqueeze(1)
-        total = part if total is None else total + part
-    return total
-
-
 @tensors("input", "grid")
 def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
     """Pixels of `input` (N, C, H, W) at `grid` (N, Ho, Wo, 2) in [-1, 1], x first -> (N, C, Ho, Wo); or 3-d likewise.
@@ -323,8 +277,8 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
     mode: bilinear, nearest or bicubic (2-d). padding_mode: zeros, border or reflection.
     """
     for value, allowed, name in (
-        (mode, ("bilinear", "nearest", "bicubic"), "mode"),
-        (padding_mode, ("zeros", "border", "reflection"), "padding_mode"),
+        (mode, _MODES, "mode"),
+        (padding_mode, _PADDINGS, "padding_mode"),
     ):
         if value not in allowed:
             listed = ", ".join(f"'{a}'" for a in allowed[:-1]) + f" or '{allowed[-1]}'"
@@ -356,22 +310,4 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
     if input.dtype != grid.dtype:
         wanted, given = scalar_type(input.dtype), scalar_type(grid.dtype)
         raise RuntimeError(f"grid_sampler(): expected scalar type {wanted} but found {given}")
-    sizes = input.shape[2:]
-    points = grid.reshape(grid.size(0), -1, n)
-    places = [_unnormalised(points[..., n - 1 - d], sizes[d], align_corners) for d in range(n)]
-    flat = input.flatten(2)
-
-    def bound(x, size):
-        return _bounded(x, size, padding_mode, align_corners)
-
-    if mode == "bicubic":  # bounds each tap, not the centre
-        out = _sample_taps(flat, places, sizes, lambda t: [(k, _cubic(t - k, -0.75)) for k in (-1, 0, 1, 2)], bound)
-    else:
-        places = [bound(p, s) for p, s in zip(places, sizes)]
-        if mode == "nearest":
-            out = _fetch(flat, [p.detach().round() for p in places], sizes)
-        else:
-            out = _sample_taps(flat, places, sizes, lambda t: [(0, 1 - t), (1, t)], lambda x, size: x)
-    out = out.reshape(*input.shape[:2], *grid.shape[1:-1])
-    _C._one_node(f"GridSampler{n}DBackward0", (input, grid), out)
-    return out
+    return _C._nn._grid_sample(input, grid, _MODES.index(mode), _PADDINGS.index(padding_mode), align_corners)

@@ -161,6 +161,8 @@ fn linear_in(p: &Prim, n: usize) -> Option<SmallVec<[usize; 4]>> {
             | Prim::Index { .. }
             | Prim::ScatterView { .. }
             | Prim::Fft { .. }
+            | Prim::Resize { .. }
+            | Prim::ResizeGrad { .. }
             | Prim::AvgPool { .. }
             | Prim::AdaptiveAvgPool { .. }
     );

@@ -145,8 +145,15 @@ pub fn apply(p: &Prim, x: &[In], n: usize) -> Result<Outs> {
         Prim::Conv { params, bias } => conv(p, x, n, params, *bias),
         Prim::ConvGradInput { params, input } => conv_grad_input(x, n, params, input),
         Prim::ConvGradWeight { params, weight } => conv_grad_weight(x, n, params, weight),
-        Prim::MaxPool { .. } | Prim::AvgPool { .. } | Prim::AdaptiveAvgPool { .. } | Prim::AdaptiveMaxPool { .. } => {
-            in_first(p.clone(), x, n)
+        Prim::MaxPool { .. }
+        | Prim::AvgPool { .. }
+        | Prim::AdaptiveAvgPool { .. }
+        | Prim::AdaptiveMaxPool { .. }
+        | Prim::GridSample(_)
+        | Prim::GridSampleGrad(_)
+        | Prim::Resize { .. } => in_first(p.clone(), x, n),
+        Prim::ResizeGrad { params, input } => {
+            in_first(Prim::ResizeGrad { params: params.clone(), input: many(input, n) }, x, n)
         }
         Prim::MaxPoolGrad { input } => in_first(Prim::MaxPoolGrad { input: many(input, n) }, x, n),
         Prim::AvgPoolGrad { params, input } => {

@@ -2,7 +2,7 @@
 
 use rtorch_ir::prim::LinalgOp;
 use rtorch_ir::shape::broadcast;
-use rtorch_ir::{DType, Prim, Result, Scalar, Shape, ensure};
+use rtorch_ir::{DType, Error, Prim, Result, Scalar, Shape, ensure};
 use smallvec::SmallVec;
 
 use super::pointwise::{Arg, where_};
@@ -265,11 +265,24 @@ pub fn triangle(x: &Tensor, k: i64, lower: bool) -> Result<Tensor> {
 /// The last dimension on the diagonal of matrices.
 pub fn diag_embed(x: &Tensor) -> Result<Tensor> {
     let n = x.ndim();
-    let k = x.size(n - 1);
+    diag_embed_at(x, 0, n - 1, n)
+}
+
+/// The last dimension on a diagonal of two new ones, which are dimensions `dim1` and `dim2` of the result.
+pub fn diag_embed_at(x: &Tensor, offset: i64, dim1: usize, dim2: usize) -> Result<Tensor> {
+    let n = x.ndim();
+    ensure!(n > 0 && dim1 != dim2 && dim1.max(dim2) <= n, runtime, "diag_embed: no diagonal of dims {dim1}, {dim2}");
+    let size = usize::try_from(offset.unsigned_abs()).ok().and_then(|k| k.checked_add(x.size(n - 1)));
+    let Some(size) = size else {
+        return Err(Error::memory(format!("diag_embed: matrices with offset {offset} do not fit in memory")));
+    };
     let mut s = x.shape();
-    s.push(k);
-    let base = rtorch_ir::layout::Layout::contiguous(&s);
-    let view = base.diagonal(0, n - 1, n);
+    s.truncate(n - 1);
+    s.insert(dim1.min(dim2), size);
+    s.insert(dim1.max(dim2), size);
+    // refused here, before strides overflow
+    crate::tensor::checked_bytes(&s, x.dtype())?;
+    let view = rtorch_ir::layout::Layout::contiguous(&s).diagonal(offset, dim1, dim2);
     prim1("DiagEmbedBackward0", Prim::ScatterView { view, base: s }, &[x])
 }
 

@@ -21,6 +21,7 @@ pub trait Real:
 {
     const ZERO: Self;
     fn from_f64(v: f64) -> Self;
+    fn to_f64(self) -> f64;
 }
 
 impl Real for f32 {
@@ -28,11 +29,17 @@ impl Real for f32 {
     fn from_f64(v: f64) -> f32 {
         v as f32
     }
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
 }
 impl Real for f64 {
     const ZERO: f64 = 0.0;
     fn from_f64(v: f64) -> f64 {
         v
+    }
+    fn to_f64(self) -> f64 {
+        self
     }
 }
 

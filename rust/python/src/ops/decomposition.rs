@@ -14,6 +14,12 @@ fn all(name: &'static str, op: LinalgOp, x: &[&Tensor]) -> Result<Out> {
 }
 
 pub fn register(r: &mut Registry) {
+    let sig = "_diag_embed(Tensor input, int offset, int dim1, int dim2)";
+    r.op("_diag_embed", &[sig], |a| {
+        let dims = [2, 3].map(|i| usize::try_from(a.i(i)).unwrap_or(usize::MAX));
+        Ok(linalg::diag_embed_at(a.t(0), a.i(1), dims[0], dims[1])?.into())
+    })
+    .within(MODULE);
     r.op("solve", &["solve(Tensor A, Tensor B)"], |a| Ok(linalg::solve(a.t(0), a.t(1))?.into())).within(MODULE);
     r.op("inv", &["inv(Tensor A)"], |a| {
         Ok(linalg::matrix_op("LinalgInvExBackward0", LinalgOp::Inverse, &[a.t(0)])?.into())

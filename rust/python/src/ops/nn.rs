@@ -2,7 +2,7 @@
 //! are functions of `rtorch` as well. Recurrent layers and attention stand in `nn_layers.rs`.
 
 use rtorch_core::ops::linalg;
-use rtorch_core::ops::nn::{activation, conv, dropout, embedding, loss, norm, pad, pool};
+use rtorch_core::ops::nn::{activation, conv, dropout, embedding, loss, norm, pad, pool, sample};
 use rtorch_core::{Result, Tensor};
 
 use crate::output::Out;
@@ -331,6 +331,7 @@ fn others(r: &mut Registry) {
         Ok(pad::constant(a.t(0), a.ints(1), a.s(2))?.into())
     })
     .function_only();
+    samplers(r);
     r.op("one_hot", &["one_hot(Tensor tensor, int num_classes=-1)"], |a| Ok(conv::one_hot(a.t(0), a.i(1))?.into()))
         .within("_nn");
     let sig = "unfold(Tensor input, int[1] kernel_size, int[1] dilation=1, int[1] padding=0, int[1] stride=1)";
@@ -340,4 +341,18 @@ fn others(r: &mut Registry) {
     stride=1)";
     r.op("fold", &[sig], |a| Ok(conv::fold(a.t(0), a.ints(1), a.ints(2), a.ints(3), a.ints(4), a.ints(5))?.into()))
         .within("_nn");
+}
+
+/// What `grid_sample` and `interpolate` do once their arguments are checked.
+fn samplers(r: &mut Registry) {
+    let sig = "_grid_sample(Tensor input, Tensor grid, int mode, int padding_mode, bool align_corners)";
+    r.op("_grid_sample", &[sig], |a| Ok(sample::grid_sample(a.t(0), a.t(1), [a.i(2), a.i(3)], a.b(4))?.into()))
+        .within("_nn");
+    let sig = "_resize(Tensor input, int[] size, bool align_corners, bool cubic, float? step1=None, float? step2=None, \
+    float? step3=None)";
+    r.op("_resize", &[sig], |a| {
+        let steps = [a.opt_f(4), a.opt_f(5), a.opt_f(6)];
+        Ok(sample::resize(a.t(0), a.ints(1), &steps, a.b(2), a.b(3))?.into())
+    })
+    .within("_nn");
 }

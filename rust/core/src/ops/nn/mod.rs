@@ -14,6 +14,7 @@ pub mod pad;
 pub mod pool;
 pub mod rnn;
 pub(crate) mod rule;
+pub mod sample;
 
 pub use activation::{relu, softmax, softmax_in};
 
