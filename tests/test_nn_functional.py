@@ -6,7 +6,7 @@ import pytest
 
 import rtorch
 from rtorch.nn import functional as F
-from rtorch.nn.functional import vision
+from rtorch.nn.functional import classification, vision
 
 
 def close(a, b, tolerance=1e-5):
@@ -64,6 +64,38 @@ def test_ctc_counts_every_alignment():
     total = p[0, 0, 1] * p[1, 0, 0] + p[0, 0, 0] * p[1, 0, 1] + p[0, 0, 1] * p[1, 0, 1]
     loss = F.ctc_loss(log_probs, rtorch.tensor([[1]]), [2], [1], reduction="none")
     assert close(loss, (-total.log()).reshape(1))
+
+
+@pytest.mark.parametrize("zero_infinity", [False, True])
+@pytest.mark.parametrize("flat", [False, True])
+def test_ctc_equals_a_step_at_a_time(flat, zero_infinity):
+    steps, lengths = [7, 5, 1, 0, 0, 7], [3, 2, 2, 0, 1, 0]
+    x = rtorch.randn(7, 6, 5, dtype=rtorch.float64, requires_grad=True)
+    for blank in (0, 4, 2):
+        labels = [c for c in range(5) if c != blank]
+        rows = [[labels[(n * k + k) % 4] for k in range(3)] for n in range(6)]
+        rows[0] = [labels[1]] * 3  # equal neighbours need a blank between them
+        targets = rtorch.tensor(sum((row[:n] for row, n in zip(rows, lengths)), []) if flat else rows)
+        found = []
+        for each in (classification._ctc_native, classification._ctc_composed):
+            loss = each(x.log_softmax(2), targets, steps, lengths, blank, zero_infinity)
+            possible = loss.isfinite()
+            (gradient,) = rtorch.autograd.grad(loss[possible].sum(), x)
+            found.append((loss.detach(), gradient))
+        assert close(found[0][0].nan_to_num(posinf=-1.0), found[1][0].nan_to_num(posinf=-1.0), 1e-12)
+        assert close(found[0][1][:, possible], found[1][1][:, possible], 1e-12)
+        assert possible.tolist() == [True, True, zero_infinity, True, zero_infinity, True]
+
+
+def test_ctc_refusals():
+    x = rtorch.randn(4, 2, 3).log_softmax(2).requires_grad_()
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        F.ctc_loss(x, rtorch.tensor([[1, 3], [1, 2]]), (4, 4), (2, 2))
+    with pytest.raises(RuntimeError, match="too short"):
+        F.ctc_loss(x, rtorch.tensor([1, 2, 1]), (4, 4), (2, 2))
+    (g,) = rtorch.autograd.grad(F.ctc_loss(x, rtorch.tensor([[1, 2], [1, 2]]), (4, 4), (2, 2)), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="not implemented"):
+        g.sum().backward()
 
 
 def test_ctc_gradient_is_that_of_the_logits():

@@ -5,6 +5,7 @@ pub mod alloc;
 mod assemble;
 mod attention;
 mod conv;
+mod ctc;
 mod element;
 mod fft;
 mod gather;

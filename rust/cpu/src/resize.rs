@@ -1,8 +1,8 @@
 //! `Prim::Resize`: linear and cubic resizing of planes of 1 to 3 dimensions, and its adjoint. A row of the result is a
 //! weighted sum of a few rows of the input, gone through with the taps of the last dimension. Planes are independent:
 //! threads take planes.
-//! Not here: nearest neighbours (`index_select`), windows as wide as the output's step (a product with a matrix), places
-//! that form no grid (`grid_sample`).
+//! Not here: nearest neighbours (`index_select`), windows as wide as the output's step (a product with a matrix),
+//! places that form no grid (`grid_sample`).
 
 use std::ops::Range;
 

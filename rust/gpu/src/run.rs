@@ -62,7 +62,12 @@ pub fn support(prim: &Prim, dtypes: &[DType]) -> Support {
         }
         Prim::Linalg(_) | Prim::Fft { .. } | Prim::Special(_) => Support::Host,
         // compositions do without them on the GPU
-        Prim::GridSample(_) | Prim::GridSampleGrad(_) | Prim::Resize { .. } | Prim::ResizeGrad { .. } => Support::Host,
+        Prim::CtcLoss(_)
+        | Prim::CtcLossGrad(_)
+        | Prim::GridSample(_)
+        | Prim::GridSampleGrad(_)
+        | Prim::Resize { .. }
+        | Prim::ResizeGrad { .. } => Support::Host,
     }
 }
 
@@ -189,9 +194,12 @@ impl Device {
             Prim::TopK { k: _, axis, largest, sorted: _ } => self.sort(*axis, *largest, a, outs),
             Prim::Nonzero => self.nonzero_into(a, out),
             Prim::Linalg(_) | Prim::Fft { .. } | Prim::Special(_) => Err(host(prim, &[])),
-            Prim::GridSample(_) | Prim::GridSampleGrad(_) | Prim::Resize { .. } | Prim::ResizeGrad { .. } => {
-                Err(host(prim, &[]))
-            }
+            Prim::CtcLoss(_)
+            | Prim::CtcLossGrad(_)
+            | Prim::GridSample(_)
+            | Prim::GridSampleGrad(_)
+            | Prim::Resize { .. }
+            | Prim::ResizeGrad { .. } => Err(host(prim, &[])),
         }
     }
 }

@@ -95,6 +95,8 @@ fn cut(prim: &Prim, d: usize, inputs: &[GpuSource], outs: &[GpuArg]) -> Option<C
         | Prim::Nonzero
         | Prim::Linalg(_)
         | Prim::Fft { .. }
+        | Prim::CtcLoss(_)
+        | Prim::CtcLossGrad(_)
         | Prim::GridSample(_)
         | Prim::GridSampleGrad(_)
         | Prim::Resize { .. }

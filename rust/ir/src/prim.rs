@@ -111,6 +111,18 @@ pub struct ResizeParams {
     pub cubic: bool,
 }
 
+/// Connectionist temporal classification: the blank's class, steps and states of the recursion that are kept.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct CtcParams {
+    pub blank: usize,
+    /// The longest input.
+    pub steps: usize,
+    /// Of the longest target: its labels with blanks around them.
+    pub width: usize,
+    /// Do impossible targets have no gradient?
+    pub zero_infinity: bool,
+}
+
 /// Decompositions and solvers on the last two dimensions, batched.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LinalgOp {
@@ -349,6 +361,11 @@ pub enum Prim {
     GridSample(SampleParams),
     /// (g, x, grid) -> gradients of x and grid.
     GridSampleGrad(SampleParams),
+    /// (log_probs [t, n, c], labels int64 of all samples, table int64 [n, 3]: where a sample's labels begin, how many
+    /// they are, how many steps it has) -> loss [n], logarithms of the forward probabilities [n, steps, width].
+    CtcLoss(CtcParams),
+    /// (g [n], log_probs, labels, table, loss, forward probabilities) -> gradient of log_probs.
+    CtcLossGrad(CtcParams),
     /// x [n, c, ...] -> [n, c, out...].
     Resize {
         params: ResizeParams,
@@ -436,6 +453,8 @@ impl Prim {
             Prim::Fft { .. } => "fft",
             Prim::GridSample(_) => "grid_sample",
             Prim::GridSampleGrad(_) => "grid_sample_grad",
+            Prim::CtcLoss(_) => "ctc_loss",
+            Prim::CtcLossGrad(_) => "ctc_loss_grad",
             Prim::Resize { .. } => "resize",
             Prim::ResizeGrad { .. } => "resize_grad",
             Prim::Special(f) => f.name(),
@@ -479,6 +498,8 @@ impl Prim {
             | Prim::Fft { .. }
             | Prim::GridSample(_)
             | Prim::GridSampleGrad(_)
+            | Prim::CtcLoss(_)
+            | Prim::CtcLossGrad(_)
             | Prim::Resize { .. }
             | Prim::ResizeGrad { .. }
             | Prim::Special(_) => false,
@@ -517,8 +538,8 @@ impl Prim {
             Prim::ConvGradInput { input, .. } => smallvec![with(input.clone(), x[0].dtype)],
             Prim::ConvGradWeight { weight, .. } => smallvec![with(weight.clone(), x[0].dtype)],
             Prim::MaxPool { params: PoolParams { out, .. } } | Prim::AdaptiveMaxPool { out } => {
-                let s = pooled(&x[0].shape, out);
-                smallvec![with(s.clone(), x[0].dtype), with(s, DType::I64)]
+                let s = || pooled(&x[0].shape, out);
+                smallvec![with(s(), x[0].dtype), with(s(), DType::I64)]
             }
             Prim::AvgPool { params } => smallvec![with(pooled(&x[0].shape, &params.out), x[0].dtype)],
             Prim::AdaptiveAvgPool { out } => smallvec![with(pooled(&x[0].shape, out), x[0].dtype)],
@@ -531,10 +552,9 @@ impl Prim {
             }
             Prim::Gather { .. } => smallvec![with(x[1].shape.clone(), x[0].dtype)],
             Prim::Scatter { .. } | Prim::IndexAdd { .. } | Prim::IndexPut { .. } => smallvec![first(0)],
-            Prim::IndexSelect { axis } => {
-                smallvec![with(joined(&[&x[0].shape[..*axis], &x[1].shape, &x[0].shape[axis + 1..]]), x[0].dtype)]
+            Prim::IndexSelect { .. } | Prim::Index { .. } | Prim::GridSample(_) => {
+                smallvec![with(self.picked(&x[0].shape, &x[1].shape), x[0].dtype)]
             }
-            Prim::Index { n } => smallvec![with(joined(&[&x[1].shape, &x[0].shape[*n..]]), x[0].dtype)],
             Prim::Cat { axis } => {
                 let size = x.iter().map(|m| m.shape[*axis]).sum();
                 smallvec![with(joined(&[&x[0].shape[..*axis], &[size], &x[0].shape[axis + 1..]]), x[0].dtype)]
@@ -548,27 +568,29 @@ impl Prim {
             Prim::Softmax { .. } | Prim::SoftmaxGrad { .. } | Prim::Special(_) => smallvec![first(0)],
             Prim::LayerNorm { dims, .. } => {
                 let n = x[0].shape.len() - dims;
-                let s: Shape = x[0].shape.iter().enumerate().map(|(i, &s)| if i < n { s } else { 1 }).collect();
+                let s = joined(&[&x[0].shape[..n], &Shape::from_elem(1, *dims)]);
                 norm_results(&x[0], s, acc(x[0].dtype))
             }
             Prim::LayerNormGrad { dims, .. } => {
-                let s = Shape::from_slice(&x[1].shape[x[1].shape.len() - dims..]);
-                norm_results(&x[1], s, x[1].dtype)
+                norm_results(&x[1], joined(&[&x[1].shape[x[1].shape.len() - dims..]]), x[1].dtype)
             }
             Prim::BatchNorm { .. } => norm_results(&x[0], smallvec![x[0].shape[1]], acc(x[0].dtype)),
             Prim::BatchNormGrad { .. } => norm_results(&x[1], smallvec![x[1].shape[1]], acc(x[1].dtype)),
             Prim::Attention(_) => attention_results(x),
             Prim::AttentionGrad(_) => smallvec![first(1), first(2), first(3)],
             Prim::Linalg(op) => linalg_shapes(*op, x),
-            Prim::GridSample(_) => {
-                let places = &x[1].shape[1..x[1].shape.len() - 1];
-                smallvec![with(joined(&[&x[0].shape[..2], places]), x[0].dtype)]
-            }
             Prim::GridSampleGrad(_) => smallvec![first(1), first(2)],
+            Prim::CtcLoss(p) => ctc_results(p, &x[0]),
+            Prim::CtcLossGrad(_) => smallvec![first(1)],
             Prim::Resize { params } => smallvec![with(pooled(&x[0].shape, &params.out), x[0].dtype)],
             Prim::Fft { kind, axes, .. } => smallvec![fft_result(*kind, axes[axes.len() - 1], &x[0])],
         }
     }
+}
+
+fn ctc_results(p: &CtcParams, x: &Meta) -> SmallVec<[Meta; 3]> {
+    let n = x.shape[1];
+    smallvec![Meta::new(&[n], x.dtype), Meta::new(&[n, p.steps, p.width], x.dtype)]
 }
 
 fn joined(parts: &[&[usize]]) -> Shape {
@@ -653,6 +675,17 @@ fn linalg_shapes(op: LinalgOp, x: &[Meta]) -> SmallVec<[Meta; 3]> {
 }
 
 impl Prim {
+    /// The shape of what is picked from x at the positions in a second operand.
+    fn picked(&self, x: &[usize], at: &[usize]) -> Shape {
+        if let Prim::IndexSelect { axis } = self {
+            return joined(&[&x[..*axis], at, &x[axis + 1..]]);
+        }
+        if let Prim::Index { n } = self {
+            return joined(&[at, &x[*n..]]);
+        }
+        // of images, at places with a last dimension of coordinates
+        joined(&[&x[..2], &at[1..at.len() - 1]])
+    }
     /// May input `i` be a pointwise program that the kernel evaluates while it reads (a prologue)?
     pub fn takes_prologue(&self, i: usize) -> bool {
         match self {
@@ -691,13 +724,17 @@ impl Prim {
             | Prim::Fft { .. }
             | Prim::GridSample(_)
             | Prim::GridSampleGrad(_)
+            | Prim::CtcLoss(_)
+            | Prim::CtcLossGrad(_)
             | Prim::Resize { .. }
             | Prim::ResizeGrad { .. } => false,
         }
     }
     /// Is it a shorter way of the CPU, which a composition stands for on devices without the kernel?
     pub fn is_composed_elsewhere(&self) -> bool {
-        matches!(self, Prim::GridSample(_) | Prim::GridSampleGrad(_) | Prim::Resize { .. } | Prim::ResizeGrad { .. })
+        let ctc = matches!(self, Prim::CtcLoss(_) | Prim::CtcLossGrad(_));
+        let sampled = matches!(self, Prim::GridSample(_) | Prim::GridSampleGrad(_));
+        ctc || sampled || matches!(self, Prim::Resize { .. } | Prim::ResizeGrad { .. })
     }
     /// May a pointwise program be applied to the first result before it is stored (an epilogue)?
     pub fn takes_epilogue(&self) -> bool {

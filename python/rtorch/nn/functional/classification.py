@@ -218,6 +218,34 @@ def _ctc_forward(log_probs, labels, input_lengths, target_lengths, blank):
     return rtorch.where(until.squeeze(1) > 0, loss, rtorch.where(ends.squeeze(1) > 0, -zero[:, 0], 0 * zero[:, 0]))
 
 
+def _ctc_composed(log_probs, targets, input_lengths, target_lengths, blank, zero_infinity):
+    """Every sample's loss, a step of the recursion at a time."""
+    labels = _ctc_targets(targets, target_lengths, blank, log_probs.size(1))
+    loss = _ctc_forward(log_probs, labels, input_lengths, target_lengths, blank)
+    # Adds exp(log_probs) to the gradient and nothing to the value: that makes it the gradient of the logits.
+    within = rtorch.arange(log_probs.size(0), device=log_probs.device).unsqueeze(1) < rtorch.tensor(
+        input_lengths, device=log_probs.device
+    )
+    mass = (log_probs.exp().sum(2) * within.to(log_probs.dtype)).sum(0)
+    impossible = loss > -0.5 * _LOG_ZERO
+    return rtorch.where(
+        impossible, rtorch.full_like(loss, 0.0 if zero_infinity else math.inf), loss + (mass - mass.detach())
+    )
+
+
+def _ctc_native(log_probs, targets, input_lengths, target_lengths, blank, zero_infinity):
+    """The same by the primitive: all labels in a row, and where each sample's begin."""
+    starts, at = [], 0
+    for n, length in enumerate(target_lengths):
+        starts.append(n * targets.size(1) if targets.dim() == 2 else at)
+        at += length
+    table = rtorch.tensor([starts, target_lengths, input_lengths], dtype=rtorch.int64).t()
+    labels = targets.reshape(-1).to("cpu", rtorch.int64)
+    steps, width = max([*input_lengths, 1]), 2 * max([*target_lengths, 0]) + 1
+    loss = _nn._ctc_loss(log_probs, labels, table, blank, steps, width, zero_infinity)
+    return loss.masked_fill(loss == math.inf, 0.0) if zero_infinity else loss
+
+
 @tensors("log_probs", "targets")
 @full_precision
 def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
@@ -247,17 +275,9 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
         raise RuntimeError(f"Expected targets to have size {batch} at dimension 0, but got size {rows}")
     if width is not None and max([*target_lengths, 0]) > width:
         raise RuntimeError(f"Expected targets to have size at least {max(target_lengths)} at dimension 1, got {width}")
-    labels = _ctc_targets(targets, target_lengths, blank, batch)
-    loss = _ctc_forward(log_probs, labels, input_lengths, target_lengths, blank)
-    # Adds exp(log_probs) to the gradient and nothing to the value: that makes it the gradient of the logits.
-    within = rtorch.arange(steps, device=log_probs.device).unsqueeze(1) < rtorch.tensor(
-        input_lengths, device=log_probs.device
-    )
-    mass = (log_probs.exp().sum(2) * within.to(log_probs.dtype)).sum(0)
-    impossible = loss > -0.5 * _LOG_ZERO
-    loss = rtorch.where(
-        impossible, rtorch.full_like(loss, 0.0 if zero_infinity else math.inf), loss + (mass - mass.detach())
-    )
+    native = log_probs.is_cpu and log_probs.dtype in (rtorch.float32, rtorch.float64)
+    each = _ctc_native if native else _ctc_composed
+    loss = each(log_probs, targets, input_lengths, target_lengths, blank, zero_infinity)
     if reduction == "mean":
         lengths = rtorch.tensor(target_lengths, dtype=loss.dtype, device=loss.device).clamp(min=1)
         return (loss / lengths).mean()

@@ -198,6 +198,13 @@ pub fn prim(p: &Prim, inputs: &[&Tensor], outs: &[Tensor]) -> Result<()> {
     if let (Prim::Scan { op: ScanOp::LogSumExp, axis }, Some(t)) = (p, &ts[0]) {
         return give(&outs[0], logcumsumexp(inputs[0], t, *axis as i64)?);
     }
+    if let (Prim::CtcLoss(p), Some(t), [loss, alpha]) = (p, &ts[0], outs) {
+        // its rule for cotangents has no derivative with respect to the log probabilities
+        let ones = ops::factory::full(&loss.shape(), 1.0.into(), loss.dtype(), loss.device())?;
+        let args = [&ones, inputs[0], inputs[1], inputs[2], loss, alpha];
+        let whole = dispatch::prim1("TangentBackward0", Prim::CtcLossGrad(p.clone()), &args)?;
+        return give(loss, ops::reduce::sum(&ops::mul(t, &whole)?, &[0, 2], false, None)?);
+    }
     by_cotangents(inputs, &ts, outs, |fresh| {
         let refs: SmallVec<[&Tensor; 4]> = fresh.iter().collect();
         Ok(dispatch::prim("TangentBackward0", p.clone(), &refs)?.into_vec())

@@ -68,7 +68,8 @@ pub fn saves(prim: &Prim, inputs: usize) -> (SmallVec<[usize; 4]>, SmallVec<[usi
         Prim::Attention(_) => (all(), smallvec![0, 1]),
         Prim::AttentionGrad(_) => (all(), SmallVec::new()),
         Prim::Linalg(op) => linalg::saves(*op),
-        Prim::GridSample(_) | Prim::GridSampleGrad(_) => (all(), SmallVec::new()),
+        Prim::CtcLoss(_) => (all(), smallvec![0, 1]),
+        Prim::GridSample(_) | Prim::GridSampleGrad(_) | Prim::CtcLossGrad(_) => (all(), SmallVec::new()),
         Prim::Fft { .. } | Prim::Resize { .. } | Prim::ResizeGrad { .. } => (none(), SmallVec::new()),
         Prim::Special(_) => (all(), smallvec![0]),
     }
@@ -313,6 +314,8 @@ fn prim_vjp(c: &Ctx, prim: &Prim) -> Result<Cotangents> {
         Prim::Fft { kind, axes, scale } => fft::fft(c, *kind, axes, *scale),
         Prim::GridSample(p) => sample::grid_sample(c, *p),
         Prim::GridSampleGrad(p) => sample::grid_sample_grad(c, *p),
+        Prim::CtcLoss(p) => nn::ctc_loss(c, p),
+        Prim::CtcLossGrad(p) => nn::ctc_loss_grad(c, p),
         Prim::Resize { params } => sample::resize(c, params),
         Prim::ResizeGrad { params, .. } => sample::resize_grad(c, params),
         Prim::Special(f) => special::special(c, *f),

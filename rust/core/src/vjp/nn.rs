@@ -1,8 +1,8 @@
 //! Softmax, norms and attention: fused backward primitives, whose own derivatives are those of the plain compositions.
 
-use rtorch_ir::prim::AttentionParams;
+use rtorch_ir::prim::{AttentionParams, CtcParams};
 use rtorch_ir::program::ex;
-use rtorch_ir::{DType, Prim, Result, ScalarOp};
+use rtorch_ir::{DType, Error, Prim, Result, ScalarOp};
 use smallvec::SmallVec;
 
 use super::{Cotangents, Ctx, by_composition};
@@ -218,5 +218,29 @@ pub fn attention_grad(c: &Ctx, p: &AttentionParams) -> Result<Cotangents> {
     )?;
     let mut out = found;
     out.resize(c.inputs(), None);
+    Ok(out)
+}
+
+/// The forward probabilities (output 1) are nobody's but backward's.
+pub fn ctc_loss(c: &Ctx, p: &CtcParams) -> Result<Cotangents> {
+    let g = prim1(
+        "CtcLossBackwardBackward0",
+        Prim::CtcLossGrad(p.clone()),
+        &[&c.grad(0)?, &c.input(0)?, &c.input(1)?, &c.input(2)?, &c.output(0)?, &c.output(1)?],
+    )?;
+    Ok(vec![Some(g), None, None, None])
+}
+
+/// Linear in the loss's cotangent; with respect to the log probabilities PyTorch has no second derivative either.
+pub fn ctc_loss_grad(c: &Ctx, p: &CtcParams) -> Result<Cotangents> {
+    if c.wants(1) {
+        return Err(Error::runtime("derivative for aten::_ctc_loss_backward is not implemented"));
+    }
+    let ins: Vec<Tensor> = (1..6).map(|i| c.input(i)).collect::<Result<_>>()?;
+    let ones = ops::factory::full(&c.shape(0), 1.0.into(), ins[0].dtype(), ins[0].device())?;
+    let args = [&ones, &ins[0], &ins[1], &ins[2], &ins[3], &ins[4]];
+    let whole = prim1("", Prim::CtcLossGrad(p.clone()), &args)?;
+    let mut out: Cotangents = vec![None; c.inputs()];
+    out[0] = Some(ops::reduce::sum(&ops::mul(&c.grad(0)?, &whole)?, &[0, 2], false, None)?);
     Ok(out)
 }

@@ -4,6 +4,7 @@
 use rtorch_core::ops::linalg;
 use rtorch_core::ops::nn::{activation, conv, dropout, embedding, loss, norm, pad, pool, sample};
 use rtorch_core::{Result, Tensor};
+use rtorch_ir::prim::CtcParams;
 
 use crate::output::Out;
 use crate::parse::Args;
@@ -343,8 +344,16 @@ fn others(r: &mut Registry) {
         .within("_nn");
 }
 
-/// What `grid_sample` and `interpolate` do once their arguments are checked.
+/// What `grid_sample`, `interpolate` and `ctc_loss` do once their arguments are checked.
 fn samplers(r: &mut Registry) {
+    let sig = "_ctc_loss(Tensor log_probs, Tensor labels, Tensor table, int blank, int steps, int width, bool \
+    zero_infinity)";
+    r.op("_ctc_loss", &[sig], |a| {
+        let size = |i: usize| usize::try_from(a.i(i)).unwrap_or(0);
+        let p = CtcParams { blank: size(3), steps: size(4), width: size(5), zero_infinity: a.b(6) };
+        Ok(loss::ctc_loss(a.t(0), a.t(1), a.t(2), p)?.into())
+    })
+    .within("_nn");
     let sig = "_grid_sample(Tensor input, Tensor grid, int mode, int padding_mode, bool align_corners)";
     r.op("_grid_sample", &[sig], |a| Ok(sample::grid_sample(a.t(0), a.t(1), [a.i(2), a.i(3)], a.b(4))?.into()))
         .within("_nn");

@@ -1,6 +1,7 @@
 //! Losses over classes: negative log likelihood and cross entropy. Other losses are compositions in Python, which fuse
 //! as they are.
 
+use rtorch_ir::prim::CtcParams;
 use rtorch_ir::program::ex;
 use rtorch_ir::{DType, Error, Prim, Result, Scalar, Shape, ensure};
 
@@ -310,4 +311,19 @@ fn smoothed(
     let numbers =
         [Arg::T(&nll), Arg::T(&smooth), Arg::S((1.0 - smoothing).into()), Arg::S((smoothing / classes).into())];
     compose("smoothed_loss", "AddBackward0", Rule::Same, &numbers, None, |a| a[0] * a[2] + a[1] * a[3])
+}
+
+/// Each sample's CTC loss; see `Prim::CtcLoss` for the operands. `zero_infinity`: impossible targets cost nothing.
+pub fn ctc_loss(log_probs: &Tensor, labels: &Tensor, table: &Tensor, p: CtcParams) -> Result<Tensor> {
+    let (s, t) = (log_probs.shape(), table.shape());
+    ensure!(
+        s.len() == 3 && labels.ndim() == 1 && t.as_slice() == [s[1], 3] && p.blank < s[2] && p.width > 0,
+        runtime,
+        "ctc_loss: log_probs of sizes {s:?} and a table of sizes {t:?} do not belong together"
+    );
+    let integers = labels.dtype() == DType::I64 && table.dtype() == DType::I64;
+    if !integers || !matches!(log_probs.dtype(), DType::F32 | DType::F64) {
+        return Err(crate::ops::pointwise::not_implemented("ctc_loss", log_probs.dtype()));
+    }
+    prim1("CtcLossBackward0", Prim::CtcLoss(p), &[log_probs, labels, table])
 }
