@@ -230,6 +230,44 @@ def test_unpooling_puts_maxima_back():
         F.max_unpool1d(values, where, 2, output_size=[9])
 
 
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("padding", [None, 2])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_embedding_bag_adds_its_rows(mode, padding, weighted):
+    if weighted and mode == "mean":
+        pytest.skip("weights belong to sums")
+    table = rtorch.randn(7, 5, dtype=rtorch.float64, requires_grad=True)
+    index = rtorch.tensor([3, 2, 2, 6, 0, 3, 3], dtype=rtorch.int32)
+    factors = rtorch.randn(7, dtype=rtorch.float64, requires_grad=True) if weighted else None
+    cuts = [0, 2, 2, 6]  # the second bag is empty
+
+    def bags(table, *factors):
+        given = {"per_sample_weights": factors[0]} if factors else {}
+        return F.embedding_bag(index, table, rtorch.tensor(cuts), mode=mode, padding_idx=padding, **given)
+
+    for number, (start, end) in enumerate(zip(cuts, [*cuts[1:], 7])):
+        kept = [i for i in range(start, end) if int(index[i]) != padding]
+        want = sum((table[int(index[i])] * (factors[i] if weighted else 1) for i in kept), rtorch.zeros(5))
+        want = want / max(len(kept), 1) if mode == "mean" else want
+        assert close(bags(table, *[factors] * weighted)[number], want, 1e-12)
+    inputs = (table, *[factors] * weighted)
+    assert rtorch.autograd.gradcheck(bags, inputs)
+    if weighted:  # without, it is linear
+        assert rtorch.autograd.gradgradcheck(bags, inputs)
+
+
+def test_embedding_bag_refusals():
+    table, index = rtorch.randn(7, 5), rtorch.tensor([3, 2, 1])
+    with pytest.raises(RuntimeError, match="from 1 to 7"):
+        F.embedding_bag(rtorch.tensor([1, 7]), table, rtorch.tensor([0]))
+    with pytest.raises(RuntimeError, match="offsets.0. has to be 0"):
+        F.embedding_bag(index, table, rtorch.tensor([1, 2]))
+    with pytest.raises(RuntimeError, match="have to lie between"):
+        F.embedding_bag(index, table, rtorch.tensor([0, 4]))
+    with pytest.raises(RuntimeError, match="ascending"):
+        F.embedding_bag(index, table, rtorch.tensor([0, 2, 1]))
+
+
 def test_embedding_bag_equals_embedding():
     rtorch.manual_seed(0)
     table, index = rtorch.randn(6, 3), rtorch.tensor([[0, 1], [3, 3]])

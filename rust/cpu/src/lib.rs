@@ -7,6 +7,7 @@ mod attention;
 mod conv;
 mod ctc;
 mod element;
+mod embedding_bag;
 mod fft;
 mod gather;
 pub mod gemm;

@@ -49,6 +49,9 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         Prim::Fft { kind, axes, scale } => crate::fft::fft(*kind, axes, *scale, inputs, outs),
         Prim::GridSample(params) => crate::grid_sample::grid_sample(*params, inputs, outs),
         Prim::GridSampleGrad(params) => crate::grid_sample::grid_sample_grad(*params, inputs, outs),
+        Prim::EmbeddingBag { mean, weighted: _, padding } => {
+            crate::embedding_bag::embedding_bag(*mean, *padding, inputs, outs)
+        }
         Prim::CtcLoss(p) => crate::ctc::ctc_loss(p, inputs, outs),
         Prim::CtcLossGrad(p) => crate::ctc::ctc_loss_grad(p, inputs, outs),
         Prim::Resize { params } => crate::resize::resize(params, inputs, outs),

@@ -62,7 +62,8 @@ pub fn support(prim: &Prim, dtypes: &[DType]) -> Support {
         }
         Prim::Linalg(_) | Prim::Fft { .. } | Prim::Special(_) => Support::Host,
         // compositions do without them on the GPU
-        Prim::CtcLoss(_)
+        Prim::EmbeddingBag { .. }
+        | Prim::CtcLoss(_)
         | Prim::CtcLossGrad(_)
         | Prim::GridSample(_)
         | Prim::GridSampleGrad(_)
@@ -194,7 +195,8 @@ impl Device {
             Prim::TopK { k: _, axis, largest, sorted: _ } => self.sort(*axis, *largest, a, outs),
             Prim::Nonzero => self.nonzero_into(a, out),
             Prim::Linalg(_) | Prim::Fft { .. } | Prim::Special(_) => Err(host(prim, &[])),
-            Prim::CtcLoss(_)
+            Prim::EmbeddingBag { .. }
+            | Prim::CtcLoss(_)
             | Prim::CtcLossGrad(_)
             | Prim::GridSample(_)
             | Prim::GridSampleGrad(_)

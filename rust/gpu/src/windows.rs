@@ -95,6 +95,7 @@ fn cut(prim: &Prim, d: usize, inputs: &[GpuSource], outs: &[GpuArg]) -> Option<C
         | Prim::Nonzero
         | Prim::Linalg(_)
         | Prim::Fft { .. }
+        | Prim::EmbeddingBag { .. }
         | Prim::CtcLoss(_)
         | Prim::CtcLossGrad(_)
         | Prim::GridSample(_)

@@ -361,6 +361,14 @@ pub enum Prim {
     GridSample(SampleParams),
     /// (g, x, grid) -> gradients of x and grid.
     GridSampleGrad(SampleParams),
+    /// (weight [v, d], index int64 [n], offsets int64 [bags], a factor for each index [n] if `weighted`) -> sums (or
+    /// means) of each bag's rows [bags, d], the bag of each index int64 [n], its factor there [n]. Rows `padding` count
+    /// for nothing.
+    EmbeddingBag {
+        mean: bool,
+        weighted: bool,
+        padding: Option<usize>,
+    },
     /// (log_probs [t, n, c], labels int64 of all samples, table int64 [n, 3]: where a sample's labels begin, how many
     /// they are, how many steps it has) -> loss [n], logarithms of the forward probabilities [n, steps, width].
     CtcLoss(CtcParams),
@@ -453,6 +461,7 @@ impl Prim {
             Prim::Fft { .. } => "fft",
             Prim::GridSample(_) => "grid_sample",
             Prim::GridSampleGrad(_) => "grid_sample_grad",
+            Prim::EmbeddingBag { .. } => "embedding_bag",
             Prim::CtcLoss(_) => "ctc_loss",
             Prim::CtcLossGrad(_) => "ctc_loss_grad",
             Prim::Resize { .. } => "resize",
@@ -498,6 +507,7 @@ impl Prim {
             | Prim::Fft { .. }
             | Prim::GridSample(_)
             | Prim::GridSampleGrad(_)
+            | Prim::EmbeddingBag { .. }
             | Prim::CtcLoss(_)
             | Prim::CtcLossGrad(_)
             | Prim::Resize { .. }
@@ -580,12 +590,18 @@ impl Prim {
             Prim::AttentionGrad(_) => smallvec![first(1), first(2), first(3)],
             Prim::Linalg(op) => linalg_shapes(*op, x),
             Prim::GridSampleGrad(_) => smallvec![first(1), first(2)],
+            Prim::EmbeddingBag { .. } => bag_results(x),
             Prim::CtcLoss(p) => ctc_results(p, &x[0]),
             Prim::CtcLossGrad(_) => smallvec![first(1)],
             Prim::Resize { params } => smallvec![with(pooled(&x[0].shape, &params.out), x[0].dtype)],
             Prim::Fft { kind, axes, .. } => smallvec![fft_result(*kind, axes[axes.len() - 1], &x[0])],
         }
     }
+}
+
+fn bag_results(x: &[Meta]) -> SmallVec<[Meta; 3]> {
+    let (dtype, n) = (x[0].dtype, &x[1].shape);
+    smallvec![Meta::new(&[x[2].shape[0], x[0].shape[1]], dtype), Meta::new(n, DType::I64), Meta::new(n, dtype)]
 }
 
 fn ctc_results(p: &CtcParams, x: &Meta) -> SmallVec<[Meta; 3]> {
@@ -724,6 +740,7 @@ impl Prim {
             | Prim::Fft { .. }
             | Prim::GridSample(_)
             | Prim::GridSampleGrad(_)
+            | Prim::EmbeddingBag { .. }
             | Prim::CtcLoss(_)
             | Prim::CtcLossGrad(_)
             | Prim::Resize { .. }
@@ -732,9 +749,9 @@ impl Prim {
     }
     /// Is it a shorter way of the CPU, which a composition stands for on devices without the kernel?
     pub fn is_composed_elsewhere(&self) -> bool {
-        let ctc = matches!(self, Prim::CtcLoss(_) | Prim::CtcLossGrad(_));
+        let nets = matches!(self, Prim::CtcLoss(_) | Prim::CtcLossGrad(_) | Prim::EmbeddingBag { .. });
         let sampled = matches!(self, Prim::GridSample(_) | Prim::GridSampleGrad(_));
-        ctc || sampled || matches!(self, Prim::Resize { .. } | Prim::ResizeGrad { .. })
+        nets || sampled || matches!(self, Prim::Resize { .. } | Prim::ResizeGrad { .. })
     }
     /// May a pointwise program be applied to the first result before it is stored (an epilogue)?
     pub fn takes_epilogue(&self) -> bool {

@@ -93,6 +93,13 @@ def embedding_bag(
         raise ValueError("max mode does not support scaling the gradient by the frequency")
     if mode == "max" and sparse:
         raise ValueError("max mode does not support sparse weights")
+    native = weight.is_cpu and weight.dtype in (rtorch.float32, rtorch.float64) and flat.is_cpu and offsets.is_cpu
+    if weights is not None and weights.dtype != weight.dtype:
+        native = False
+    if native and offsets.numel() and mode != "max" and max_norm is None and not (sparse or scale_grad_by_freq):
+        row = _row(padding_idx, weight.size(0))
+        index, starts = flat.to(rtorch.int64), offsets.to(rtorch.int64)
+        return _nn._embedding_bag(weight, index, starts, weights, mode == "mean", row)
     if flat.numel() and not flat.is_meta and not 0 <= int(flat.min()) <= int(flat.max()) < weight.size(0):
         raise RuntimeError(
             f"embedding_bag: the input takes values from {int(flat.min())} to {int(flat.max())}, of which some are not "

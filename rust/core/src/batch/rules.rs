@@ -186,7 +186,7 @@ pub fn apply(p: &Prim, x: &[In], n: usize) -> Result<Outs> {
         }
         // gradients of the parameters would be summed over the batch
         Prim::LayerNorm { .. } | Prim::LayerNormGrad { .. } => each(p, x, n),
-        Prim::CtcLoss(_) | Prim::CtcLossGrad(_) => each(p, x, n),
+        Prim::CtcLoss(_) | Prim::CtcLossGrad(_) | Prim::EmbeddingBag { .. } => each(p, x, n),
         Prim::BatchNorm { .. } | Prim::BatchNormGrad { .. } => batch_norm(p, x, n),
         Prim::Attention(a) if !a.mask => in_first(p.clone(), x, n),
         Prim::AttentionGrad(a) if !a.mask => in_first(p.clone(), x, n),

@@ -170,3 +170,33 @@ pub fn cat(c: &Ctx, axis: usize) -> Result<Cotangents> {
         })
         .collect()
 }
+
+/// (weight, index, offsets, factors if there are): the bag of each index and its factor there are results.
+pub fn embedding_bag(c: &Ctx, padding: Option<usize>) -> Result<Cotangents> {
+    let (index, bag) = (c.input(1)?, c.output(1)?);
+    let n = index.numel();
+    let column = |t: &Tensor| ops::shape::reshape_to(t, rtorch_ir::Shape::from_slice(&[n, 1]));
+    let select = Prim::IndexSelect { axis: 0 };
+    let g = prim1("EmbeddingBagBackwardBackward0", select.clone(), &[&c.grad(0)?, &bag])?;
+    let weighted = c.inputs() > 3;
+    // 0 for rows that are padding
+    let kept = |t: &Tensor| -> Result<Tensor> {
+        let Some(row) = padding else { return Ok(t.clone()) };
+        let row = Arg::S(rtorch_ir::Scalar::Int(row as i64));
+        let pad = ops::binary(rtorch_ir::ScalarOp::Eq, Arg::T(&index), row)?;
+        ops::pointwise::masked_fill(t, &pad, Arg::S(0.0.into()), None)
+    };
+    let mut out: Cotangents = vec![None; c.inputs()];
+    out[0] = c.when(0, || {
+        let factor = if weighted { kept(&c.input(3)?)? } else { c.output(2)?.detach() };
+        let p = Prim::IndexAdd { axis: 0, op: ScatterOp::Add };
+        added("EmbeddingBagBackwardBackward0", p, &c.shape(0), &index, &ops::mul(&g, &column(&factor)?)?)
+    })?;
+    if weighted {
+        out[3] = c.when(3, || {
+            let rows = prim1("EmbeddingBagBackwardBackward0", select, &[&c.input(0)?, &index])?;
+            kept(&ops::reduce::sum(&ops::mul(&g, &rows)?, &[-1], false, None)?)
+        })?;
+    }
+    Ok(out)
+}

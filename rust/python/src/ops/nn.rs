@@ -344,8 +344,14 @@ fn others(r: &mut Registry) {
         .within("_nn");
 }
 
-/// What `grid_sample`, `interpolate` and `ctc_loss` do once their arguments are checked.
+/// What `embedding_bag`, `grid_sample`, `interpolate` and `ctc_loss` do once their arguments are checked.
 fn samplers(r: &mut Registry) {
+    let sig = "_embedding_bag(Tensor weight, Tensor index, Tensor offsets, Tensor? per_sample_weights, bool mean, int \
+    padding_idx)";
+    r.op("_embedding_bag", &[sig], |a| {
+        Ok(embedding::embedding_bag(a.t(0), a.t(1), a.t(2), a.opt_t(3), a.b(4), a.i(5))?.into())
+    })
+    .within("_nn");
     let sig = "_ctc_loss(Tensor log_probs, Tensor labels, Tensor table, int blank, int steps, int width, bool \
     zero_infinity)";
     r.op("_ctc_loss", &[sig], |a| {

@@ -37,6 +37,29 @@ pub fn embedding(weight: &Tensor, indices: &Tensor, padding_idx: i64, by_freq: b
     Ok(out)
 }
 
+/// Sums (or means) of each bag's rows: `index` (n), `offsets` (bags) where each bag begins, `factors` (n) of the rows.
+/// `padding_idx` (negative: none): its row counts for nothing and gets no gradient.
+pub fn embedding_bag(
+    weight: &Tensor,
+    index: &Tensor,
+    offsets: &Tensor,
+    factors: Option<&Tensor>,
+    mean: bool,
+    padding_idx: i64,
+) -> Result<Tensor> {
+    let fits = weight.ndim() == 2 && index.ndim() == 1 && offsets.ndim() == 1 && offsets.numel() > 0;
+    let alike = factors.is_none_or(|f| f.shape() == index.shape() && f.dtype() == weight.dtype());
+    let integers = index.dtype() == DType::I64 && offsets.dtype() == DType::I64;
+    if !fits || !alike || !integers || !matches!(weight.dtype(), DType::F32 | DType::F64) {
+        return Err(ops::pointwise::not_implemented("embedding_bag", weight.dtype()));
+    }
+    let padding = usize::try_from(padding_idx).ok();
+    let p = Prim::EmbeddingBag { mean, weighted: factors.is_some(), padding };
+    let mut args: SmallVec<[&Tensor; 4]> = SmallVec::from_slice(&[weight, index, offsets]);
+    args.extend(factors);
+    prim1("EmbeddingBagBackward0", p, &args)
+}
+
 /// Each row of the cotangent by its own factor: 0 for the padding, 1 / occurrences with `by_freq`.
 fn scaled(g: &Tensor, index: &Tensor, rows: usize, padding_idx: i64, by_freq: bool) -> Result<Tensor> {
     let n = index.numel();
