@@ -202,11 +202,17 @@ def geqrf(input, *, out=None):
     return give(result, out)
 
 
-def _reflections(A, tau):
-    """The vectors v of H = I - tau v v^H as columns, one on the diagonal and zeros above, and the factors' columns."""
+def _compact(A, tau):
+    """V (* x m x k) and the triangular T (* x k x k) with H_1 H_2 ... H_k = I - V T V^H.
+
+    The vectors v of H = I - tau v v^H are V's columns, one on the diagonal and zeros above. T^-1 is diag(1 / tau) plus
+    what is above the diagonal of V^H V (Puglisi, "Modification of the Householder method based on the compact WY
+    representation", 1992), here without the quotient, since tau may be 0."""
     k = tau.size(-1)
-    vectors = A[..., :, :k].tril(-1) + rtorch.eye(A.size(-2), k, dtype=A.dtype, device=A.device)
-    return [(vectors[..., :, i : i + 1], tau[..., i : i + 1].unsqueeze(-1)) for i in range(k)]
+    V = A[..., :, :k].tril(-1) + rtorch.eye(A.size(-2), k, dtype=A.dtype, device=A.device)
+    scale = rtorch.diag_embed(tau)
+    above = tau.unsqueeze(-1) * (V.mH @ V).triu(1)
+    return V, rtorch.linalg.solve_triangular(above, scale, upper=True, unitriangular=True)
 
 
 def householder_product(A, tau, *, out=None):
@@ -229,9 +235,8 @@ def householder_product(A, tau, *, out=None):
         )
     q = rtorch.eye(A.size(-2), A.size(-1), dtype=A.dtype, device=A.device)
     q = rtorch.where(rtorch.zeros_like(A, dtype=rtorch.bool), A, q)  # part of the graph without reflections too
-    for v, t in reversed(_reflections(A, tau)):
-        q = q - t * (v @ (v.mH @ q))
-    return give(q, out)
+    V, T = _compact(A, tau)
+    return give(q - V @ (T @ V[..., : A.size(-1), :].mH), out)
 
 
 @op(out=True)
@@ -246,11 +251,8 @@ def ormqr(input, tau, other, left=True, transpose=False):
     if not left:
         # C Q is (Q^H C^H)^H
         return ormqr(input, tau, other.mH, True, not transpose).mH
-    steps = _reflections(input, tau)
-    c = other
-    for v, t in steps if transpose else reversed(steps):
-        c = c - (t.conj() if transpose else t) * (v @ (v.mH @ c))
-    return c
+    V, T = _compact(input, tau)
+    return other - V @ ((T.mH if transpose else T) @ (V.mH @ other))
 
 
 def ldl_factor_ex(A, *, hermitian=False, check_errors=False, out=None):

@@ -170,7 +170,23 @@ pub fn reflect<T: Element>(tail: &[T], k: usize, tau: T, x: &mut Mat<T>, j: usiz
 }
 
 /// LAPACK's geqrf: R and below it the reflections' vectors v (v[k] = 1), H = I - tau v v^H, with their factors tau.
-pub fn reflections<T: Element>(mut a: Mat<T>) -> (Mat<T>, Vec<T>) {
+pub fn reflections<T: Element>(a: Mat<T>) -> (Mat<T>, Vec<T>) {
+    let (m, n) = a.shape();
+    if !T::IS_REAL || m.min(n) < BLOCKED {
+        return by_columns(a);
+    }
+    // in blocks; real reflections leave faer's and LAPACK's signs alike
+    let f = Qr::new(a.as_ref());
+    let (v, r, t) = (f.Q_basis(), f.R(), f.Q_coeff());
+    // faer's H is I - v v^H / t, with t on the diagonals of blocks side by side; no reflection has an infinite one
+    let tau = |k: usize| T::one().over(t[(k % t.nrows(), k)]);
+    (Mat::from_fn(m, n, |i, j| if i <= j { r[(i, j)] } else { v[(i, j)] }), (0..m.min(n)).map(tau).collect())
+}
+
+/// Matrices of fewer columns gain nothing from blocks.
+const BLOCKED: usize = 16;
+
+fn by_columns<T: Element>(mut a: Mat<T>) -> (Mat<T>, Vec<T>) {
     let (m, n) = a.shape();
     let mut taus = Vec::with_capacity(m.min(n));
     for k in 0..m.min(n) {
