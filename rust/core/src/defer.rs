@@ -24,7 +24,7 @@ pub const DEFER_MIN_NUMEL: usize = 16 * 1024;
 pub const MAX_INSTS: usize = 32;
 /// Distinct leaves of one fused program: the portable GPU profile binds 8 buffers.
 pub const MAX_LEAVES: usize = 7;
-/// A pending node may keep this many times its own bytes alive.
+/// A pending node may keep this many times its own weight alive.
 pub const MAX_KEEPALIVE: usize = 2;
 /// The same for a product or convolution that waits for an epilogue: operands are mostly weights, alive anyway.
 pub const MAX_PRIM_KEEPALIVE: usize = 64;
@@ -76,11 +76,17 @@ impl Node {
     fn new(work: Work, inputs: SmallVec<[Operand; 3]>, layout: Layout, dtype: DType, device: Device) -> Arc<Node> {
         let n = Node { work, inputs, shape: layout.shape.clone(), layout, dtype, device };
         PENDING.fetch_add(1, Ordering::Relaxed);
-        PENDING_BYTES.fetch_add(n.bytes(), Ordering::Relaxed);
+        PENDING_BYTES.fetch_add(n.weight(), Ordering::Relaxed);
         Arc::new(n)
     }
     fn bytes(&self) -> usize {
         self.layout.numel() * self.dtype.size()
+    }
+    /// What it counts for in limits: as many elements of the widest dtype about it. The mask of a comparison is small
+    /// beside what it keeps alive, and mostly wanted by a choice that follows at once.
+    fn weight(&self) -> usize {
+        let widest = self.inputs.iter().map(|o| o.dtype.size()).fold(self.dtype.size(), usize::max);
+        self.layout.numel() * widest
     }
     fn kernel(&self) -> Option<&Arc<Kernel>> {
         match &self.work {
@@ -96,7 +102,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         PENDING.fetch_sub(1, Ordering::Relaxed);
-        PENDING_BYTES.fetch_sub(self.bytes(), Ordering::Relaxed);
+        PENDING_BYTES.fetch_sub(self.weight(), Ordering::Relaxed);
     }
 }
 
@@ -186,7 +192,7 @@ pub fn map(kernel: &Arc<Kernel>, inputs: SmallVec<[Operand; 3]>, layout: Layout,
         return Ok(Value::ready(run_now(kernel, &inputs, &layout, device)?));
     }
     let node = Node::new(Work::Map(kernel.clone()), inputs, layout, kernel.dtype(), device);
-    let run_first = prepare(&node)? || is_too_much(node.bytes());
+    let run_first = prepare(&node)? || is_too_much(node.weight());
     let value = pend(node);
     if run_first {
         value.force()?;
@@ -305,7 +311,7 @@ fn prepare(node: &Node) -> Result<bool> {
         seen = Seen::default();
         seen.visit(node);
     }
-    Ok(seen.leaf_bytes > MAX_KEEPALIVE * node.bytes().max(4096))
+    Ok(seen.leaf_bytes > MAX_KEEPALIVE * node.weight().max(4096))
 }
 
 /// What a DAG amounts to, each node and leaf once.

@@ -132,7 +132,7 @@ pub fn reset() {
     t.before = sums(&t);
 }
 
-/// Pending nodes alive now, and the bytes that they will write.
+/// Pending nodes alive now, and the bytes that they count for (`defer::Node::weight`).
 pub static PENDING: AtomicUsize = AtomicUsize::new(0);
 pub static PENDING_BYTES: AtomicUsize = AtomicUsize::new(0);
 
