@@ -202,17 +202,28 @@ def geqrf(input, *, out=None):
     return give(result, out)
 
 
-def _compact(A, tau):
-    """V (* x m x k) and the triangular T (* x k x k) with H_1 H_2 ... H_k = I - V T V^H.
+def _reflected(A, tau, c, adjoint=False):
+    """H_1 H_2 ... H_k C, or of the adjoint product, for reflections H = I - tau v v^H of `geqrf`; C is the identity's
+    first columns where it is None.
 
-    The vectors v of H = I - tau v v^H are V's columns, one on the diagonal and zeros above. T^-1 is diag(1 / tau) plus
-    what is above the diagonal of V^H V (Puglisi, "Modification of the Householder method based on the compact WY
-    representation", 1992), here without the quotient, since tau may be 0."""
+    On the CPU as I - V T V^H, with the vectors v (one on the diagonal, zeros above) as V's columns and T triangular:
+    T^-1 is diag(1 / tau) plus what is above the diagonal of V^H V (Puglisi, "Modification of the Householder method
+    based on the compact WY representation", 1992), here without the quotient, since tau may be 0."""
     k = tau.size(-1)
     V = A[..., :, :k].tril(-1) + rtorch.eye(A.size(-2), k, dtype=A.dtype, device=A.device)
-    scale = rtorch.diag_embed(tau)
+    whole = c is None
+    if whole:
+        c = rtorch.eye(A.size(-2), A.size(-1), dtype=A.dtype, device=A.device)
+        c = rtorch.where(rtorch.zeros_like(A, dtype=rtorch.bool), A, c)  # part of the graph without reflections too
+    if A.device.type != "cpu":  # which has no triangular solver
+        for i in range(k) if adjoint else reversed(range(k)):
+            v, t = V[..., :, i : i + 1], tau[..., i : i + 1].unsqueeze(-1)
+            c = c - (t.conj() if adjoint else t) * (v @ (v.mH @ c))
+        return c
     above = tau.unsqueeze(-1) * (V.mH @ V).triu(1)
-    return V, rtorch.linalg.solve_triangular(above, scale, upper=True, unitriangular=True)
+    T = rtorch.linalg.solve_triangular(above, rtorch.diag_embed(tau), upper=True, unitriangular=True)
+    inner = V[..., : A.size(-1), :].mH if whole else V.mH @ c
+    return c - V @ ((T.mH if adjoint else T) @ inner)
 
 
 def householder_product(A, tau, *, out=None):
@@ -233,10 +244,7 @@ def householder_product(A, tau, *, out=None):
         raise RuntimeError(
             f"torch.linalg.householder_product: tau dtype {tau.dtype} does not match input dtype {A.dtype}"
         )
-    q = rtorch.eye(A.size(-2), A.size(-1), dtype=A.dtype, device=A.device)
-    q = rtorch.where(rtorch.zeros_like(A, dtype=rtorch.bool), A, q)  # part of the graph without reflections too
-    V, T = _compact(A, tau)
-    return give(q - V @ (T @ V[..., : A.size(-1), :].mH), out)
+    return give(_reflected(A, tau, None), out)
 
 
 @op(out=True)
@@ -251,8 +259,7 @@ def ormqr(input, tau, other, left=True, transpose=False):
     if not left:
         # C Q is (Q^H C^H)^H
         return ormqr(input, tau, other.mH, True, not transpose).mH
-    V, T = _compact(input, tau)
-    return other - V @ ((T.mH if transpose else T) @ (V.mH @ other))
+    return _reflected(input, tau, other, transpose)
 
 
 def ldl_factor_ex(A, *, hermitian=False, check_errors=False, out=None):
