@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import rtorch
+from rtorch import _C
 
 from ._register import named, op
 from .shape import _dim
@@ -49,9 +50,20 @@ def kthvalue(input, k, dim=-1, keepdim=False):
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {dim}")
     if input.dim() == 0:
         return kthvalue_type(input.clone(), rtorch.zeros((), dtype=rtorch.int64, device=input.device))
-    index = input.detach().argsort(dim=d, stable=True).narrow(d, k - 1, 1)
+    index = _kth(input.detach(), k, d)
     values = input.gather(d, index)
     return kthvalue_type(*((values, index) if keepdim else (values.squeeze(d), index.squeeze(d))))
+
+
+# Dtypes whose k-th element is selected rather than sorted out.
+_SELECTED = (rtorch.float32, rtorch.float64, rtorch.int32, rtorch.int64)
+
+
+def _kth(plain, k, d):
+    """Positions of the k-th smallest elements along dim `d`, which stays: the first of equal ones; NaN is largest."""
+    if plain.dtype in _SELECTED and plain.device.type == "cpu":
+        return _C._nn.kth_position(plain, k, d)
+    return plain.argsort(dim=d, stable=True).narrow(d, k - 1, 1)
 
 
 def _median(kind, input, dim, keepdim, ignore_nan):
@@ -67,14 +79,15 @@ def _median(kind, input, dim, keepdim, ignore_nan):
     if n == 0:
         raise IndexError(f"median(): Expected reduction dim {d} to have non-zero size.")
     plain = input.detach()
-    order = plain.argsort(dim=d, stable=True)
-    if input.is_floating_point():
-        missing = plain.isnan()
-        bad = missing.sum(d, keepdim=True)
-        middle = ((n - bad) - 1).clamp_min(0) // 2 if ignore_nan else rtorch.where(bad > 0, n - bad, (n - 1) // 2)
-        index = order.gather(d, middle.to(rtorch.int64))
+    if ignore_nan and input.is_floating_point():
+        order = plain.argsort(dim=d, stable=True)
+        left = n - plain.isnan().sum(d, keepdim=True)
+        index = order.gather(d, ((left - 1).clamp_min(0) // 2).to(rtorch.int64))
     else:
-        index = order.narrow(d, (n - 1) // 2, 1)
+        index = _kth(plain, (n - 1) // 2 + 1, d)
+        if input.is_floating_point():
+            missing = plain.isnan()
+            index = rtorch.where(missing.any(d, keepdim=True), missing.byte().argmax(d, keepdim=True), index)
     values = input.gather(d, index)
     return kind(*((values, index) if keepdim else (values.squeeze(d), index.squeeze(d))))
 

@@ -37,7 +37,7 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         Prim::Scan { op, axis } => crate::scan::scan(*op, *axis, inputs, outs),
         // every sort is stable
         Prim::Sort { axis, descending, stable: _ } => crate::sort::sort(*axis, *descending, inputs, outs),
-        Prim::TopK { k, axis, largest, sorted: _ } => crate::sort::topk(*k, *axis, *largest, inputs, outs),
+        Prim::TopK { k, axis, largest, sorted } => crate::sort::topk(*k, *axis, *largest, *sorted, inputs, outs),
         Prim::Softmax { axis, log } => crate::softmax::softmax(*axis, *log, inputs, outs),
         Prim::SoftmaxGrad { axis, log } => crate::softmax::softmax_grad(*axis, *log, inputs, outs),
         Prim::LayerNorm { dims, eps, weight, bias, rms } => {

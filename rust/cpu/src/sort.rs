@@ -360,8 +360,9 @@ fn radix<T: Key>(
     Ok(a)
 }
 
-/// `Prim::TopK`: x -> the k largest or smallest with their positions, best first. Of equal ones the first are taken.
-pub fn topk(k: usize, axis: usize, largest: bool, inputs: &[Source], outs: &[Arg]) -> Result<()> {
+/// `Prim::TopK`: x -> the k largest or smallest with their positions, best first (where not `sorted` only the last has
+/// its place). Of equal ones the first are taken.
+pub fn topk(k: usize, axis: usize, largest: bool, sorted: bool, inputs: &[Source], outs: &[Arg]) -> Result<()> {
     let x = direct(&inputs[0])?;
     refuse_complex(x.dtype, "topk does not support complex dtypes on CPU")?;
     if outs[0].layout.numel() == 0 {
@@ -371,13 +372,13 @@ pub fn topk(k: usize, axis: usize, largest: bool, inputs: &[Source], outs: &[Arg
     if rows.len > u32::MAX as usize {
         return Err(Error::runtime("topk: lines of 2^32 elements and more are not supported"));
     }
-    dispatch_real!(x.dtype, T => topk_rows::<T>(&rows, k, largest), Ok(()))
+    dispatch_real!(x.dtype, T => topk_rows::<T>(&rows, k, largest, sorted), Ok(()))
 }
 
 /// Candidates beyond k that are collected before the k best of them are kept.
 const SLACK: usize = 256;
 
-fn topk_rows<T: Key>(rows: &Rows, k: usize, largest: bool) -> Result<()> {
+fn topk_rows<T: Key>(rows: &Rows, k: usize, largest: bool, sorted: bool) -> Result<()> {
     let (count, n) = (rows.walk.len(), rows.len);
     let grain = (16 * BLOCK / n).max(1);
     let stop = Stop::on_interrupt();
@@ -390,7 +391,12 @@ fn topk_rows<T: Key>(rows: &Rows, k: usize, largest: bool) -> Result<()> {
             let at = rows.walk.at(i);
             best.clear();
             select::<T>(rows, at[0], k, largest, &mut best);
-            best.sort_unstable();
+            if sorted {
+                best.sort_unstable();
+            } else if let Some(last) = (0..best.len()).max_by_key(|&i| best[i]) {
+                let end = best.len() - 1;
+                best.swap(last, end);
+            }
             for (i, pair) in best.iter().enumerate() {
                 // SAFETY: k results, positions of the line's elements.
                 unsafe { rows.write::<T>(at, i, pair.at()) };
@@ -553,13 +559,23 @@ mod tests {
                 {
                     let x = T::with(dtype, layout, &values(dtype, 3 * n, &mut rng));
                     let (out, at) = (T::full(dtype, &[3, k], 0.0), T::full(DType::I64, &[3, k], 0.0));
-                    call(|i, o| topk(k, 1, largest, i, o), &[&x], &[&out, &at]).unwrap();
+                    call(|i, o| topk(k, 1, largest, true, i, o), &[&x], &[&out, &at]).unwrap();
                     let (xv, ov, av) = (x.get(), out.get(), at.get());
                     for r in 0..3 {
                         for (i, from) in order(&xv[r * n..][..n], largest).into_iter().take(k).enumerate() {
                             assert_eq!(av[r * k + i] as usize, from, "{dtype:?} {n} {k} {largest}");
                             assert!(same(ov[r * k + i], xv[r * n + from]));
                         }
+                    }
+                    call(|i, o| topk(k, 1, largest, false, i, o), &[&x], &[&out, &at]).unwrap();
+                    let unsorted = at.get();
+                    for r in (0..3).filter(|_| k > 0) {
+                        let (mut all, last) = (unsorted[r * k..][..k].to_vec(), unsorted[r * k + k - 1]);
+                        all.sort_by(f64::total_cmp);
+                        let mut want = av[r * k..][..k].to_vec();
+                        assert_eq!(last, want[k - 1], "{dtype:?} {n} {k} {largest}");
+                        want.sort_by(f64::total_cmp);
+                        assert_eq!(all, want);
                     }
                 }
             }

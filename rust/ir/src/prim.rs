@@ -300,7 +300,7 @@ pub enum Prim {
         descending: bool,
         stable: bool,
     },
-    /// x -> the k largest or smallest, positions.
+    /// x -> the k largest or smallest, positions; where not `sorted` only the last of them has its place.
     TopK {
         k: usize,
         axis: usize,

@@ -531,7 +531,21 @@ pub fn topk(x: &Tensor, k: i64, dim: i64, largest: bool, sorted: bool) -> Result
     if !s.is_empty() {
         s[axis] = k;
     }
-    pair(prim("TopkBackward0", Prim::TopK { k, axis, largest, sorted }, &[&one])?, s)
+    // PyTorch leaves open how what is not sorted lies: sorted is one way
+    let _ = sorted;
+    pair(prim("TopkBackward0", Prim::TopK { k, axis, largest, sorted: true }, &[&one])?, s)
+}
+
+/// Positions of the k-th smallest elements (k from 1 on) along a dim, which stays with size 1: the first of equal ones,
+/// NaN being the largest.
+pub fn kth_position(x: &Tensor, k: i64, dim: i64) -> Result<Tensor> {
+    let axis = normalize_dim(dim, x.ndim())?;
+    let n = x.shape().get(axis).copied().unwrap_or(0);
+    ensure!((1..=n as i64).contains(&k), runtime, "kth_position: {k} of {n} elements");
+    let k = k as usize;
+    let mut found = prim("", Prim::TopK { k, axis, largest: false, sorted: false }, &[&x.detach()])?;
+    let at = found.pop().ok_or_else(|| Error::runtime("positions are missing"))?;
+    shape::narrow(&at, axis as i64, k as i64 - 1, 1)
 }
 
 fn pair(mut r: SmallVec<[Tensor; 3]>, s: Shape) -> Result<(Tensor, Tensor)> {

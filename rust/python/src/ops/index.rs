@@ -171,6 +171,10 @@ fn orders(r: &mut Registry) {
         Ok(named("topk", index::topk(a.t(0), a.i(1), a.i(2), a.b(3), a.b(4))?))
     })
     .out();
+    r.op("kth_position", &["kth_position(Tensor input, int k, int dim)"], |a| {
+        Ok(index::kth_position(a.t(0), a.i(1), a.i(2))?.into())
+    })
+    .within("_nn");
 }
 
 fn subscripts(r: &mut Registry) {
