@@ -336,3 +336,14 @@ def test_dlpack_deleters_run_without_the_gil():
         t.join()
     del x
     assert abs(torch.runtime_stats()["bytes_in_use"] - before) < 1 << 20
+
+
+def test_the_stub_file_is_what_its_generator_writes(tmp_path):
+    import pathlib
+    import subprocess
+    import sys
+
+    root = pathlib.Path(__file__).parent.parent
+    out = tmp_path / "_C.pyi"
+    subprocess.run([sys.executable, root / "rust/python/stubs.py", out], check=True)
+    assert out.read_text() == (root / "python/rtorch/_C.pyi").read_text(), "run rust/python/stubs.py"

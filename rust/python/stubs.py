@@ -22,8 +22,9 @@ from typing import Any, overload
 _int = builtins.int
 _float = builtins.float
 _bool = builtins.bool
+_complex = builtins.complex
 _str = builtins.str
-_Number = _int | _float | _bool | complex
+_Number = _int | _float | _bool | _complex
 _Ints = _int | Sequence[_int]
 _Device = device | _str | _int
 
@@ -149,7 +150,7 @@ class Tensor:
     def __bool__(self) -> _bool: ...
     def __int__(self) -> _int: ...
     def __float__(self) -> _float: ...
-    def __complex__(self) -> complex: ...
+    def __complex__(self) -> _complex: ...
     def __index__(self) -> _int: ...
     def __contains__(self, element: Any) -> _bool: ...
     def __dlpack__(self, **kwargs: Any) -> Any: ...
@@ -286,7 +287,7 @@ def operators(holder, method, indent):
 def main():
     lines = [HEAD]
     lines += [f"{name}: _dtype" for name in _C._dtype_names]
-    lines += ["strided: _layout"]
+    lines += [f"{name}: _layout" for name in dir(_C) if isinstance(getattr(_C, name), type(_C.strided))]
     lines += [f"{name}: _memory_format" for name in dir(_C) if isinstance(getattr(_C, name), _C.memory_format)]
     lines.append(TENSOR.rstrip())
     for op in BINARY:
