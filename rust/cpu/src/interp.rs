@@ -191,6 +191,8 @@ pub struct Exec {
     /// Byte offsets of constants, slots and staging tiles in a thread's scratch memory.
     offsets: SmallVec<[usize; 24]>,
     scratch: usize,
+    /// Elements after which tiles end anyway.
+    row: Option<usize>,
     /// Elements per call.
     tile: usize,
     outs_from: usize,
@@ -269,6 +271,11 @@ impl Exec {
             0 => RUN,
             s => (TILE_BYTES / s / TILE * TILE).clamp(TILE, MOST * TILE),
         };
+        // a long row that repeats is read where it lies by tiles that end where it does
+        let row = sources[..outs_from].iter().find_map(|s| match s {
+            Source::Memory(w) => w.period().filter(|&p| p >= TILE),
+            Source::Periodic(..) | Source::Index(_) => None,
+        });
         let mut scratch = 0;
         let offsets = sizes
             .iter()
@@ -278,7 +285,7 @@ impl Exec {
                 at
             })
             .collect();
-        Exec { plan, sources, staged, offsets, scratch, tile, outs_from }
+        Exec { plan, sources, staged, offsets, scratch, tile, row, outs_from }
     }
 
     /// Number of the first output's place.
@@ -436,7 +443,10 @@ impl<'a> Tiles<'a> {
     pub fn run(&mut self, start: usize, n: usize) {
         let mut i = 0;
         while i < n {
-            let count = (n - i).min(self.exec.tile);
+            let mut count = (n - i).min(self.exec.tile);
+            if let Some(row) = self.exec.row {
+                count = count.min(row - (start + i) % row);
+            }
             self.tile(start + i, count, std::iter::empty());
             i += count;
         }
