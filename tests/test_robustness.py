@@ -248,3 +248,13 @@ def test_sizes_beyond_all_memory_are_refused_at_once(call):
         result.sum().item()  # what is pending has no memory yet
     assert time.monotonic() - begin < 2
     assert rtorch.ones(3).sum() == 3
+
+
+@pytest.mark.parametrize("name", [n for n in dir(rtorch.special) if "_polynomial_" in n])
+def test_degrees_that_are_no_numbers_end(name):
+    # 1 is a special argument of most families: the elements of its tile are computed one by one
+    x = rtorch.tensor([0.25, 1.0, 0.75, -0.5, 3.0, float("nan")])
+    polynomial = getattr(rtorch.special, name)
+    assert polynomial(x, float("nan")).isnan().sum() >= 5
+    assert polynomial(x, float("-inf")).nan_to_num(0).abs().sum() == 0
+    polynomial(x, float("inf"))

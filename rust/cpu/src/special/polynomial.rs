@@ -36,12 +36,12 @@ fn one<P: Family>(x: f64, n: f64) -> f64 {
     if let Some(y) = P::known(x, n) {
         return y;
     }
-    let n = n.min(P::LAST);
     let first = P::first(x);
-    if n.is_nan() || first.is_nan() {
+    if n.is_nan() || n == f64::INFINITY || first.is_nan() {
         return f64::NAN;
     }
-    let n = n.trunc();
+    // after the check: the smaller of a number and NaN would be the number, and the loop would not end
+    let n = n.min(P::LAST).trunc();
     if n < 0.0 {
         return 0.0;
     }
