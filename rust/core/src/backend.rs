@@ -222,14 +222,18 @@ pub fn lstm(layer: &rtorch_cpu::lstm::Layer) -> Result<()> {
     shielded(|| rtorch_cpu::lstm::run(layer))
 }
 
+/// Calls `f` with an input as the CPU's kernels take it.
+fn with_source<T>(x: &Input, f: impl FnOnce(&rtorch_cpu::Source) -> Result<T>) -> Result<T> {
+    let leaves: SmallVec<[rtorch_cpu::Arg; 2]> = x.leaves.iter().map(cpu_arg).collect::<Result<_>>()?;
+    f(&rtorch_cpu::Source { program: &x.program, leaves: &leaves, shape: &x.shape })
+}
+
 /// Log softmax along an axis at one index per line, with each line's maximum and logarithm of the sum of exponentials.
 pub fn log_softmax_at(axis: usize, x: &Input, index: &Window, outs: &[Window; 3]) -> Result<()> {
     account(x.leaves.iter().chain([index]), outs);
-    let leaves: SmallVec<[rtorch_cpu::Arg; 2]> = x.leaves.iter().map(cpu_arg).collect::<Result<_>>()?;
-    let source = rtorch_cpu::Source { program: &x.program, leaves: &leaves, shape: &x.shape };
-    let outs = [cpu_arg(&outs[0])?, cpu_arg(&outs[1])?, cpu_arg(&outs[2])?];
+    let args = [cpu_arg(&outs[0])?, cpu_arg(&outs[1])?, cpu_arg(&outs[2])?];
     let index = cpu_arg(index)?;
-    shielded(|| rtorch_cpu::softmax::log_softmax_at(axis, &source, index, outs))
+    with_source(x, |x| shielded(|| rtorch_cpu::softmax::log_softmax_at(axis, x, index, args)))
 }
 
 /// Its gradient.
@@ -242,11 +246,9 @@ pub fn log_softmax_at_grad(
     out: &Window,
 ) -> Result<()> {
     account(x.leaves.iter().chain([g, index]).chain(scales), std::slice::from_ref(out));
-    let leaves: SmallVec<[rtorch_cpu::Arg; 2]> = x.leaves.iter().map(cpu_arg).collect::<Result<_>>()?;
-    let source = rtorch_cpu::Source { program: &x.program, leaves: &leaves, shape: &x.shape };
     let scales = [cpu_arg(scales[0])?, cpu_arg(scales[1])?];
     let (g, index, out) = (cpu_arg(g)?, cpu_arg(index)?, cpu_arg(out)?);
-    shielded(|| rtorch_cpu::softmax::log_softmax_at_grad(axis, g, &source, index, scales, out))
+    with_source(x, |x| shielded(|| rtorch_cpu::softmax::log_softmax_at_grad(axis, g, x, index, scales, out)))
 }
 
 /// How many elements of host memory are not zero.

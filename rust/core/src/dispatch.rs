@@ -123,9 +123,15 @@ fn start(p: &Parts, ptr: *mut u8) -> *mut u8 {
 /// A pointwise op over `n` row-major elements at each address.
 #[inline]
 fn run_rows(kernel: &Kernel, shape: &[usize], n: usize, ins: &[*mut u8]) -> Result<Tensor> {
+    filled(kernel, shape, n, |out| backend::map_rows(kernel, shape, n, ins, out))
+}
+
+/// A fresh row-major tensor of a kernel's dtype whose memory `fill` writes.
+#[inline]
+fn filled(kernel: &Kernel, shape: &[usize], n: usize, fill: impl FnOnce(&Memory) -> Result<()>) -> Result<Tensor> {
     let dtype = kernel.dtype();
     let out = Memory::uninit(n * dtype.size())?;
-    backend::map_rows(kernel, shape, n, ins, &out)?;
+    fill(&out)?;
     Ok(Tensor::rows(out, shape, n, dtype))
 }
 
@@ -191,11 +197,8 @@ fn copy_small(kernel: &Kernel, x: &Tensor, layout: &Layout) -> Option<Result<Ten
     }
     x.with(|p| {
         p.storage.try_host(|ptr| {
-            let dtype = kernel.dtype();
-            let out = Memory::uninit(n * dtype.size())?;
             let x = rtorch_cpu::Arg { ptr, dtype: p.dtype, layout: &p.layout };
-            backend::map_small(kernel, layout, n, &[x], &out)?;
-            Ok(Tensor::rows(out, &layout.shape, n, dtype))
+            filled(kernel, &layout.shape, n, |out| backend::map_small(kernel, layout, n, &[x], out))
         })
     })
 }

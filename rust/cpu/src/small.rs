@@ -62,24 +62,21 @@ impl Small {
     /// `out` holds `n` elements and overlaps no operand; the operands are windows of `n` elements.
     #[inline]
     pub unsafe fn run(&self, n: usize, leaves: &[Arg], out: *mut u8) -> bool {
-        let plan = &self.0;
-        let scratch = plan.consts.len() + plan.slots.len() > 0 || leaves.iter().any(|l| !l.layout.is_contiguous());
-        if leaves.len() + 1 != plan.operands.len() {
+        let mut at = [std::ptr::null_mut::<u8>(); PLACES];
+        if leaves.len() + 1 != self.0.operands.len() {
             return false;
         }
-        let mut at = [std::ptr::null_mut::<u8>(); PLACES];
         for (p, l) in at.iter_mut().zip(leaves) {
             *p = l.base();
         }
-        at[leaves.len()] = out;
         // SAFETY: the caller's promise.
         unsafe {
-            if scratch {
-                return self.run_with_scratch(n, leaves, at);
+            if leaves.iter().all(|l| l.layout.is_contiguous()) {
+                return self.run_rows(n, &at[..leaves.len()], out);
             }
-            self.steps(n, &at);
+            at[leaves.len()] = out;
+            self.run_with_scratch(n, leaves, at)
         }
-        true
     }
 
     /// # Safety

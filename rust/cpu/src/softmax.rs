@@ -125,10 +125,7 @@ fn log_line_body<I: Isa, T: Float>(x: &[T], y: &mut [T]) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y = (x - max).exp::<I>();
     }
-    let log_sum = T::of(sum_of(y, |v| v).ln());
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = (x - max) - log_sum;
-    }
+    logarithms_body(x, Scale { max, log_sum: log_sum_body(y) }, y);
 }
 
 /// `Prim::SoftmaxGrad`: (g, y) -> gradient of x.

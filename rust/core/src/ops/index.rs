@@ -517,7 +517,8 @@ fn signed_order(x: &Tensor) -> Result<Option<Tensor>> {
     super::binary(ScalarOp::BitXor, super::Arg::T(&wide), super::Arg::S(top)).map(Some)
 }
 
-pub fn topk(x: &Tensor, k: i64, dim: i64, largest: bool, sorted: bool) -> Result<(Tensor, Tensor)> {
+/// The k largest or smallest, always sorted: where that is not asked for, PyTorch leaves the order open.
+pub fn topk(x: &Tensor, k: i64, dim: i64, largest: bool) -> Result<(Tensor, Tensor)> {
     if x.dtype().is_complex() || x.dtype() == DType::Bool {
         return Err(super::pointwise::not_implemented("topk", x.dtype()));
     }
@@ -531,8 +532,6 @@ pub fn topk(x: &Tensor, k: i64, dim: i64, largest: bool, sorted: bool) -> Result
     if !s.is_empty() {
         s[axis] = k;
     }
-    // PyTorch leaves open how what is not sorted lies: sorted is one way
-    let _ = sorted;
     pair(prim("TopkBackward0", Prim::TopK { k, axis, largest, sorted: true }, &[&one])?, s)
 }
 

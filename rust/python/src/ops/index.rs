@@ -168,7 +168,7 @@ fn orders(r: &mut Registry) {
         Ok(index::sort(&a.t(0).detach(), a.i(1), a.b(2), a.opt_b(3).unwrap_or(false))?.1.into())
     });
     r.op("topk", &["topk(Tensor input, int k, int dim=-1, bool largest=True, bool sorted=True)"], |a| {
-        Ok(named("topk", index::topk(a.t(0), a.i(1), a.i(2), a.b(3), a.b(4))?))
+        Ok(named("topk", index::topk(a.t(0), a.i(1), a.i(2), a.b(3))?))
     })
     .out();
     r.op("kth_position", &["kth_position(Tensor input, int k, int dim)"], |a| {

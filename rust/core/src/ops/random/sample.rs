@@ -149,7 +149,7 @@ pub fn multinomial(p: &Tensor, samples: i64, replacement: bool, generator: Optio
     if samples == 1 {
         return ops::reduce::argmax(&race, Some(-1), true, true);
     }
-    Ok(ops::index::topk(&race, samples, -1, true, true)?.1)
+    Ok(ops::index::topk(&race, samples, -1, true)?.1)
 }
 
 fn check_probabilities(p: &Tensor) -> Result<()> {
