@@ -51,7 +51,6 @@ fn rt_parts(x: f32) -> rt_Parts {
     m = m * 0.5;
     e = e + 1;
   }
-  if (bitcast<u32>(x) < 0x800000u) { e = e + 127; }
   return rt_Parts(m, f32(e));
 }
 // log((1 + s) / (1 - s)) - 2 s, over s

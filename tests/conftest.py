@@ -1,6 +1,7 @@
 """What all tests share: whether there is a GPU, state put back after each test, a closing line on what ran where."""
 
 import os
+import signal
 
 import pytest
 
@@ -14,6 +15,12 @@ def gpu_is_available():
     import rtorch
 
     return rtorch.wgpu.is_available()
+
+
+def pytest_configure(config):
+    # A shell starts what it puts into the background with Ctrl-C ignored, and the programs of tests would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):

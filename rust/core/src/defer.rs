@@ -88,6 +88,10 @@ impl Node {
         let widest = self.inputs.iter().map(|o| o.dtype.size()).fold(self.dtype.size(), usize::max);
         self.layout.numel() * widest
     }
+    /// Does it read bytes that others may change before it runs?
+    fn reads_exposed(&self) -> bool {
+        self.inputs.iter().any(|o| o.value.cell().is_exposed())
+    }
     fn kernel(&self) -> Option<&Arc<Kernel>> {
         match &self.work {
             Work::Map(k) => Some(k),
@@ -192,7 +196,7 @@ pub fn map(kernel: &Arc<Kernel>, inputs: SmallVec<[Operand; 3]>, layout: Layout,
         return Ok(Value::ready(run_now(kernel, &inputs, &layout, device)?));
     }
     let node = Node::new(Work::Map(kernel.clone()), inputs, layout, kernel.dtype(), device);
-    let run_first = prepare(&node)? || is_too_much(node.weight());
+    let run_first = prepare(&node)? || node.reads_exposed() || is_too_much(node.weight());
     let value = pend(node);
     if run_first {
         value.force()?;
@@ -248,7 +252,7 @@ pub fn prim(prim: &Prim, operands: &[Operand], layout: &Layout, dtype: DType, de
         device,
     );
     // operands that die with this expression are better freed now
-    if kept > MAX_PRIM_KEEPALIVE * node.bytes() {
+    if node.reads_exposed() || kept > MAX_PRIM_KEEPALIVE * node.bytes() {
         return Ok(None);
     }
     Ok(Some(pend(node)))

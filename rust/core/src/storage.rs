@@ -101,6 +101,8 @@ pub struct Cell {
     pub swallowed: AtomicUsize,
     /// Pending values that read this one; a write to the storage runs them first.
     pub readers: Lock<SmallVec<[Weak<Cell>; 2]>>,
+    /// Others may write the bytes at any time (NumPy, another process): what reads them runs at once.
+    exposed: AtomicBool,
 }
 
 /// A counted handle on a cell: one of its holders.
@@ -117,7 +119,11 @@ impl Cell {
             holders: AtomicUsize::new(0),
             swallowed: AtomicUsize::new(0),
             readers: Lock::new(SmallVec::new()),
+            exposed: AtomicBool::new(false),
         }
+    }
+    pub fn is_exposed(&self) -> bool {
+        self.exposed.load(Ordering::Relaxed)
     }
     pub fn holders(&self) -> usize {
         self.holders.load(Ordering::Relaxed)
@@ -272,10 +278,16 @@ impl Storage {
     pub fn value(&self) -> Value {
         let mut c = self.0.contents.lock();
         let v = match &*c {
-            Contents::Shared(v) => return v.clone(),
-            Contents::Own(buf) => Value::ready(buf.clone()),
+            Contents::Shared(v) => v.clone(),
+            Contents::Own(buf) => {
+                let v = Value::ready(buf.clone());
+                *c = Contents::Shared(v.clone());
+                v
+            }
         };
-        *c = Contents::Shared(v.clone());
+        if self.is_exported() {
+            v.cell().exposed.store(true, Ordering::Relaxed);
+        }
         v
     }
     /// Looks at the bytes if they exist, without a handle on them.
@@ -304,6 +316,16 @@ impl Storage {
     /// The bytes if they exist.
     pub fn ready(&self) -> Option<Buf> {
         self.with_ready(Buf::clone)
+    }
+    /// Runs what is pending and reads these bytes, if anything does.
+    pub fn run_readers(&self) -> Result<()> {
+        if self.has_readers() { crate::defer::run_readers(self.value().cell()) } else { Ok(()) }
+    }
+    pub fn has_readers(&self) -> bool {
+        match &*self.0.contents.lock() {
+            Contents::Own(_) => false,
+            Contents::Shared(v) => !v.cell().readers.lock().is_empty(),
+        }
     }
     /// The bytes if nobody captured them.
     pub fn own(&self) -> Option<Buf> {

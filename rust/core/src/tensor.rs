@@ -383,12 +383,11 @@ impl Tensor {
         Ok(self.host_bytes()?.bytes().to_vec())
     }
     /// Address of element 0 in host memory (or a number that names it on a device). The bytes stay there from now on.
+    /// Whoever asks may write them next, so what reads them runs first; what is asked of them later may wait again.
     pub fn data_ptr(&self) -> Result<usize> {
         batch::refuse(self, ".data_ptr()")?;
-        if let Some(p) = self.ready_ptr() {
-            return Ok(p);
-        }
         self.force()?;
+        self.storage().run_readers()?;
         Ok(self.ready_ptr().unwrap_or(0))
     }
     /// The address that Python is told: of a conjugate's it is that of the memory PyTorch would share.

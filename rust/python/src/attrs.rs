@@ -100,7 +100,8 @@ impl PyTensor {
     }
     fn data_ptr(slf: Me) -> PyResult<usize> {
         let t = &slf.get().t;
-        match t.ready_ptr().filter(|_| !t.dtype().is_complex()) {
+        let simple = !t.dtype().is_complex() && !t.with(|p| p.storage.has_readers());
+        match t.ready_ptr().filter(|_| simple) {
             Some(p) => Ok(p),
             None => crate::runtime::release(slf.py(), || t.told_ptr()).or_raise(),
         }
