@@ -108,6 +108,26 @@ fn depthwise_tiles() {
     Case::new(&[1, 2, 9, 31, 40], &[2, 1, 3, 3, 3], &one, &one, &one, 2).check(DType::F32, &mut rng);
 }
 
+/// Several blocks along k, bands of rows, parts of a row, images that share a task, tall and wide kernels; strided
+/// gradients whose phases are not equally long, in bands and in parts of a row.
+#[test]
+fn bands_and_blocks() {
+    let mut rng = Rng(4);
+    let one = [1, 1];
+    Case::new(&[1, 61, 33, 40], &[9, 61, 3, 3], &one, &one, &one, 1).check(DType::F32, &mut rng);
+    Case::new(&[1, 30, 90, 61], &[3, 30, 3, 3], &[2, 2], &one, &one, 1).check(DType::F32, &mut rng);
+    Case::new(&[65, 13, 5, 4], &[5, 13, 3, 3], &one, &one, &one, 1).check(DType::F32, &mut rng);
+    Case::new(&[33, 12, 4, 5], &[4, 6, 3, 2], &one, &one, &one, 2).check(DType::F64, &mut rng);
+    Case::new(&[40, 3, 11, 9], &[5, 3, 3, 3], &[2, 1], &one, &one, 1).check(DType::F32, &mut rng);
+    Case::new(&[1, 3, 40, 12], &[4, 3, 25, 2], &one, &[12, 1], &one, 1).check(DType::F32, &mut rng);
+    Case::new(&[1, 2, 9, 90], &[3, 2, 2, 41], &[1, 3], &[0, 20], &one, 1).check(DType::F32, &mut rng);
+    Case::new(&[1, 40, 4501], &[3, 40, 5], &[1], &[2], &[1], 1).check(DType::F32, &mut rng);
+    Case::new(&[1, 33, 9002], &[2, 33, 4], &[2], &[1], &[1], 1).check(DType::F64, &mut rng);
+    Case::new(&[1, 5, 6000], &[3, 5, 7], &[3], &[9], &[2], 1).check(DType::F32, &mut rng);
+    Case::new(&[1, 20, 4, 30, 20], &[5, 20, 3, 3, 3], &[1; 3], &[1; 3], &[1; 3], 1).check(DType::F32, &mut rng);
+    Case::new(&[1, 4, 7, 12, 13], &[6, 4, 3, 3, 2], &[2, 2, 2], &[1, 1, 0], &[1; 3], 1).check(DType::F32, &mut rng);
+}
+
 #[test]
 fn one_and_three_dimensions() {
     let mut rng = Rng(2);

@@ -6,7 +6,7 @@
 mod depthwise;
 mod padded;
 mod patches;
-mod shifted;
+mod runs;
 mod sweep;
 mod weight;
 pub mod window;

@@ -1,6 +1,6 @@
 //! Padded copies of pieces of a plane, a tile of output positions at a time: in them every tap of a row of positions is
 //! a run of memory. Where columns have a stride they are dealt out first, so that neighbouring positions are
-//! neighbours. For depthwise convolution; `shifted` pads whole planes for matrix products.
+//! neighbours. For depthwise convolution; `runs` copies for matrix products.
 
 use super::Spatial3;
 use super::window::Window;

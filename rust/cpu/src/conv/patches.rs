@@ -1,6 +1,5 @@
-//! Panels of the patch matrix (im2col), packed when a task needs them and never written as a whole.
-//! `Patches`: positions across, (channel, tap) along k: forward and input gradient. `Turned` and `Pixels`: the other
-//! way round for the weight gradient, from planes or from a channels-last copy.
+//! Panels of the transposed patch matrix, packed when a task of the weight gradient needs them and never written as a
+//! whole: from planes (`Turned`) or from a channels-last copy (`Pixels`).
 
 use std::cell::RefCell;
 
@@ -31,65 +30,6 @@ pub unsafe fn gather<V: Lanes>(x: *const V::T, step: isize, spans: &Spans, regis
             v = v.or(V::load_span(x.wrapping_offset(s.offset), step, s.lo as usize, s.hi as usize));
         }
         v
-    }
-}
-
-/// Positions across; along k: channels, taps within a channel. `x`: the first channel's plane.
-pub struct Patches<'a, T> {
-    pub window: &'a Window,
-    pub x: *const T,
-}
-
-// SAFETY: only read.
-unsafe impl<T> Sync for Patches<'_, T> {}
-
-struct Fill<'a, T> {
-    of: &'a Patches<'a, T>,
-    spans: &'a Spans,
-    k0: usize,
-    k: usize,
-    dst: *mut T,
-}
-
-impl<T: Real> Body<T> for Fill<'_, T> {
-    type Out = ();
-    #[inline(always)]
-    unsafe fn run<V: Lanes<T = T>>(self) {
-        let taps = self.of.window.taps.len();
-        let (plane, step) = (self.of.window.plane(), self.of.window.step[2] as isize);
-        let (mut channel, mut tap) = (self.k0 / taps, self.k0 % taps);
-        for i in 0..self.k {
-            let x = self.of.x.wrapping_add(channel * plane);
-            // SAFETY: the table was built for two registers; `dst` has room for `k` rows of these.
-            unsafe {
-                let d = self.dst.add(i * 2 * V::N);
-                gather::<V>(x, step, self.spans, 0, tap).store(d);
-                gather::<V>(x, step, self.spans, 1, tap).store(d.add(V::N));
-            }
-            tap += 1;
-            if tap == taps {
-                (tap, channel) = (0, channel + 1);
-            }
-        }
-    }
-}
-
-impl<T: Gemm> Panels<T> for Patches<'_, T> {
-    unsafe fn panel(
-        &self,
-        at: usize,
-        width: usize,
-        k0: usize,
-        k: usize,
-        dst: *mut T,
-        step: usize,
-    ) -> (*const T, usize) {
-        with_spans(|spans| {
-            spans.build(self.window, at, at + width, 2, step / 2);
-            // SAFETY: the caller vouches for `dst`, whose rows have the width of two registers.
-            unsafe { T::run(Fill { of: self, spans, k0, k, dst }) };
-        });
-        (dst, step)
     }
 }
 

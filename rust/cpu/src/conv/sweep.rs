@@ -5,8 +5,7 @@ use rtorch_ir::prim::ConvParams;
 use rtorch_ir::{Layout, Result};
 
 use super::depthwise::{self, Depthwise};
-use super::patches::Patches;
-use super::shifted::Shifted;
+use super::runs::Runs;
 use super::window::Window;
 use super::{Geometry, Operand, Output, Shared, Spatial3, zero};
 use crate::gemm::tasks::{Stop, for_each};
@@ -77,11 +76,40 @@ pub struct Sweep<'a, T> {
 // SAFETY: tasks write disjoint parts of `dst`.
 unsafe impl<T> Sync for Sweep<'_, T> {}
 
+/// Runs sweeps that write the phases of one result.
+fn run_all<T: Gemm>(sweeps: &[Sweep<T>]) -> Result<()> {
+    match sweeps {
+        [] => Ok(()),
+        [one] if one.window.is_identity() => one.run(),
+        _ => Runs::new(sweeps).run(),
+    }
+}
+
 impl<T: Gemm> Sweep<'_, T> {
-    fn run(&self) -> Result<()> {
-        if let Some(shifted) = Shifted::new(self) {
-            return shifted.run();
+    /// The first channel of an image and group in the source.
+    pub fn source(&self, image: usize, group: usize) -> *const T {
+        self.src.wrapping_add((image * self.groups + group) * self.channels * self.window.plane())
+    }
+    /// The same in the result.
+    pub fn result(&self, image: usize, group: usize) -> *mut T {
+        self.dst.at((image * self.groups + group) * self.m * self.place.sizes.iter().product::<usize>())
+    }
+    /// The bias and the epilogue of a finished region (rows of a group, positions).
+    pub fn finish(&self, image: usize, group: usize, rows: [usize; 2], cols: [usize; 2]) -> Result<()> {
+        if let Some(bias) = self.bias {
+            let one = T::from_f64(1.0);
+            let bias = View::new(bias.as_ptr::<T>().wrapping_add(group * self.m), 1, 0);
+            let (c, ld) = (self.result(image, group), self.place.sizes.iter().product());
+            let b = Blend { rows, cols, c, ld, alpha: one, beta: one, bias: Some(bias) };
+            // SAFETY: the region is its caller's; the bias has a value per channel.
+            unsafe { T::run(&b) };
         }
+        let first = group * self.m;
+        self.tail.map_or(Ok(()), |t| t.run(image, [first + rows[0], first + rows[1]], cols))
+    }
+
+    /// A kernel of one tap that covers the input: a product of matrices.
+    fn run(&self) -> Result<()> {
         let width = T::kernels().width;
         let strips = self.window.positions().div_ceil(width);
         let outer = self.images * self.groups;
@@ -99,36 +127,15 @@ impl<T: Gemm> Sweep<'_, T> {
     }
 
     fn task(&self, image: usize, group: usize, at: Region, stop: &Stop) -> Result<()> {
-        let (plane, out) = (self.window.plane(), self.place.sizes.iter().product::<usize>());
-        let src = self.src.wrapping_add((image * self.groups + group) * self.channels * plane);
-        let dst = self.dst.at((image * self.groups + group) * self.m * out);
+        let out = self.place.sizes.iter().product::<usize>();
+        let (src, dst) = (self.source(image, group), self.result(image, group));
         let a = self.weights[group].panels();
-        let k = self.channels * self.window.taps.len();
-        let product = |c: &Target<T>| {
-            // SAFETY: planes as described; the tasks' regions are disjoint.
-            unsafe {
-                if self.window.is_identity() {
-                    let b = Strided { view: View::new(src, 1, plane as isize), direct: self.rows.panels <= DIRECT };
-                    block(&a, self.rows, &b, k, c, at, stop)
-                } else {
-                    let b = Patches { window: self.window, x: src };
-                    block(&a, self.rows, &b, k, c, at, stop)
-                }
-            }
-        };
+        let view = View::new(src, 1, self.window.plane() as isize);
+        let b = Strided { view, direct: self.rows.panels <= DIRECT };
+        // SAFETY: planes as described; the tasks' regions are disjoint.
+        let product = |c: &Target<T>| unsafe { block(&a, self.rows, &b, self.channels, c, at, stop) };
         if self.place.is_plane() {
-            let c = Shared(dst);
-            let finish = |rows: [usize; 2], cols: [usize; 2]| -> Result<()> {
-                if let Some(bias) = self.bias {
-                    let one = T::from_f64(1.0);
-                    let bias = View::new(bias.as_ptr::<T>().wrapping_add(group * self.m), 1, 0);
-                    let b = Blend { rows, cols, c: c.at(0), ld: out, alpha: one, beta: one, bias: Some(bias) };
-                    // SAFETY: the region is this task's; the bias has a value per channel.
-                    unsafe { T::run(&b) };
-                }
-                let first = group * self.m;
-                self.tail.map_or(Ok(()), |t| t.run(image, [first + rows[0], first + rows[1]], cols))
-            };
+            let finish = |rows: [usize; 2], cols: [usize; 2]| self.finish(image, group, rows, cols);
             let some = self.bias.is_some() || self.tail.is_some();
             return product(&Target { p: dst, ld: out, add: false, finish: if some { Some(&finish) } else { None } });
         }
@@ -207,7 +214,7 @@ pub fn forward<T: Gemm>(p: &ConvParams, inputs: &[Source], epilogue: Option<&Epi
             bias: bias.as_ref(),
             tail: tail.as_ref(),
         };
-        sweep.run()?;
+        run_all(&[sweep])?;
     }
     y.store_with(result, epilogue.filter(|_| tail.is_none()))
 }
@@ -228,6 +235,7 @@ pub fn backward<T: Gemm>(p: &ConvParams, inputs: &[Source], out: Arg) -> Result<
         // SAFETY: the result has this many elements.
         unsafe { zero(x.as_ptr::<T>(), all) };
     }
+    let mut sweeps = Vec::new();
     for (phase, window) in windows.iter().filter(|w| !w.1.taps.is_empty()) {
         let place = Place { phase: *phase, stride: geometry.stride, sizes: geometry.input };
         if geometry.is_depthwise() {
@@ -247,7 +255,7 @@ pub fn backward<T: Gemm>(p: &ConvParams, inputs: &[Source], out: Arg) -> Result<
             continue;
         }
         let rows = Rows::new(geometry.cin, T::kernels().rows);
-        let sweep = Sweep {
+        sweeps.push(Sweep {
             window,
             images: geometry.images,
             groups: geometry.groups,
@@ -262,9 +270,9 @@ pub fn backward<T: Gemm>(p: &ConvParams, inputs: &[Source], out: Arg) -> Result<
             place,
             bias: None,
             tail: None,
-        };
-        sweep.run()?;
+        });
     }
+    run_all(&sweeps)?;
     x.store()
 }
 

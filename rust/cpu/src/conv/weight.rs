@@ -1,6 +1,7 @@
 //! The weight gradient: (output channels) x (input channels, taps), summed over the positions of all images.
 //! With enough channels the input is first copied channels last, a few images at a time, so that panels of patches
-//! are copies of runs; with few, registers of positions are transposed. Images are always added in order.
+//! are copies of runs; with few, registers of positions are transposed. Images are always added in order; those of a
+//! small sum in shares, which do not depend on the threads that take them.
 
 use rtorch_ir::Result;
 use rtorch_ir::prim::ConvParams;
@@ -15,6 +16,8 @@ use crate::{Arg, Source, threads};
 
 /// Input channels per group from which a channels-last copy pays.
 const CHANNELS_LAST: usize = 8;
+/// Shares of the images where the sum itself has too few tiles to occupy all threads, and how few.
+const SHARES: usize = 16;
 /// Bytes of input that are held channels last at a time.
 const COPIED: usize = 4 << 20;
 
@@ -55,6 +58,11 @@ pub fn weight<T: Gemm>(p: &ConvParams, inputs: &[Source], out: Arg) -> Result<()
     let (plane, channels) = (window.plane(), geometry.groups * cin);
     let image = plane * channels + SLACK;
     let last = cin >= CHANNELS_LAST;
+    let tiles = geometry.groups * rows.panels * (cin * taps).div_ceil(T::kernels().width);
+    if !last && tiles < SHARES && geometry.images > 1 {
+        in_shares::<T>(&geometry, &window, rows, [grad.as_ptr(), x.as_ptr()], w.as_ptr())?;
+        return w.store();
+    }
     let some = if last { (COPIED / (image * size_of::<T>())).clamp(1, geometry.images) } else { geometry.images };
     let turned = Scratch::<T>::new(if last { some * image } else { 0 })?;
     // with channels last the sum's columns are (tap, channel) and change places at the end
@@ -100,6 +108,29 @@ pub fn weight<T: Gemm>(p: &ConvParams, inputs: &[Source], out: Arg) -> Result<()
     w.store()
 }
 
+/// The sums of some images each, then the sum of these in order.
+fn in_shares<T: Gemm>(g: &Geometry, window: &Window, rows: Rows, [grad, x]: [*const T; 2], w: *mut T) -> Result<()> {
+    let (size, shares) = (g.groups * g.cout * g.cin * g.taps(), SHARES.min(g.images));
+    let sums = Scratch::<T>::new(shares * size)?;
+    let (from, out) = (Shared(sums.as_ptr()), Shared(w));
+    let (grad, x) = (Shared(grad.cast_mut()), Shared(x.cast_mut()));
+    let at = Region { rows: [0, rows.panels], cols: [0, g.cin * g.taps()] };
+    for_each(shares, &|s, stop| {
+        let images = [s * g.images / shares, (s + 1) * g.images / shares];
+        let turned = std::ptr::null();
+        let (grad, x) = (grad.at(0).cast_const(), x.at(0).cast_const());
+        let job = Job { g, window, grad, x, images, turned, image: 0, out: Shared(from.at(s * size)), rows };
+        (images[0]..images[1])
+            .flat_map(|i| (0..g.groups).map(move |group| (i, group)))
+            .try_for_each(|(i, group)| job.task(i, group, i > images[0], at, stop))
+    })?;
+    for i in 0..size {
+        // SAFETY: every share has a sum of all elements.
+        unsafe { *out.at(i) = (1..shares).fold(*from.at(i), |sum, s| sum + *from.at(s * size + i)) };
+    }
+    Ok(())
+}
+
 impl<T: Gemm> Job<'_, T> {
     fn run(&self) -> Result<()> {
         let width = T::kernels().width;
@@ -116,19 +147,19 @@ impl<T: Gemm> Job<'_, T> {
                 rows: [cut(self.rows.panels, gm, ti), cut(self.rows.panels, gm, ti + 1)],
                 cols: [cut(strips, gn, tj) * width, (cut(strips, gn, tj + 1) * width).min(columns)],
             };
-            (self.images[0]..self.images[1]).try_for_each(|i| self.task(i, group, at, stop))
+            (self.images[0]..self.images[1]).try_for_each(|i| self.task(i, group, i > 0, at, stop))
         })
     }
 
-    /// Adds one image's part of a region.
-    fn task(&self, image: usize, group: usize, at: Region, stop: &Stop) -> Result<()> {
+    /// One image's part of a region, added to what is there or written.
+    fn task(&self, image: usize, group: usize, add: bool, at: Region, stop: &Stop) -> Result<()> {
         let g = self.g;
         let positions = self.window.positions();
         let columns = g.cin * self.window.taps.len();
         let grad = self.grad.wrapping_add((image * g.groups + group) * g.cout * positions);
         let a = Strided { view: View::new(grad, positions as isize, 1), direct: false };
         let p = self.out.at(group * g.cout * columns);
-        let c = Target { p, ld: columns, add: image > 0, finish: None };
+        let c = Target { p, ld: columns, add, finish: None };
         // SAFETY: operands are contiguous and of the geometry's sizes; regions are disjoint.
         unsafe {
             if self.turned.is_null() {

@@ -30,24 +30,48 @@ pub struct Tile<T> {
 /// The pointers of `t` must be good for what the struct says, and the instruction set of `V` detected.
 #[inline(always)]
 unsafe fn tile<V: Lanes, const M: usize, const W: usize>(t: &Tile<V::T>) {
-    // SAFETY: as the caller's; stores touch `n` columns of `M` rows.
+    // SAFETY: as the caller's.
     unsafe {
         let (mut a, mut b) = (t.a, t.b);
         let mut acc = [[V::zero(); W]; M];
         for _ in 0..t.k {
-            let mut bv = [V::zero(); W];
-            for w in 0..W {
-                bv[w] = V::load(b.add(w * V::N));
-            }
-            for i in 0..M {
-                let av = V::splat(*a.add(i));
-                for w in 0..W {
-                    acc[i][w] = av.fma(bv[w], acc[i][w]);
-                }
-            }
+            step::<V, M, W>(&mut acc, a, b);
             a = a.add(t.lda);
             b = b.add(t.ldb);
         }
+        put::<V, M, W>(t, &acc);
+    }
+}
+
+/// One step along k: a column of A times a row of B.
+///
+/// # Safety
+/// As `tile`'s.
+#[inline(always)]
+unsafe fn step<V: Lanes, const M: usize, const W: usize>(acc: &mut [[V; W]; M], a: *const V::T, b: *const V::T) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let mut bv = [V::zero(); W];
+        for w in 0..W {
+            bv[w] = V::load(b.add(w * V::N));
+        }
+        for i in 0..M {
+            let av = V::splat(*a.add(i));
+            for w in 0..W {
+                acc[i][w] = av.fma(bv[w], acc[i][w]);
+            }
+        }
+    }
+}
+
+/// Brings the sums to C.
+///
+/// # Safety
+/// As `tile`'s.
+#[inline(always)]
+unsafe fn put<V: Lanes, const M: usize, const W: usize>(t: &Tile<V::T>, acc: &[[V; W]; M]) {
+    // SAFETY: as the caller's; stores touch `n` columns of `M` rows.
+    unsafe {
         let full = t.n == W * V::N;
         for i in 0..M {
             for w in 0..W {
@@ -66,35 +90,21 @@ unsafe fn tile<V: Lanes, const M: usize, const W: usize>(t: &Tile<V::T>) {
     }
 }
 
-/// As `tile`, with row `p` of B at `b + rows[p]`; all of the width exists.
+/// As `tile`, with row `p` of B at `b + rows[p]`.
 ///
 /// # Safety
 /// As `tile`'s.
 #[inline(always)]
-unsafe fn scattered<V: Lanes, const M: usize>(t: &Tile<V::T>, rows: *const usize) {
+unsafe fn scattered<V: Lanes, const M: usize, const W: usize>(t: &Tile<V::T>, rows: *const usize) {
     // SAFETY: as the caller's.
     unsafe {
         let mut a = t.a;
-        let mut acc = [[V::zero(); 2]; M];
+        let mut acc = [[V::zero(); W]; M];
         for p in 0..t.k {
-            let b = t.b.add(*rows.add(p));
-            let bv = [V::load(b), V::load(b.add(V::N))];
-            for i in 0..M {
-                let av = V::splat(*a.add(i));
-                for w in 0..2 {
-                    acc[i][w] = av.fma(bv[w], acc[i][w]);
-                }
-            }
+            step::<V, M, W>(&mut acc, a, t.b.add(*rows.add(p)));
             a = a.add(t.lda);
         }
-        for i in 0..M {
-            for w in 0..2 {
-                let p = t.c.add(i * t.ldc + w * V::N);
-                let v = acc[i][w];
-                let v = if t.add { V::load(p).add(v) } else { v };
-                v.store(p);
-            }
-        }
+        put::<V, M, W>(t, &acc);
     }
 }
 
@@ -111,8 +121,8 @@ pub struct Kernels<T: 'static> {
     pub lanes: usize,
     /// `tiles[w - 1][m - 1]`: m rows of w registers.
     pub tiles: [&'static [Kernel<T>]; 2],
-    /// `scattered[m - 1]`: m rows, two registers per row, rows of B anywhere.
-    pub scattered: &'static [Scattered<T>],
+    /// The same with rows of B anywhere.
+    pub scattered: [&'static [Scattered<T>]; 2],
 }
 
 impl<T> Kernels<T> {
@@ -122,6 +132,15 @@ impl<T> Kernels<T> {
     pub unsafe fn run(&self, m: usize, t: &Tile<T>) {
         // SAFETY: as the caller's; these kernels were chosen for this machine.
         unsafe { self.tiles[(t.n > self.lanes) as usize][m - 1](t) }
+    }
+    /// Row `p` of B lies at `rows[p]`.
+    ///
+    /// # Safety
+    /// As `run`'s.
+    #[inline]
+    pub unsafe fn run_scattered(&self, m: usize, t: &Tile<T>, rows: *const usize) {
+        // SAFETY: as `run`'s.
+        unsafe { self.scattered[(t.n > self.lanes) as usize][m - 1](t, rows) }
     }
 }
 
@@ -159,9 +178,9 @@ macro_rules! kernels {
                 unsafe { tile::<$lanes, M, 2>(t) }
             }
             $(#[$feature])?
-            unsafe fn far<const M: usize>(t: &Tile<$t>, rows: *const usize) {
+            unsafe fn far<const M: usize, const W: usize>(t: &Tile<$t>, rows: *const usize) {
                 // SAFETY: as the caller's.
-                unsafe { scattered::<$lanes, M>(t, rows) }
+                unsafe { scattered::<$lanes, M, W>(t, rows) }
             }
             /// Enters code compiled for the instruction set.
             ///
@@ -177,7 +196,7 @@ macro_rules! kernels {
                 width: 2 * <$lanes>::N,
                 lanes: <$lanes>::N,
                 tiles: [&[$(one::<$m>),*], &[$(two::<$m>),*]],
-                scattered: &[$(far::<$m>),*],
+                scattered: [&[$(far::<$m, 1>),*], &[$(far::<$m, 2>),*]],
             };
         }
     };
