@@ -140,9 +140,11 @@ TWIN_SCOPE = {
 class Generator:
     """Grows one program. `arrays` are NumPy's values of the variables so far; fuzz.py keeps them up to date."""
 
-    def __init__(self, seed, floats=FLOATS):
+    def __init__(self, seed, floats=FLOATS, shares=True):
         self.rng = np.random.default_rng(seed)
         self.floats = floats  # a GPU has no float64
+        self.shares = shares  # memory with NumPy, which a GPU's is not
+        self.lent = {}  # names of NumPy's arrays, and the variable whose memory each shows
         self.large = self.chance(LARGE_CHANCE)
         self.limit = LARGE_ELEMENTS if self.large else MAX_ELEMENTS
         self.arrays = {}
@@ -454,9 +456,27 @@ class Generator:
         twin = f"{target} = np.asarray({value}).astype('{dtype}')"
         return Statement(a, code, twin, writes=True, operator=op)
 
+    def lend(self):
+        """NumPy gets the memory of a variable, or writes to what it got before."""
+        if not self.shares:
+            return None
+        if not self.lent or self.chance(0.4):
+            a = self.variable(where=lambda x: x.dtype.name != "bool")
+            if a is None or a in self.frozen:
+                return None
+            name = f"n{len(self.lent) + 1}"
+            self.lent[name] = a
+            return Statement(a, f"{name} = {a}.detach().numpy()", "pass", writes=True, operator="numpy")
+        name = self.pick(self.lent)
+        a = self.lent[name]
+        index = self.slices(self.arrays[a].shape) if self.chance(0.5) else "..."
+        number = int(self.pick((1, 2, 3)))
+        at = f"[{index or '...'}] = {number}"
+        return Statement(a, name + at, a + at, writes=True, operator="numpy")
+
     KINDS = (
         (unary, 5), (binary, 6), (scalar, 4), (compare, 1), (bits, 1), (where, 2), (clamp, 1), (cast, 2),
-        (reduce, 3), (softmax, 1), (matmul, 1), (arrange, 2), (view, 5), (write, 5),
+        (reduce, 3), (softmax, 1), (matmul, 1), (arrange, 2), (view, 5), (write, 5), (lend, 2),
     )  # fmt: skip
 
     def statement(self):
