@@ -27,6 +27,8 @@ GPU_NEAR, GPU_SHARE = 1e-2, 0.9
 # Operators that turn a rounding error into another value.
 JUMPS = {"sign", "floor", "ceil", "round", "trunc", "argmax", "nan_to_num", "to", *COMPARE}
 MODES = ("default", "eager", "always")
+# The fuzzer's own copies, whatever a test plants in `clone`.
+CLONE = rtorch.Tensor.clone
 
 
 class Mismatch(AssertionError):
@@ -150,7 +152,7 @@ def gradients(program, device):
     tensors = program.tensors(device)
     leaves = {name: t.requires_grad_() for name, t in tensors.items() if t.is_floating_point()}
     # Clones, since a program may write into its leaves, which autograd refuses for leaves of its own.
-    scope = {"torch": rtorch, "DEV": device, **tensors, **{name: t.clone() for name, t in leaves.items()}}
+    scope = {"torch": rtorch, "DEV": device, **tensors, **{name: CLONE(t) for name, t in leaves.items()}}
     for statement in program.statements:
         exec(line(statement), scope)
     variables = [scope[name] for name in program.generator.arrays]
