@@ -5,6 +5,7 @@ import pytest
 import rtorch
 from rtorch import autograd
 from rtorch.autograd import graph
+from rtorch.nn import functional as F
 
 
 def leaf(*values):
@@ -27,6 +28,82 @@ def test_an_operator_made_of_others_is_one_node():
     ]:
         assert y.grad_fn.name() == name
         assert y.grad_fn.next_functions[0][0].name() == "torch::autograd::AccumulateGrad"
+
+
+def test_nodes_are_called_as_in_pytorch():
+    v, m = rtorch.rand(3).requires_grad_(), rtorch.rand(3, 3).requires_grad_()
+    a3, a4 = rtorch.rand(2, 3, 3).requires_grad_(), rtorch.rand(2, 2, 3, 3).requires_grad_()
+    zero, index, one = rtorch.tensor(0.5, requires_grad=True), rtorch.tensor([0]), rtorch.tensor(1.0)
+    last = rtorch.channels_last
+    scores = rtorch.rand(5, 2, 4).requires_grad_(), rtorch.ones(2, 3, dtype=rtorch.int64), (5, 5), (3, 2)
+    for y, name in [
+        (v.clamp(0, 1), "ClampBackward1"),
+        (v.clamp(v, v), "ClampBackward0"),
+        (v @ v, "DotBackward0"),
+        (m @ v, "MvBackward0"),
+        (v @ m, "SqueezeBackward4"),
+        (a3 @ m, "UnsafeViewBackward0"),
+        (a4 @ a4, "UnsafeViewBackward0"),
+        (F.linear(v, m, v), "ViewBackward0"),
+        (F.linear(a3, m), "UnsafeViewBackward0"),
+        (F.adaptive_avg_pool2d(a3, 1), "MeanBackward1"),
+        (F.adaptive_avg_pool2d(a3, 2), "AdaptiveAvgPool2DBackward0"),
+        (F.adaptive_avg_pool3d(a4, 2), "AdaptiveAvgPool3DBackward0"),
+        (F.interpolate(a3, 2, mode="area"), "SqueezeBackward1"),
+        (F.scaled_dot_product_attention(a3, a3, a3), "UnsafeViewBackward0"),
+        (F.margin_ranking_loss(v, v, rtorch.ones(3)), "MeanBackward0"),
+        (F.layer_norm(rtorch.rand(0, 3), [3], v, v), "NativeLayerNormBackward0"),
+        (F.rms_norm(m, [3], v), "MulBackward0"),
+        (F.rms_norm(m.half(), [3]), "ToCopyBackward0"),
+        (F.ctc_loss(*scores), "MeanBackward0"),
+        (F.ctc_loss(*scores, reduction="none"), "CtcLossBackward0"),
+        (F.ctc_loss(*scores, reduction="none", zero_infinity=True), "WhereBackward0"),
+        (F.ctc_loss(scores[0].half(), *scores[1:], reduction="none"), "CtcLossBackward0"),
+        (2**v, "PowBackward2"),
+        (v.round(), "RoundBackward0"),
+        (v.round(decimals=0), "RoundBackward1"),
+        (m.sum(()), "SumBackward1"),
+        (zero.sum(()), "SumBackward1"),
+        (m.mean(()), "MeanBackward1"),
+        (m.sum_to_size(()), "SumBackward0"),
+        (m.sum_to_size(1, 3), "SumBackward1"),
+        (m.squeeze((0,)), "SqueezeBackward2"),
+        (rtorch.squeeze_copy(m), "SqueezeBackward0_copy"),
+        (rtorch.squeeze_copy(m, 0), "SqueezeBackward1_copy"),
+        (m.diag(), "DiagonalBackward0_copy"),
+        (rtorch.diff(v, n=0), "torch::autograd::CopyBackwards"),
+        (v.sort(stable=False).values, "SortBackward1"),
+        (rtorch.trapz(v), "MulBackward1"),
+        (rtorch.trapz(v, v), "DivBackward1"),
+        (rtorch.cumulative_trapezoid(v), "CumsumBackward0"),
+        (rtorch.einsum("i->", v), "SumBackward1"),
+        (rtorch.einsum("i->i", v), "PermuteBackward0"),
+        (rtorch.einsum("ij,jk->ik", m, m), "ViewBackward0"),
+        (m.index_fill(0, index, 1.0), "IndexFillBackward0"),
+        (m.index_fill(0, index, one), "IndexFillBackward1"),
+        (zero.index_fill(0, index, one), "IndexFillBackward1"),
+        (m[:, [0]], "IndexBackward0"),
+        (a4.double(memory_format=last), "ToCopyBackward0"),
+        (a4.to(memory_format=last), "ToCopyBackward0"),
+        (a4.to("cpu", copy=True), "ToCopyBackward0"),
+        (rtorch.fft.fft(v), "FftR2CBackward0"),
+        (rtorch.fft.ifft(v), "ConjBackward0"),
+        (rtorch.fft.ihfft2(m), "FftC2CBackward0"),
+        (rtorch.linalg.cond(m), "SqueezeBackward1"),
+        (rtorch.linalg.cond(m, "fro"), "NanToNumBackward0"),
+        (rtorch.linalg.matrix_power(m, 4), "MmBackward0"),
+        (rtorch.linalg.matrix_power(m, -1), "LinalgInvExBackward0"),
+        (rtorch.linalg.matrix_norm(m, 1), "AmaxBackward0"),
+        (rtorch.linalg.matrix_norm(m, "nuc", keepdim=True), "PermuteBackward0"),
+        (rtorch.special.ndtr(v), "MulBackward1"),
+        (rtorch.masked.mean(m), "DivBackward0"),
+        (rtorch.masked.prod(zero, 0, keepdim=True), "ProdBackward1"),
+        (rtorch.masked.median(m, 0), "NanmedianBackward1"),
+        (rtorch.masked.sum(zero), "SumBackward1"),
+        (rtorch.stft(v.repeat(8), 8, return_complex=True), "SqueezeBackward4"),
+    ]:
+        assert y.grad_fn.name() == name
+        assert type(y.grad_fn).__name__ == name.rpartition("::")[2]
 
 
 def test_composite_nodes_have_every_derivative():

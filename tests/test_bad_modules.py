@@ -27,6 +27,20 @@ def loaded(optimizer, state):
 
 REFUSED = {
     RuntimeError: [
+        lambda: nn.Bilinear(-1, 4, 5),
+        lambda: F.bilinear(r(2, 3), r(2, 4), ints),
+        lambda: nn.FractionalMaxPool2d(2, 3)(IMAGE[..., :0]),
+        lambda: nn.FractionalMaxPool3d(2, 2)(r(1, 2, 5, 5, 0)),
+        lambda: F.group_norm(r(2, 4, 3), r(7)),
+        lambda: F.unfold(IMAGE, (1,)),
+        lambda: F.fold(r(1, 8, 9), {}, 2),
+        lambda: F.fold(ints.reshape(1, 2), 4, 2),
+        lambda: F.cross_entropy(r(2), ints),
+        lambda: F.cross_entropy(r(2, 3), r(2, 3).bool()),
+        lambda: F.glu(rtorch.ones(2, 3, dtype=rtorch.int64)),
+        lambda: F.max_pool1d(rtorch.tensor(2), 2),
+        lambda: F.adaptive_avg_pool2d(IMAGE, {}),
+        lambda: F.scaled_dot_product_attention(r(2, 3, 4), r(2, 3, 4), r(2, 3, 4), r(3, 3), is_causal=True),
         lambda: nn.Conv1d(2, 4, 0)(r(1, 2, 8)),
         lambda: nn.Conv2d(2, 4, 0)(IMAGE),
         lambda: nn.Conv3d(2, 4, 0)(r(1, 2, 5, 5, 5)),
@@ -73,6 +87,22 @@ REFUSED = {
         lambda: rtorch.func.jvp(lambda x: x, (1,), (1,)),
     ],
     TypeError: [
+        lambda: F.layer_norm(r(2, 3), 3),
+        lambda: F.rms_norm(r(2, 3), 3),
+        lambda: nn.FractionalMaxPool2d('a', 3)(IMAGE),
+        lambda: nn.FractionalMaxPool3d(2, True)(r(1, 2, 5, 5, 5)),
+        lambda: nn.MaxUnpool2d(2)(IMAGE.numpy(), IMAGE.long()),
+        lambda: nn.PoissonNLLLoss(reduction=None)(r(2), r(2)),
+        lambda: nn.MultiLabelSoftMarginLoss(reduction=None)(r(2, 3), r(2, 3)),
+        lambda: F.unfold(IMAGE, 'a'),
+        lambda: F.unfold(IMAGE, rtorch.tensor(2)),
+        lambda: F.interpolate(r(1, 2, 4), r(7)),
+        lambda: F.lp_pool1d(r(1, 2, 6), 2, (1,)),
+        lambda: nn.LPPool2d(2, None)(IMAGE),
+        lambda: F.gaussian_nll_loss(r(2), r(2), 1),
+        lambda: F.adaptive_avg_pool2d(IMAGE, rtorch.tensor(2)),
+        lambda: F.adaptive_avg_pool2d(IMAGE, 'a'),
+        lambda: r(3).sort(0, stable=True),
         lambda: LSTM(r(5, 2, 3), r(2, 1, 2, 4)),
         lambda: CELL(r(2, 3), r(2, 4)),
         lambda: nn.LSTM(3, 4, batch_first=1),
@@ -102,6 +132,13 @@ REFUSED = {
         lambda: rtorch.testing.assert_close(rtorch.ones(2), [1.0, 1.0]),
     ],
     ValueError: [
+        lambda: nn.Bilinear(0, 4, 5),
+        lambda: nn.LSTMCell(3, 4)(r(2, 3), r(2)),
+        lambda: F.embedding_bag(r(7), r(5, 2)),
+        lambda: F.cross_entropy(r(2, 3), r(7)),
+        lambda: F.nll_loss(rtorch.tensor(2), ints),
+        lambda: F.adaptive_avg_pool2d(IMAGE, r(7)),
+        lambda: rtorch.utils.checkpoint.checkpoint_sequential(nn.Sequential(nn.ReLU()), 2, r(2), use_reentrant=False),
         lambda: nn.BatchNorm1d(3, eps=0)(r(4, 3)),
         lambda: nn.RNN(0, 4),
         lambda: nn.PixelShuffle(10**10)(r(1, 4, 2, 2)),
@@ -127,6 +164,8 @@ REFUSED = {
         lambda: F.l1_loss(r(2, 3), r(2, 3), weight=r(3)),
     ],
     NotImplementedError: [
+        lambda: nn.EmbeddingBag(5, 3)(rtorch.ones(2, 3, dtype=rtorch.bool)),
+        lambda: nn.MultiLabelMarginLoss()(r(2, 3), r(2, 3).cfloat()),
         lambda: nn.ConvTranspose2d(2, 4, 3)(IMAGE.bool()),
         lambda: nn.Unfold(2)(IMAGE.long()),
         lambda: nn.Fold(4, 2)(r(1, 8, 9).int()),
@@ -153,13 +192,27 @@ REFUSED = {
         lambda: rtorch.arange(3, dtype=rtorch.float8_e5m2),
     ],
     IndexError: [
+        lambda: nn.Unfold(2)(r(())),
+        lambda: F.unfold(r(2, 3), 2),
+        lambda: nn.AvgPool2d(2)(r(7)),
+        lambda: nn.MaxUnpool1d((1, 2, 3))(r(1, 2, 4), ints),
+        lambda: F.bilinear(r(2, 3), r(2, 4), r(5, 3)),
+        lambda: F.grid_sample(r(()), r(1, 2, 2, 2)),
         lambda: LSTM(r(5, 2, 3), r(1, 2, 4)),
         lambda: nn.RNNCell(3, 4)(r(2, 3), r(2)),
         lambda: F.max_unpool2d(r(()), ints, 2),
         lambda: optim.Adam([TRAINED], betas=(0.9,)),
     ],
     KeyError: [lambda: loaded(optim.Adagrad([TRAINED]), {0: {"sum": rtorch.ones(2, 2)}})],
-    AttributeError: [lambda: nn.GLU()(1.5), lambda: nn.AdaptiveAvgPool2d(3)(1.5)],
+    AttributeError: [
+        lambda: nn.GLU()(1.5),
+        lambda: nn.AdaptiveAvgPool2d(3)(1.5),
+        lambda: nn.MaxUnpool1d(2)(r(1, 2, 4), 1.5),
+        lambda: LSTM(r(5, 2, 3), [1.0]),
+        lambda: nn.LSTMCell(3, 4)(r(2, 3), [1.0]),
+        lambda: F.normalize([1.0]),
+        lambda: (lambda s: (s.scale(r(2)), s.update("a")))(rtorch.amp.GradScaler("cpu")),
+    ],
     AssertionError: [
         lambda: nn.MultiheadAttention(4, 2, kdim=3)(r(3, 2, 4), r(3, 2, 4), r(3, 2, 4)),
         lambda: list(data.DataLoader([1], timeout=1)),
@@ -200,3 +253,47 @@ def test_answered_as_pytorch_answers():
     with pytest.warns(UserWarning, match="no graph compiler"):
         rtorch._program._compile_warned.clear()
         lazy.compile()
+
+
+def test_answered_where_arguments_are_unusual():
+    """PyTorch's answers: what is empty, mixed, or out of an option's range without being refused."""
+    assert F.pixel_unshuffle(r(0, 1, 4, 4), 2).shape == (0, 1, 4, 4)
+    assert F.max_unpool2d(r(1, 1, 2, 2), rtorch.tensor([[[[0, 2], [8, 10]]]]), 0).shape == (1, 1, 0, 0)
+    assert nn.BatchNorm1d(3)(r(4, 0)).shape == (4, 0)
+    x, w = rtorch.tensor([[1.0, 3.0, 2.0]], dtype=rtorch.float64), rtorch.tensor([1.0, 2.0, 3.0])
+    want = rtorch.tensor([[0.4629100498862757, 2.7774602993176543, 2.7774602993176543]], dtype=rtorch.float64)
+    rtorch.testing.assert_close(F.rms_norm(x, [3], w), want)
+    assert F.rms_norm(x.float(), [3], w.double()).dtype is rtorch.float32
+    want = rtorch.tensor([[1.0990398 + 1.0652313j, 1.9377014 - 0.6797089j, 0.2265696 + 0.6459005j]])
+    rtorch.testing.assert_close(F.rms_norm(rtorch.tensor([[1 + 2j, 3, 1j]]), [3]), want, atol=1e-5, rtol=1e-5)
+    logits, target = r(2, 3), rtorch.tensor([1, 2])
+    plain = F.cross_entropy(logits, target)
+    assert F.cross_entropy(logits, target, label_smoothing=-0.1) == plain
+    assert F.cross_entropy(logits, target, label_smoothing=float("nan")) == plain
+    assert F.channel_shuffle(r(1, 4, 2), rtorch.tensor(2)).shape == (1, 4, 2)
+    assert F.interpolate(r(1, 2, 4), rtorch.tensor([3])).shape == (1, 2, 3)
+    assert F.lp_pool1d(r(1, 2, 6), 2, rtorch.tensor(2)).shape == (1, 2, 3)
+    q, k, v, mask = r(1, 2, 3, 4), r(1, 2, 3, 4), r(1, 2, 3, 4), r(3, 3)
+    seen = rtorch.ones(3, 3, dtype=rtorch.bool).tril()
+    got = F.scaled_dot_product_attention(q, k, v, mask, is_causal=True)
+    want = F.scaled_dot_product_attention(q, k, v, mask.masked_fill(~seen, -float("inf")))
+    assert rtorch.equal(got, want)
+    got = F.scaled_dot_product_attention(q, k, v, mask > -9, is_causal=True)
+    rtorch.testing.assert_close(got, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+    assert rtorch.linalg.cond(rtorch.zeros(2, 2), "fro") == float("inf")
+    assert rtorch.linalg.cond(rtorch.zeros(0, 0)) == 0
+
+
+@pytest.mark.parametrize(
+    "size, want",
+    [
+        (1, [0.0992565, 0.4204285, 0.5743663, 0.6171923, 0.6125625]),
+        (2, [0.0996266, 0.4562062, 0.6955497, 0.8195294, 0.8681092]),
+        (3, [0.0939567, 0.3977545, 0.5517808, 0.6005854, 0.6010408]),
+        (4, [0.0953867, 0.4185613, 0.6071940, 0.6849241, 0.7023222]),
+    ],
+)
+def test_cross_map_normalisation_sums_the_channels_that_pytorch_sums(size, want):
+    x = rtorch.arange(24.0).reshape(1, 6, 2, 2) / 10
+    got = nn.CrossMapLRN2d(size, alpha=1.0)(x)[0, :5, 0, 1]
+    rtorch.testing.assert_close(got, rtorch.tensor(want), atol=2e-6, rtol=2e-6)

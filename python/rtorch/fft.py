@@ -81,10 +81,13 @@ def _one(x, dim):
 
 
 def _c2c(x, n, dim, norm, forward):
-    x = _complex(x)
+    given, x = x, _complex(x)
     dim = _one(x, dim)
     n = _points(x.size(dim) if n is None else n)
-    return _f.c2c(_resize(x, dim, n), [dim], _scale(norm, n, forward), forward)
+    result = _f.c2c(_resize(x, dim, n), [dim], _scale(norm, n, forward), forward)
+    if not given.is_complex():  # PyTorch transforms real numbers as such
+        _C._one_node("FftR2CBackward0" if forward else "ConjBackward0", given, result)
+    return result
 
 
 def _r2c(name, x, n, dim, norm, forward):
@@ -181,9 +184,14 @@ def _r2c_n(name, x, s, dim, norm, forward):
     x = _real(name, x)
     dims, sizes = _dims(x, s, dim)
     _some(name, dims)
-    x = _resize_all(x, dims, sizes)
+    given, x = x, _resize_all(x, dims, sizes)
     half = _f.r2c(x, dims, _scale(norm, math.prod(x.size(d) for d in dims), forward))
-    return half if forward else half.conj()
+    if forward:
+        return half
+    half = half.conj()
+    if len(dims) > 1:
+        _C._one_node("FftC2CBackward0", given, half)
+    return half
 
 
 def _c2r_n(name, x, s, dim, norm, forward):

@@ -216,15 +216,15 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=No
         s = svdvals(A.permute([*rest, a, b]))
         r = s.sum(-1) if ord == "nuc" else s.amax(-1) if ord > 0 else s.amin(-1)
         if keepdim:
-            for d in sorted((a, b)):
-                r = r.unsqueeze(d)
+            at = [*rest, a, b]
+            r = r.unsqueeze(-1).unsqueeze(-1).permute([at.index(d) for d in range(n)])
         return _out(r, out)
     if isinstance(ord, str) or abs(ord) not in (1, math.inf):
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     add, pick = (b, a) if abs(ord) == math.inf else (a, b)
-    s = A.abs().sum(add, keepdim=True)
-    r = s.amax(pick, keepdim=True) if ord > 0 else s.amin(pick, keepdim=True)
-    return _out(r if keepdim else r.squeeze((a, b)), out)
+    s = A.abs().sum(add, keepdim=keepdim)
+    pick -= pick > add and not keepdim
+    return _out(s.amax(pick, keepdim=keepdim) if ord > 0 else s.amin(pick, keepdim=keepdim), out)
 
 
 def norm(A, ord=None, dim=None, keepdim=False, *, out=None, dtype=None):
@@ -250,11 +250,16 @@ def norm(A, ord=None, dim=None, keepdim=False, *, out=None, dtype=None):
 
 def cond(A, p=None, *, out=None):
     """Condition number."""
+    if A.numel() == 0:
+        return _out(A.abs().new_zeros(A.shape[:-2]), out)
     if p is None or (not isinstance(p, str) and abs(p) == 2):
         s = svdvals(A)
-        return _out(s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1], out)
+        top, low = s.narrow(-1, 0, 1), s.narrow(-1, -1, 1)
+        return _out((low / top if p == -2 else top / low).squeeze(-1), out)
     _square("cond", A)
-    return _out(matrix_norm(A, p) * matrix_norm(inv(A), p), out)
+    inverse, info = inv_ex(A)
+    inverse = inverse.masked_fill((info > 0).unsqueeze(-1).unsqueeze(-1), math.inf)  # of singular matrices
+    return _out((matrix_norm(A, p) * matrix_norm(inverse, p)).nan_to_num(math.inf, math.inf, -math.inf), out)
 
 
 def _tolerance(A, s, atol, rtol, default):

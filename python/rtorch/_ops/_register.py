@@ -159,6 +159,12 @@ def _one_node(names, inputs, result):
     _C._one_node(names[not isinstance(result, _C.Tensor)], inputs, result)
 
 
+def one_node(node, inputs, result):
+    """`result`, just computed from `inputs`, as the output of one node of that name."""
+    _C._one_node(node, inputs, result)
+    return result
+
+
 def give(result, out):
     """The result (a tensor, or a named tuple of them), written to `out` where that is given."""
     if out is None:

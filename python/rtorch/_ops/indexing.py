@@ -5,7 +5,7 @@ from __future__ import annotations
 import rtorch
 from rtorch import _C
 
-from ._register import op
+from ._register import one_node, op
 from .factories import strided
 from .shape import _dim
 
@@ -25,8 +25,10 @@ def index_fill(input, dim, index, value):
         )
     if index.dim() > 1:
         raise IndexError("index_fill_(): Index is supposed to be a vector")
+    node = f"IndexFillBackward{int(isinstance(value, rtorch.Tensor))}"
+    given = input, value
     if input.dim() == 0:
-        return index_fill(input.unsqueeze(0), 0, index, value).squeeze(0)
+        return one_node(node, given, index_fill(input.unsqueeze(0), 0, index, value).squeeze(0))
     index = _long(index, "index_fill_").reshape(-1)
     dim = _dim(dim, input.dim())
     hit = rtorch.zeros(input.size(dim), dtype=rtorch.bool, device=input.device)
@@ -35,7 +37,7 @@ def index_fill(input, dim, index, value):
     shape[dim] = -1
     if not isinstance(value, rtorch.Tensor):
         value = rtorch.full((), value, dtype=input.dtype, device=input.device)
-    return rtorch.where(hit.reshape(shape), value.to(input.dtype), input)
+    return one_node(node, given, rtorch.where(hit.reshape(shape), value.to(input.dtype), input))
 
 
 @op(inplace=True)

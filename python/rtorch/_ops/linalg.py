@@ -6,7 +6,7 @@ import math
 
 import rtorch
 
-from ._register import named, op
+from ._register import named, one_node, op
 from .shape import _dim, tensor_list
 
 qr_type = named("qr", "Q R")
@@ -173,7 +173,9 @@ def matrix_power(input, n):
     if n == 0:
         one = rtorch.eye(input.size(-1), dtype=input.dtype, device=input.device)
         # a constant, but part of the graph
-        return rtorch.where(rtorch.zeros_like(input, dtype=rtorch.bool), input, one)
+        same = rtorch.where(rtorch.zeros_like(input, dtype=rtorch.bool), input, one)
+        return one_node("torch::autograd::CopyBackwards", input, same)
+    given = input
     if n < 0:
         input, n = rtorch.linalg.inv(input), -n
     result = None
@@ -183,7 +185,7 @@ def matrix_power(input, n):
         n >>= 1
         if n:
             input = input @ input
-    return result.clone() if result is input else result
+    return result.clone() if result is given else result
 
 
 # from more rows on, one matrix product is cheaper than all differences
@@ -313,7 +315,9 @@ def einsum(equation, *operands):
     for c in out_names:
         if c not in names:
             t, names = t.unsqueeze(-1), [*names, c]
-    t = t.permute([names.index(c) for c in out_names])
+    order = [names.index(c) for c in out_names]
+    if order != sorted(order) or t is ts[0]:
+        t = t.permute(order)
     return t.expand([sizes[c] for c in out_names]) if list(t.shape) != [sizes[c] for c in out_names] else t
 
 

@@ -20,14 +20,11 @@ def mvlgamma(input, p):
     """Multivariate log-gamma function."""
     if p < 1:
         raise RuntimeError(f"p has to be greater than or equal to 1, but got {p}")
-    if input.is_complex():
-        kind = "ComplexFloat" if input.dtype == rtorch.complex64 else "ComplexDouble"
-        raise NotImplementedError(f"\"arange_cpu\" not implemented for '{kind}'")
-    if not input.is_floating_point():
+    if not (input.is_complex() or input.is_floating_point()):
         input = input.to(rtorch.get_default_dtype())
+    shifts = rtorch.arange(0, p, dtype=input.dtype, device=input.device) * -0.5  # no complex numbers
     if p == 1:
         return input.lgamma()
-    shifts = rtorch.arange(0, p, dtype=input.dtype, device=input.device) * -0.5
     terms = (input.unsqueeze(0) + shifts.reshape([p] + [1] * input.dim())).lgamma()
     return terms.sum(0) + p * (p - 1) * 0.25 * 1.1447298858494002
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import rtorch
 from rtorch import _C
 
-from ._register import named, op
+from ._register import named, one_node, op
 from .shape import _dim
 
 median_type = named("median", "values indices")
@@ -204,7 +204,7 @@ def diff(input, n=1, dim=-1, prepend=None, append=None):
     parts = [t for t in (prepend, input, append) if t is not None]
     out = rtorch.cat(parts, d) if len(parts) > 1 else input
     if n == 0:
-        return out.clone()
+        return one_node("torch::autograd::CopyBackwards", parts, out.clone())
     for _ in range(min(n, out.size(d))):
         m = out.size(d)
         if m == 0:
@@ -217,13 +217,18 @@ def diff(input, n=1, dim=-1, prepend=None, append=None):
 @op(name="cumulative_trapezoid", method=False)
 def cumulative_trapezoid(y, x=None, *, dx=None, dim=-1):
     """Running integral by the trapezoid rule."""
-    return _trapezoids(y, x, dx, dim).cumsum(dim) / 2
+    return one_node(_steps("CumsumBackward0", x), (y, x), _trapezoids(y, x, dx, dim).cumsum(dim) / 2)
 
 
 @op(name="trapezoid", method=False, aliases=("trapz",))
 def trapezoid(y, x=None, *, dx=None, dim=-1):
     """Integral by the trapezoid rule."""
-    return _trapezoids(y, x, dx, dim).sum(dim) / 2
+    return one_node(_steps("MulBackward1", x), (y, x), _trapezoids(y, x, dx, dim).sum(dim) / 2)
+
+
+def _steps(node, x):
+    """The node of steps that are given (`x`), else that of equal ones."""
+    return node if x is None or not isinstance(x, rtorch.Tensor) else "DivBackward1"
 
 
 def _trapezoids(y, x, dx, dim):

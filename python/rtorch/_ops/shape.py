@@ -5,7 +5,7 @@ from __future__ import annotations
 import rtorch
 import rtorch._C as _C
 
-from ._register import op
+from ._register import one_node, op
 
 
 def _list(tensors):
@@ -454,7 +454,7 @@ def diag(input, diagonal=0):
         return rtorch.diag_embed(input, diagonal)
     if input.dim() != 2:
         raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.dim()}D")
-    return input.diagonal(diagonal).clone()
+    return one_node("DiagonalBackward0_copy", input, input.diagonal(diagonal).clone())
 
 
 @op()
@@ -485,7 +485,12 @@ def _copied(name):
         r = getattr(input, name)(*args, **kwargs)
         if isinstance(r, (list, tuple)):
             return tuple(t.clone(memory_format=rtorch.contiguous_format) for t in r)
-        return r.clone(memory_format=rtorch.contiguous_format)
+        r = r.clone(memory_format=rtorch.contiguous_format)
+        if name == "squeeze":
+            dim = args[0] if args else kwargs.get("dim")
+            node = 0 if dim is None else 1 if isinstance(dim, int) else 2
+            _C._one_node(f"SqueezeBackward{node}_copy", input, r)
+        return r
 
     f.__doc__ = f"A copy of what `{name}` shows."
     f.__name__ = name + "_copy"
@@ -623,8 +628,10 @@ def sum_to_size(input, *size):
     if not fits:
         raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(shape)}}}.")
     dims = [d for d in range(len(shape)) if d < lead or (size[d - lead] == 1 and shape[d] != 1)]
+    if not size:
+        return input.sum()
     out = input.sum(dims, True) if dims else input
-    return out.reshape(size)
+    return out.reshape(size) if lead else out
 
 
 @op(method=False)

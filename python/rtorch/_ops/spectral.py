@@ -129,7 +129,9 @@ def stft(
         raise RuntimeError("Cannot have onesided output if window or input is complex")
     frames = input.unfold(-1, n_fft, hop) * _whole_window(window, n_fft, length, input)
     norm = "ortho" if normalized else None
-    spectrum = (rtorch.fft.rfft if onesided else rtorch.fft.fft)(frames, dim=-1, norm=norm).transpose(-1, -2)
+    bins = (rtorch.fft.rfft if onesided else rtorch.fft.fft)(frames, dim=-1, norm=norm)
+    spectrum = bins.transpose(-1, -2)
+    rtorch._C._one_node("TransposeBackward1" if input.dim() > 1 else "SqueezeBackward4", bins, spectrum)
     return spectrum if return_complex else rtorch.view_as_real(spectrum)
 
 

@@ -155,7 +155,8 @@ class GradScaler:
             return
         scale, tracker = self._check_scale_growth_tracker("update")
         if new_scale is not None:
-            if isinstance(new_scale, rtorch.Tensor):
+            if not isinstance(new_scale, float):
+                new_scale.device  # noqa: B018  what is no number is to be a tensor
                 if new_scale.numel() != 1 or new_scale.requires_grad or new_scale.dtype != rtorch.float32:
                     raise AssertionError(
                         "new_scale should be a float or a 1-element torch.cuda.FloatTensor or "

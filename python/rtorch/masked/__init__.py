@@ -63,7 +63,7 @@ def sum(input, dim=None, *, keepdim=False, dtype=None, mask=None):
         dtype = rtorch.int64
     x = _fill(_cast(input, dtype), mask, 0)
     dims = _dims(input, dim)
-    return x.sum(dims, keepdim) if dims else x.clone()
+    return x.sum(dims, keepdim)
 
 
 def prod(input, dim=None, *, keepdim=False, dtype=None, mask=None):
@@ -71,7 +71,7 @@ def prod(input, dim=None, *, keepdim=False, dtype=None, mask=None):
     if not (input.is_floating_point() or input.is_complex()) and dtype is None:
         dtype = rtorch.int64
     x = _fill(_cast(input, dtype), mask, 1)
-    for d in sorted(_dims(input, dim), reverse=True):
+    for d in sorted(_dims(input, dim) or (() if dim is None else (0,)), reverse=True):
         x = x.prod(d, keepdim)
     return x
 
@@ -81,7 +81,7 @@ def amax(input, dim=None, *, keepdim=False, dtype=None, mask=None):
     x = _cast(input, dtype)
     x = _fill(x, mask, _extreme(x.dtype, True))
     dims = _dims(input, dim)
-    return x.amax(dims, keepdim) if dims else x.clone()
+    return x.amax(dims, keepdim)
 
 
 def amin(input, dim=None, *, keepdim=False, dtype=None, mask=None):
@@ -89,7 +89,7 @@ def amin(input, dim=None, *, keepdim=False, dtype=None, mask=None):
     x = _cast(input, dtype)
     x = _fill(x, mask, _extreme(x.dtype, False))
     dims = _dims(input, dim)
-    return x.amin(dims, keepdim) if dims else x.clone()
+    return x.amin(dims, keepdim)
 
 
 def argmax(input, dim=None, *, keepdim=False, dtype=None, mask=None):
@@ -104,9 +104,9 @@ def argmin(input, dim=None, *, keepdim=False, dtype=None, mask=None):
     return rtorch.argmin(_fill(x, mask, _extreme(x.dtype, False)), dim, keepdim).to(x.dtype)
 
 
-def _count(input, dims, mask, dtype):
+def _count(input, dims, mask, dtype, keepdim):
     ones = rtorch.ones(input.shape, dtype=dtype, device=input.device)
-    return sum(ones, dims, keepdim=True, mask=mask)
+    return sum(ones, dims, keepdim=keepdim, mask=mask)
 
 
 def mean(input, dim=None, *, keepdim=False, dtype=None, mask=None):
@@ -116,8 +116,7 @@ def mean(input, dim=None, *, keepdim=False, dtype=None, mask=None):
         raise ValueError(f"mean: expected a floating point or complex input, got {x.dtype}")
     dims = _dims(input, dim)
     real = x.real.dtype if x.is_complex() else x.dtype
-    y = sum(x, dims, keepdim=True, mask=mask) / _count(x, dims, mask, real)
-    return y if keepdim or not dims else y.squeeze(dims)
+    return sum(x, dims, keepdim=keepdim, mask=mask) / _count(x, dims, mask, real, keepdim)
 
 
 def var(input, dim=None, unbiased=None, *, correction=None, keepdim=False, dtype=None, mask=None):
@@ -132,9 +131,8 @@ def var(input, dim=None, unbiased=None, *, correction=None, keepdim=False, dtype
     dims = _dims(input, dim)
     centred = x - mean(x, dims, keepdim=True, mask=mask)
     squares = (centred * centred.conj()).real if x.is_complex() else centred * centred
-    count = _count(x, dims, mask, squares.dtype) - correction
-    y = sum(squares, dims, keepdim=True, mask=mask) / count.clamp_min(0)
-    return y if keepdim or not dims else y.squeeze(dims)
+    count = _count(x, dims, mask, squares.dtype, keepdim) - correction
+    return sum(squares, dims, keepdim=keepdim, mask=mask) / count.clamp_min(0)
 
 
 def std(input, dim=None, unbiased=None, *, correction=None, keepdim=False, dtype=None, mask=None):
@@ -160,8 +158,6 @@ def normalize(input, ord, dim, *, eps=1e-12, dtype=None, mask=None):
 def median(input, dim=-1, *, keepdim=False, dtype=None, mask=None):
     """Lower median along a dim of the elements that count."""
     x = _cast(input, dtype)
-    if mask is None:
-        return rtorch.median(x, dim, keepdim).values
     if bool(x.isnan().any()):
         raise ValueError("Input tensor contains NaN values, which are not supported by masked median")
     return rtorch.nanmedian(_fill(x, mask, math.nan), dim, keepdim).values
@@ -196,7 +192,7 @@ def logsumexp(input, dim=None, *, keepdim=False, dtype=None, mask=None):
     """Logarithm of the sum of exponentials of the elements that count."""
     x = _fill(_cast(input, dtype), mask, -math.inf)
     dims = _dims(input, dim)
-    return rtorch.logsumexp(x, dims, keepdim) if dims else x.clone()
+    return rtorch.logsumexp(x, dims or 0, keepdim)
 
 
 def logaddexp(input, other, *, dtype=None, input_mask=None, other_mask=None):

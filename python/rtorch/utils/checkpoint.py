@@ -334,6 +334,8 @@ def checkpoint_sequential(functions, segments, input, use_reentrant=None, **kwar
         return run
 
     size, start = len(functions) // segments, 0
+    if size == 0 and segments > 1:
+        raise ValueError(f"checkpoint_sequential: {len(functions)} functions do not make {segments} segments")
     for _ in range(segments - 1):
         input = checkpoint(part(start, start + size), input, use_reentrant=use_reentrant, preserve_rng_state=preserve)
         start += size

@@ -395,9 +395,10 @@ mod tests {
                     let (whole, gwhole) = (T::full(dtype, &shape, 0.0), T::full(dtype, &shape, 0.0));
                     call(|i, o| softmax(axis, true, i, o), &[&x], &[&whole]).unwrap();
                     let mut scattered = vec![0.0; n];
+                    let (slopes, one, all) = (g.get(), y.get(), whole.get());
                     for (l, line) in lines.iter().enumerate() {
-                        scattered[line[index[l] as usize]] = g.get()[l];
-                        assert_eq!(y.get()[l], whole.get()[line[index[l] as usize]], "{dtype:?} {shape:?} {axis}");
+                        scattered[line[index[l] as usize]] = slopes[l];
+                        assert_eq!(one[l], all[line[index[l] as usize]], "{dtype:?} {shape:?} {axis}");
                     }
                     let scattered = T::new(dtype, &shape, &scattered);
                     call(|i, o| softmax_grad(axis, true, i, o), &[&scattered, &whole], &[&gwhole]).unwrap();

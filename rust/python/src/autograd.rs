@@ -239,7 +239,9 @@ fn node_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     }
     let ns = PyDict::new(py);
     ns.set_item("__module__", "builtins")?;
-    let c = py.get_type::<PyType>().call1((name, (py.get_type::<PyNode>(),), ns))?;
+    // "torch::autograd::CopyBackwards" is of the class `CopyBackwards`
+    let class = name.rsplit("::").next().unwrap_or(name);
+    let c = py.get_type::<PyType>().call1((class, (py.get_type::<PyNode>(),), ns))?;
     classes.set_item(name, &c)?;
     Ok(c)
 }

@@ -6,8 +6,9 @@ import warnings
 from rtorch import _C
 
 
-def reduction_name(reduction, size_average=None, reduce=None):
-    """The name that the deprecated `size_average` and `reduce` stand for, or `reduction` itself, checked."""
+def reduction_name(reduction, size_average=None, reduce=None, named=False):
+    """The name that the deprecated `size_average` and `reduce` stand for, or `reduction` itself, checked; `named`:
+    what is no name is of the wrong type."""
     if size_average is not None or reduce is not None:
         average = True if size_average is None else size_average
         keep = True if reduce is None else reduce
@@ -17,6 +18,8 @@ def reduction_name(reduction, size_average=None, reduce=None):
             stacklevel=4,
         )
     if reduction not in ("none", "mean", "sum"):
+        if named and not isinstance(reduction, str):
+            raise TypeError(f"reduction must be a str, not {type(reduction).__name__}")
         raise ValueError(f"{reduction} is not a valid value for reduction")
     return reduction
 

@@ -4,6 +4,7 @@ import math
 import warnings
 
 import rtorch
+from rtorch import _C
 from rtorch._C import _nn
 
 from ._arguments import floating, scalar_type, tensors
@@ -79,7 +80,7 @@ def linear_cross_entropy(
 
 def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """The mean over classes of the binary cross entropy of sigmoid(x)."""
-    reduction = reduction_name(reduction, size_average, reduce)
+    reduction = reduction_name(reduction, size_average, reduce, named=True)
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     if weight is not None:
         loss = loss * weight
@@ -107,6 +108,8 @@ def _rows(kernel, input, target, want):
 def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """sum over targets j and other classes i of max(0, 1 - (x_j - x_i)) / C; a target row ends at the first -1."""
     reduction = reduction_name(reduction, size_average, reduce)
+    if target.is_complex():
+        floating("min_all", target)
     x = _rows("multilabel_margin_loss_forward_out_frame", input, target, lambda i: [list(i.shape)])
     c = x.size(1)
     t = target.reshape(-1, c)
@@ -243,7 +246,7 @@ def _ctc_native(log_probs, targets, input_lengths, target_lengths, blank, zero_i
     labels = targets.reshape(-1).to("cpu", rtorch.int64)
     steps, width = max([*input_lengths, 1]), 2 * max([*target_lengths, 0]) + 1
     loss = _nn._ctc_loss(log_probs, labels, table, blank, steps, width, zero_infinity)
-    return loss.masked_fill(loss == math.inf, 0.0) if zero_infinity else loss
+    return rtorch.where(loss == math.inf, 0.0, loss) if zero_infinity else loss
 
 
 @tensors("log_probs", "targets")
@@ -276,8 +279,11 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
     if width is not None and max([*target_lengths, 0]) > width:
         raise RuntimeError(f"Expected targets to have size at least {max(target_lengths)} at dimension 1, got {width}")
     native = log_probs.is_cpu and log_probs.dtype in (rtorch.float32, rtorch.float64)
-    each = _ctc_native if native else _ctc_composed
-    loss = each(log_probs, targets, input_lengths, target_lengths, blank, zero_infinity)
+    if native:
+        loss = _ctc_native(log_probs, targets, input_lengths, target_lengths, blank, zero_infinity)
+    else:
+        loss = _ctc_composed(log_probs, targets, input_lengths, target_lengths, blank, zero_infinity)
+        _C._one_node("WhereBackward0" if zero_infinity else "CtcLossBackward0", log_probs, loss)
     if reduction == "mean":
         lengths = rtorch.tensor(target_lengths, dtype=loss.dtype, device=loss.device).clamp(min=1)
         return (loss / lengths).mean()

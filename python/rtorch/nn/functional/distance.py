@@ -41,5 +41,5 @@ def pdist(input, p=2.0):
 
 def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
     """x / max(|x|_p, eps) along `dim`."""
-    denominator = rtorch.linalg.vector_norm(input, p, dim, keepdim=True).clamp(min=eps).expand_as(input)
+    denominator = input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
     return input / denominator if out is None else rtorch.div(input, denominator, out=out)

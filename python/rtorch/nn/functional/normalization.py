@@ -73,18 +73,18 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     """Normalises each of `num_groups` groups of channels of a sample (Wu & He 2018)."""
     if input.dim() < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.dim()}")
+    n, c = input.shape[:2]
+    _verify_batch_size([n * c // num_groups, num_groups, *input.shape[2:]])
     if isinstance(num_groups, Tensor) and num_groups.dim() == 0 and not num_groups.is_floating_point():
         num_groups = int(num_groups)
     if not isinstance(num_groups, int):
         given = type(num_groups).__name__
         raise TypeError(f"group_norm(): argument 'num_groups' (position 2) must be int, not {given}")
-    n, c = input.shape[:2]
     if c % num_groups:
         raise RuntimeError(
             "Expected number of channels in input to be divisible by num_groups, "
             f"but got input of shape {list(input.shape)} and num_groups={num_groups}"
         )
-    _verify_batch_size([n * c // num_groups, num_groups, *input.shape[2:]])
     return _nn.group_norm(input, num_groups, weight, bias, eps)
 
 

@@ -53,7 +53,8 @@ def _max_pool(n):
     def max_pool(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
         pool = indexed if return_indices else plain
         if n == 1 and pool is plain and isinstance(input, rtorch.Tensor):
-            floating("max_pool1d_impl", input)  # the integers have their positions only
+            if input.dim() in (2, 3):  # the kernel refuses others
+                floating("max_pool1d_impl", input)  # the integers have their positions only
         return pool(input, kernel_size, stride, padding, dilation, ceil_mode)
 
     max_pool.__name__ = max_pool.__qualname__ = f"max_pool{n}d"
@@ -74,13 +75,13 @@ def _output_size(output_size, input, n):
             raise RuntimeError(f"adaptive_pool1d() argument 'output_size' should contain one int (got {given})")
         return output_size
     sizes = input.size()
-    if isinstance(output_size, int) or not isinstance(output_size, (list, tuple)):
+    if isinstance(output_size, int):
         return output_size
     if len(sizes) <= len(output_size):
         raise ValueError(f"Input dimension should be at least {len(output_size) + 1}")
-    if len(output_size) != n:
+    if len(output_size) != n and all(size is None or isinstance(size, int) for size in output_size):
         raise RuntimeError(f"adaptive_pool{n}d: output_size must be {n}")
-    return [size if size is not None else sizes[i - n] for i, size in enumerate(output_size)]
+    return [size if size is not None else sizes[i - len(output_size)] for i, size in enumerate(output_size)]
 
 
 def _adaptive(n):
@@ -113,8 +114,8 @@ adaptive_avg_pool3d, adaptive_max_pool3d, adaptive_max_pool3d_with_indices = _ad
 
 def _windows(kernel_size, n):
     """How many elements a window has; PyTorch unpacks the sizes of two and three dimensions."""
-    if n == 1 or kernel_size is None:
-        return 1 if kernel_size is None else kernel_size if isinstance(kernel_size, int) else math.prod(kernel_size)
+    if n == 1 or kernel_size is None:  # the average refuses None
+        return kernel_size
     sizes = (kernel_size,) * n if isinstance(kernel_size, (int, float)) else tuple(kernel_size or ())
     if len(sizes) != n:
         raise ValueError(f"lp_pool{n}d: expected {n} values in kernel_size, got {len(sizes)}")
@@ -146,7 +147,11 @@ def _per_dimension(value, n):
 
 def _sizes_of(value, n, name):
     """The sizes of windows or results that a fractional pooling is given: one int or n of them."""
-    sizes = _per_dimension(value, n)
+    sizes = [value] * n if isinstance(value, str) else _per_dimension(value, n)
+    for s in sizes:
+        if isinstance(s, bool) or not hasattr(s, "__index__"):
+            given = type(s).__name__
+            raise TypeError(f"fractional_max_pool{n}d(): argument '{name}' must be tuple of ints, not of {given}")
     if len(sizes) != n:
         raise RuntimeError(f"fractional_max_pool{n}d: {name} must either be a single Int or tuple of Ints")
     return sizes
@@ -174,11 +179,13 @@ def _unpool_size(input, kernel, stride, padding, output_size, n):
 
 
 def _max_unpool(input, indices, kernel_size, stride, padding, output_size, n):
+    if len(input.size()) < n or hasattr(kernel_size, "__len__") and len(kernel_size) > n:
+        raise IndexError("tuple index out of range")
     if not isinstance(indices, rtorch.Tensor):
         name = type(indices).__name__
+        if n == 1:
+            raise AttributeError(f"max_unpool1d(): a {name} of indices has no attribute 'unsqueeze'")
         raise TypeError(f"max_unpool{n}d(): argument 'indices' (position 2) must be Tensor, not {name}")
-    if input.dim() < n:
-        raise IndexError("tuple index out of range")
     floating(f"max_unpool{n}d", input)
     if indices.dtype != rtorch.int64:
         raise RuntimeError(f"elements in indices should be type int64 but got: {indices.dtype}")
@@ -199,9 +206,11 @@ def _max_unpool(input, indices, kernel_size, stride, padding, output_size, n):
             )
     lead, area = input.shape[:-n], math.prod(size)
     where = indices.reshape(*lead, -1)
-    if where.numel() and (int(where.min()) < 0 or int(where.max()) >= area):
+    if area and where.numel() and (int(where.min()) < 0 or int(where.max()) >= area):
         raise RuntimeError(f"Found an invalid max index: {int(where.max())} (output volumes are of size {size})")
     out = rtorch.zeros((*lead, area), dtype=input.dtype, device=input.device)
+    if not area:
+        return out.reshape(*lead, *size)
     return out.scatter(-1, where, input.reshape(*lead, -1)).reshape(*lead, *size)
 
 
@@ -247,6 +256,11 @@ def _fractional(input, kernel_size, output_size, output_ratio, samples, n):
         if k <= 0:
             raise ValueError(f"fractional_max_pool{n}d: kernel_size must be greater than 0, but got {k}")
     batched = input if input.dim() == n + 2 else input.unsqueeze(0)
+    if 0 in batched.shape[1:]:
+        raise RuntimeError(
+            f"fractional_max_pool{n}d(): Expected input to have non-zero size for non-batch dimensions, but got "
+            f"{list(input.shape)}"
+        )
     if batched.numel() == 0 or 0 in out:
         empty = input.new_zeros((*input.shape[:-n], *out))
         return empty, empty.to(rtorch.int64)

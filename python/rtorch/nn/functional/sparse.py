@@ -39,10 +39,6 @@ def _bag_arguments(input, weight, offsets, per_sample_weights, mode, include_las
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.dim()}")
     if weight.dtype == rtorch.long and input.is_floating_point():
         raise ValueError("Argument order of nn.functional.embedding_bag was changed: (input, weight, ...)")
-    if input.dtype not in (rtorch.int64, rtorch.int32):
-        raise RuntimeError(f"embedding_bag: expected indices of scalar type Long or Int, but got {input.dtype}")
-    if not weight.is_floating_point():
-        raise RuntimeError(f"embedding_bag: expected a weight of floating point, but got {weight.dtype}")
     if per_sample_weights is not None and input.size() != per_sample_weights.size():
         raise ValueError(
             f"embedding_bag: If per_sample_weights ({tuple(per_sample_weights.shape)}) is not None, then it must have "
@@ -87,6 +83,10 @@ def embedding_bag(
 ):
     """Sum, mean or maximum of the embeddings of each bag: (B, L), or (N,) with `offsets` (B,) -> (B, D)."""
     flat, offsets, weights = _bag_arguments(input, weight, offsets, per_sample_weights, mode, include_last_offset)
+    if input.dtype not in (rtorch.int64, rtorch.int32):
+        raise RuntimeError(f"embedding_bag: expected indices of scalar type Long or Int, but got {input.dtype}")
+    if not weight.is_floating_point():
+        raise RuntimeError(f"embedding_bag: expected a weight of floating point, but got {weight.dtype}")
     if mode not in ("sum", "mean", "max"):
         raise ValueError(f"mode has to be one of sum, mean or max but got {mode}")
     if mode == "max" and scale_grad_by_freq:

@@ -12,7 +12,6 @@ import rtorch
 from rtorch import _C
 
 from ._arguments import floating, scalar_type, tensors
-from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
 _MODES = ("bilinear", "nearest", "bicubic")
 _PADDINGS = ("zeros", "border", "reflection")
@@ -104,6 +103,10 @@ def _resize_antialias(x, dim, out, given, align_corners, mode):
     return (x.transpose(dim, -1) @ weights.t().to(x.device, x.dtype)).transpose(dim, -1)
 
 
+def _no_number(size):
+    return isinstance(size, rtorch.Tensor) and (size.numel() != 1 or size.is_floating_point())
+
+
 def _sizes(input, size, scale_factor, recompute):
     """Output sizes per spatial dimension, and the scales that resampling is to use (None: from the sizes)."""
     n = input.dim() - 2
@@ -112,11 +115,9 @@ def _sizes(input, size, scale_factor, recompute):
     if size is None and scale_factor is None:
         raise ValueError("either size or scale_factor should be defined")
     if size is not None:
-        if isinstance(size, rtorch.Tensor) and size.dim() == 0 and not size.is_floating_point():
-            size = int(size)
         if not isinstance(size, (list, tuple)):
             size = [size] * n
-        if any(isinstance(s, (bool, float, str)) or not hasattr(s, "__index__") for s in size):
+        if any(isinstance(s, (bool, float, str)) or not hasattr(s, "__index__") or _no_number(s) for s in size):
             raise TypeError(f"interpolate(): argument 'size' must be an int or a tuple of ints, but got {size}")
         if len(size) != n:
             raise ValueError(
@@ -194,7 +195,8 @@ def interpolate(
     if mode != "area":
         _check_dtype(input, mode)
     if mode == "area":
-        return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[len(sizes) - 1](input, sizes)
+        pool = getattr(rtorch.nn.functional, f"adaptive_avg_pool{len(sizes)}d")
+        return pool(input, sizes)
     if input.is_cpu and input.is_floating_point() and not antialias and mode in ("bicubic", *_LINEAR):
         corners = bool(align_corners)
         steps = [
@@ -288,6 +290,8 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
             "Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0.", stacklevel=2
         )
         align_corners = False
+    if 0 in (input.dim(), grid.dim()):
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     n = input.dim() - 2
     if n not in (2, 3) or grid.dim() != input.dim():
         raise RuntimeError(

@@ -31,7 +31,8 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(LocalResponseNorm):
-    """The older form of `LocalResponseNorm`, with the window centred the other way for an even `size`."""
+    """The older form of `LocalResponseNorm`, kept as it was: the squares of as many channels before as after are
+    summed, one fewer in all where `size` is even, and channel 0's stay in every sum that had them."""
 
     def __init__(self, size, alpha=0.0001, beta=0.75, k=1):
         super().__init__(size, alpha, beta, k)
@@ -40,7 +41,12 @@ class CrossMapLRN2d(LocalResponseNorm):
         if input.dim() != 4:
             raise ValueError(f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead.")
         castable(rtorch.promote_types(input.dtype, rtorch.get_default_dtype()), input.dtype)
-        return super().forward(input)
+        ahead, channels = int((self.size - 1) / 2 + 1), input.size(1)
+        sums = rtorch.nn.functional.pad((input * input).cumsum(1), (0, 0, 0, 0, 1, 0))
+        here = rtorch.arange(channels, device=input.device)
+        total = sums.index_select(1, (here + ahead).clamp(0, channels))
+        left = sums.index_select(1, (here - ahead + 1).clamp(1, channels)) - sums[:, 1:2] if channels else total
+        return input * ((total - left) * (self.alpha / self.size) + self.k).pow(-self.beta)
 
 
 class _ElementwiseNorm(Module):

@@ -313,6 +313,7 @@ class LSTM(RNNBase):
         return (*super()._initial(input, batch_sizes), rtorch.zeros(shape, dtype=input.dtype, device=input.device))
 
     def _as_states(self, hx):
+        hx[0].dim()  # what is no tensor is refused before what is missing
         states = hx[0], hx[1]
         if isinstance(hx, rtorch.Tensor) and hx.dim() > 2:
             raise TypeError("lstm(): argument 'hx' must be tuple of Tensors, not Tensor")
@@ -419,6 +420,9 @@ class LSTMCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, 4, device, dtype)
 
     def forward(self, input, hx=None):
+        for i, state in enumerate(() if hx is None else hx):
+            if state.dim() not in (1, 2):
+                raise ValueError(f"LSTMCell: Expected hx[{i}] to be 1D or 2D, got {state.dim()}D instead")
         if isinstance(hx, rtorch.Tensor):
             raise TypeError("lstm_cell(): argument 'hx' (position 2) must be tuple of Tensors, not Tensor")
         if hx is not None and len(hx) != 2:

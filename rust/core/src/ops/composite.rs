@@ -18,7 +18,7 @@ pub fn clamp(x: &Tensor, lo: Option<Arg>, hi: Option<Arg>, alone: bool, dest: De
     let (target, x) = (x, Arg::T(x));
     let tensors = [lo, hi].iter().flatten().any(|a| matches!(a, Arg::T(_)));
     let one = |of_number: &'static str, of_tensor: &'static str| if tensors { of_tensor } else { of_number };
-    let both = one("ClampBackward0", "ClampBackward1");
+    let both = one("ClampBackward1", "ClampBackward0");
     match (lo, hi) {
         (Some(lo), Some(hi)) => {
             compose("clamp", both, Rule::Same, &[x, lo, hi], dest, |a| keep_high(keep_low(a[0], a[1]), a[2]))
@@ -157,7 +157,7 @@ unary! {
         ex::where_(zero, a.lit(0.0), ex::where_(ex::le(a, a.lit(0.0)), low, -a * ex::log(a)))
     };
     /// Area under the standard normal's curve up to x.
-    ndtr "NdtrBackward0" RealFloat |a| ex::erfc(a * -std::f64::consts::FRAC_1_SQRT_2) * 0.5;
+    ndtr "MulBackward1" RealFloat |a| ex::erfc(a * -std::f64::consts::FRAC_1_SQRT_2) * 0.5;
 }
 
 /// log(x / (1 - x)), x clamped to [eps, 1 - eps] where eps is given.

@@ -220,7 +220,10 @@ pub fn index(v: &Tensor, at: &[Option<Tensor>]) -> Result<Tensor> {
     let mut order: Shape = (k..k + a.at).collect();
     order.extend(0..k);
     order.extend(k + a.at..r.ndim());
-    shape::contiguous(&shape::permute_raw(&r, &order)?)
+    let y = shape::contiguous(&shape::permute_raw(&r, &order)?)?;
+    let inputs: SmallVec<[&Tensor; 4]> = std::iter::once(v).chain(at.iter().flatten()).collect();
+    crate::autograd::composite::collapse("IndexBackward0", &inputs, &[&y]);
+    Ok(y)
 }
 
 /// `x[items] = value`.

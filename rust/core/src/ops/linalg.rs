@@ -97,7 +97,9 @@ pub fn dot(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         b.numel()
     );
     let r = product("DotBackward0", &shape::unsqueeze(a, 0)?, &shape::unsqueeze(b, 1)?)?;
-    shape::reshape(&r, &[])
+    let y = shape::reshape(&r, &[])?;
+    crate::autograd::composite::collapse("DotBackward0", &[a, b], &[&y]);
+    Ok(y)
 }
 
 pub fn mv(a: &Tensor, v: &Tensor) -> Result<Tensor> {
@@ -119,7 +121,9 @@ pub fn mv(a: &Tensor, v: &Tensor) -> Result<Tensor> {
         v.size(0)
     );
     let r = product("MvBackward0", a, &shape::unsqueeze(v, 1)?)?;
-    shape::squeeze(&r, Some(&[1]))
+    let y = shape::squeeze(&r, Some(&[1]))?;
+    crate::autograd::composite::collapse("MvBackward0", &[a, v], &[&y]);
+    Ok(y)
 }
 
 /// NumPy's matmul: vectors, matrices, broadcast batches.
@@ -132,7 +136,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         (1, 2) => {
             let row = shape::unsqueeze(a, 0)?;
             check_inner(&row, b)?;
-            shape::squeeze(&product("MmBackward0", &row, b)?, Some(&[0]))
+            shape::squeeze_named("SqueezeBackward4", &product("MmBackward0", &row, b)?, 0)
         }
         (2, 2) => mm(a, b),
         // a stack of matrices times one matrix is one tall matrix
@@ -145,7 +149,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             if m == 2 {
                 out.push(b.size(1));
             }
-            shape::reshape_to(&r, out)
+            shape::reshape_named("UnsafeViewBackward0", &r, out)
         }
         _ => batched(a, b),
     }
@@ -179,7 +183,7 @@ fn batched(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.ndim() == 1 {
         out.remove(out.len() - if b.ndim() == 1 { 1 } else { 2 });
     }
-    shape::reshape_to(&r, out)
+    shape::reshape_named("UnsafeViewBackward0", &r, out)
 }
 
 /// beta * c + alpha * a @ b of matrices (or batches with `batch`).
@@ -240,9 +244,6 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let wt = shape::t(w)?;
     if n == 2 {
         return addmm("AddmmBackward0", b, x, &wt, 1.0, 1.0);
-    }
-    if n == 1 {
-        return super::add(&matmul(x, &wt)?, b);
     }
     let s = x.shape();
     let rows: usize = s[..n - 1].iter().product();

@@ -278,7 +278,6 @@ fn torch_name(op: ScalarOp) -> &'static str {
     }
 }
 
-/// The node of a row of two tensors: some of PyTorch's have one name for a number, another for a tensor.
 /// The node's name where the second operand is a tensor.
 pub fn pair_name(op: ScalarOp) -> &'static str {
     match op {
@@ -412,7 +411,11 @@ pub fn binary_into(op: ScalarOp, a: Arg, b: Arg, dest: Option<&Tensor>) -> Resul
         | Class::Select
         | Class::Random => Ex::apply(op, &[x[0], x[1]]),
     };
-    let grad = if matches!(b, Arg::T(_)) { pair_name(op) } else { grad_name(op) };
+    let grad = match (a, b) {
+        (Arg::S(_), Arg::T(_)) if op == ScalarOp::Pow => "PowBackward2",
+        (_, Arg::T(_)) => pair_name(op),
+        (_, Arg::S(_)) => grad_name(op),
+    };
     let spec = Spec { name: op.name(), grad, rule: rule(class), body: &body, conditions: 0 };
     run(&spec, &[a, b], dest)
 }

@@ -31,7 +31,12 @@ pub fn reshape(x: &Tensor, sizes: &[i64]) -> Result<Tensor> {
 }
 
 pub fn reshape_to(x: &Tensor, shape: Shape) -> Result<Tensor> {
-    match dispatch::view("ViewBackward0", ViewOp::Reshape { shape: copied(&shape) }, x)? {
+    reshape_named("ViewBackward0", x, shape)
+}
+
+/// `reshape_to`, called `name` in the graph where it is a view.
+pub fn reshape_named(name: &'static str, x: &Tensor, shape: Shape) -> Result<Tensor> {
+    match dispatch::view(name, ViewOp::Reshape { shape: copied(&shape) }, x)? {
         Some(v) => Ok(v),
         None => view("UnsafeViewBackward0", ViewOp::Reshape { shape }, &clone_contiguous(x)?),
     }
@@ -151,6 +156,11 @@ pub fn squeeze(x: &Tensor, dims: Option<&[i64]>) -> Result<Tensor> {
         Some(_) => "SqueezeBackward2",
     };
     view(name, ViewOp::Squeeze { dims: out }, x)
+}
+
+/// x without dim `d` of one element, called `name` in the graph.
+pub fn squeeze_named(name: &'static str, x: &Tensor, d: usize) -> Result<Tensor> {
+    view(name, ViewOp::Squeeze { dims: SmallVec::from_slice(&[d]) }, x)
 }
 
 pub fn flatten(x: &Tensor, start: i64, end: i64) -> Result<Tensor> {

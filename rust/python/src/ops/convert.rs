@@ -41,7 +41,11 @@ fn moved(
         Some(f) => super::shape::in_format(&y, f)?,
         None => y,
     };
-    Ok(if copy && y.same(x) { shape::clone(x)?.into() } else { y.into() })
+    let y = if copy && y.same(x) { shape::clone(x)? } else { y };
+    if !y.same(x) {
+        rtorch_core::autograd::composite::collapse("ToCopyBackward0", &[x], &[&y]);
+    }
+    Ok(y.into())
 }
 
 fn to(r: &mut Registry) {

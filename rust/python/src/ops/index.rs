@@ -159,11 +159,19 @@ fn named(name: &'static str, p: (Tensor, Tensor)) -> Out {
 }
 
 fn orders(r: &mut Registry) {
-    let tail = "(Tensor input, int dim=-1, bool descending=False, bool? stable=None)";
-    r.op_named("sort".into(), vec![format!("sort{tail}")], |a| {
-        Ok(named("sort", index::sort(a.t(0), a.i(1), a.b(2), a.opt_b(3).unwrap_or(false))?))
+    let sigs = [
+        "sort(Tensor input, int dim=-1, bool descending=False)",
+        "sort(Tensor input, *, bool? stable, int dim=-1, bool descending=False)",
+    ];
+    r.op("sort", &sigs, |a| {
+        let (dim, descending, stable) = match a.overload {
+            0 => (a.i(1), a.b(2), false),
+            _ => (a.i(2), a.b(3), a.opt_b(1).unwrap_or(false)),
+        };
+        Ok(named("sort", index::sort(a.t(0), dim, descending, stable)?))
     })
     .out();
+    let tail = "(Tensor input, int dim=-1, bool descending=False, bool? stable=None)";
     r.op_named("argsort".into(), vec![format!("argsort{tail}")], |a| {
         Ok(index::sort(&a.t(0).detach(), a.i(1), a.b(2), a.opt_b(3).unwrap_or(false))?.1.into())
     });

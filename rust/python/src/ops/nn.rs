@@ -238,7 +238,7 @@ fn norm_args<'a>(a: &'a Args, stats: [usize; 4]) -> norm::BatchNorm<'a> {
 }
 
 fn norms(r: &mut Registry) {
-    let sig = "layer_norm(Tensor input, int[1] normalized_shape, Tensor? weight=None, Tensor? bias=None, float \
+    let sig = "layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float \
     eps=1e-05, bool cudnn_enable=True)";
     entry(r, "layer_norm", &[sig.into()], true, |a| {
         Ok(norm::layer_norm(a.t(0), a.ints(1), a.opt_t(2), a.opt_t(3), a.f(4))?.into())
@@ -248,7 +248,7 @@ fn norms(r: &mut Registry) {
     entry(r, "group_norm", &[sig.into()], true, |a| {
         Ok(norm::group_norm(a.t(0), a.i(1), a.opt_t(2), a.opt_t(3), a.f(4))?.into())
     });
-    let sig = "rms_norm(Tensor input, int[1] normalized_shape, Tensor? weight=None, float? eps=None)";
+    let sig = "rms_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, float? eps=None)";
     entry(
         r,
         "rms_norm",
@@ -267,7 +267,7 @@ fn norms(r: &mut Registry) {
 
 /// The forms that answer the statistics too.
 fn native_norms(r: &mut Registry) {
-    let sig = "native_layer_norm(Tensor input, int[1] normalized_shape, Tensor? weight, Tensor? bias, float eps)";
+    let sig = "native_layer_norm(Tensor input, int[] normalized_shape, Tensor? weight, Tensor? bias, float eps)";
     r.op("native_layer_norm", &[sig], |a| {
         Ok(norm::native_layer_norm(a.t(0), a.ints(1), a.opt_t(2), a.opt_t(3), a.f(4))?.to_vec().into())
     })

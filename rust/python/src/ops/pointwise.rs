@@ -216,8 +216,11 @@ fn powers(r: &mut Registry) {
     r.op("pow", &sigs, |a| power(a.arg(0), a.arg(1), None)).out();
     let sigs = ["pow_(Tensor input, Tensor exponent)", "pow_(Tensor input, Scalar exponent)"];
     r.op("pow_", &sigs, |a| power(a.arg(0), a.arg(1), Some(a.t(0)))).method_only();
-    r.op("round", &["round(Tensor input, *, int decimals=0)"], |a| round(a.t(0), a.i(1), None)).out();
-    r.op("round_", &["round_(Tensor input, *, int decimals=0)"], |a| round(a.t(0), a.i(1), Some(a.t(0))));
+    let decimals = |a: &crate::parse::Args| if a.overload == 0 { 0 } else { a.i(1) };
+    let sigs = ["round(Tensor input)", "round(Tensor input, *, int decimals)"];
+    r.op("round", &sigs, move |a| round(a.t(0), decimals(a), None)).out();
+    let sigs = ["round_(Tensor input)", "round_(Tensor input, *, int decimals)"];
+    r.op("round_", &sigs, move |a| round(a.t(0), decimals(a), Some(a.t(0))));
 }
 
 fn round(x: &Tensor, decimals: i64, dest: Option<&Tensor>) -> Result<Out> {

@@ -3,6 +3,7 @@
 use rtorch_core::ops::{self, Arg, binary, reduce};
 use rtorch_core::{DType, Result, Scalar, ScalarOp, Tensor};
 use rtorch_ir::prim::ScanOp;
+use smallvec::SmallVec;
 
 use crate::output::Out;
 use crate::parse::Args;
@@ -19,6 +20,12 @@ fn pair(name: &'static str, p: (Tensor, Tensor)) -> Result<Out> {
     Ok(Out::Named(name, vec![p.0, p.1]))
 }
 
+/// The dims of argument 1, all of them where it has none: the node is that of dims all the same.
+fn dims_or_all(a: &crate::parse::Args) -> SmallVec<[i64; 6]> {
+    let dims = a.dims(1);
+    if dims.is_empty() { (0..a.t(0).ndim().max(1) as i64).collect() } else { SmallVec::from_slice(dims) }
+}
+
 fn sums(r: &mut Registry) {
     let sigs = [
         "sum(Tensor input, *, dtype? dtype=None)",
@@ -26,7 +33,7 @@ fn sums(r: &mut Registry) {
     ];
     r.op("sum", &sigs, |a| match a.overload {
         0 => Ok(reduce::sum(a.t(0), &[], false, a.dtype(1))?.into()),
-        _ => Ok(reduce::sum(a.t(0), a.dims(1), a.b(2), a.dtype(3))?.into()),
+        _ => Ok(reduce::sum(a.t(0), &dims_or_all(a), a.b(2), a.dtype(3))?.into()),
     })
     .out();
     let sigs = [
@@ -35,7 +42,7 @@ fn sums(r: &mut Registry) {
     ];
     r.op("mean", &sigs, |a| match a.overload {
         0 => Ok(reduce::mean(a.t(0), &[], false, a.dtype(1))?.into()),
-        _ => Ok(reduce::mean(a.t(0), a.dims(1), a.b(2), a.dtype(3))?.into()),
+        _ => Ok(reduce::mean(a.t(0), &dims_or_all(a), a.b(2), a.dtype(3))?.into()),
     })
     .out();
     let sigs = [

@@ -57,7 +57,7 @@ fn check(q: &Tensor, k: &Tensor, v: &Tensor, o: &Options) -> Result<()> {
             q.dtype().name()
         );
         ensure!(
-            !o.causal,
+            !o.causal || q.ndim() == 4 && o.dropout == 0.0,
             runtime,
             "_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True"
         );
@@ -131,11 +131,12 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, o: &Options) -> Result<Tens
     );
     let batch = common_batch(q, &k, &v)?;
     let mask = match o.mask {
+        Some(m) if o.causal => Some(below_diagonal(&expanded_mask(q, m, &batch, t, l)?, t, l)?),
         Some(m) => Some(expanded_mask(q, m, &batch, t, l)?),
         None => None,
     };
     let scale = o.scale.unwrap_or(1.0 / (d as f64).sqrt());
-    let params = AttentionParams { causal: o.causal, scale, mask: mask.is_some() };
+    let params = AttentionParams { causal: o.causal && mask.is_none(), scale, mask: mask.is_some() };
     let full = |x: &Tensor, tail: [usize; 2]| -> Result<Tensor> {
         let mut s = batch.clone();
         s.extend_from_slice(&tail);
@@ -164,6 +165,15 @@ fn expanded_mask(q: &Tensor, m: &Tensor, batch: &[usize], t: usize, l: usize) ->
     );
     let m = if m.dtype() == DType::Bool { m.clone() } else { to_dtype(m, q.dtype())? };
     if m.shape() == want { Ok(m) } else { shape::expand_to(&m, &want) }
+}
+
+/// A mask that hides what comes after, too.
+fn below_diagonal(mask: &Tensor, t: usize, l: usize) -> Result<Tensor> {
+    let seen = crate::ops::factory::triangle(t, l, 0, true, mask.device())?;
+    if mask.dtype() == DType::Bool {
+        return crate::ops::binary(rtorch_ir::ScalarOp::LogicalAnd, Arg::T(mask), Arg::T(&seen));
+    }
+    crate::ops::pointwise::where_(&seen, Arg::T(mask), Arg::S(f64::NEG_INFINITY.into()))
 }
 
 /// Leading dims as (batch, heads).
@@ -196,7 +206,11 @@ fn fused(
     let refs: SmallVec<[&Tensor; 4]> = args.iter().collect();
     let r = prim(NAME, Prim::Attention(params), &refs)?;
     let y = r.into_iter().next().ok_or_else(|| missing("scaled_dot_product_attention"))?;
-    if lead == 2 { Ok(y) } else { shape::reshape_to(&y, out) }
+    match lead {
+        2 => Ok(y),
+        0 => shape::reshape_named("MmBackward0", &y, out),
+        _ => shape::reshape_named("UnsafeViewBackward0", &y, out),
+    }
 }
 
 /// The plain meaning of the fused primitive, with dropout of the weights.

@@ -410,6 +410,7 @@ pub fn unfold(x: &Tensor, k: &[i64], d: &[i64], p: &[i64], s: &[i64]) -> Result<
 
 fn image(x: &Tensor, name: &str) -> Result<(Tensor, bool)> {
     let n = x.ndim();
+    ensure!(n > 2, index, "{name}: expected an input of 3 or 4 dimensions, but got {n}");
     ensure!(
         n == 3 || n == 4,
         runtime,
@@ -433,9 +434,6 @@ pub fn fold(x: &Tensor, size: &[i64], k: &[i64], d: &[i64], p: &[i64], s: &[i64]
          but got: {}",
         sizes_text(&x.shape())
     );
-    if x.dtype().is_int() {
-        return Err(crate::ops::pointwise::not_implemented("col2im_out", x.dtype()));
-    }
     let (x, single) = if n == 2 { (shape::unsqueeze(x, 0)?, true) } else { (x.clone(), false) };
     ensure!(
         size.len() == 1 || size.len() == 2,
@@ -466,6 +464,9 @@ pub fn fold(x: &Tensor, size: &[i64], k: &[i64], d: &[i64], p: &[i64], s: &[i64]
         w.out[1],
         x.size(2)
     );
+    if x.dtype().is_int() {
+        return Err(crate::ops::pointwise::not_implemented("col2im_out", x.dtype()));
+    }
     let (ph, pw) = (p[0], p[p.len() - 1]);
     let c = x.size(1) / kk;
     let base: Shape = SmallVec::from_slice(&[x.size(0), c, (size[0] + 2 * ph) as usize, (size[1] + 2 * pw) as usize]);
@@ -478,6 +479,17 @@ pub fn fold(x: &Tensor, size: &[i64], k: &[i64], d: &[i64], p: &[i64], s: &[i64]
 
 /// x1^T A x2 + b for every output feature.
 pub fn bilinear(x1: &Tensor, x2: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let same = [Some(x2), Some(w), bias].into_iter().flatten().all(|t| t.dtype() == x1.dtype());
+    ensure!(
+        same,
+        runtime,
+        "All tensors must have the same dtype, got input1: {}, input2: {}, weight: {}, bias: {}",
+        x1.dtype().cpp_name(),
+        x2.dtype().cpp_name(),
+        w.dtype().cpp_name(),
+        bias.map_or("None", |b| b.dtype().cpp_name())
+    );
+    ensure!(w.ndim() > 2, index, "bilinear(): weight must be 3-D, got {}", sizes_text(&w.shape()));
     ensure!(w.ndim() == 3, runtime, "bilinear(): weight must be 3-D, got {}", sizes_text(&w.shape()));
     let (n, ws) = (x1.ndim(), w.shape());
     ensure!(n == x2.ndim() && n > 0, runtime, "bilinear(): input dimensions do not match: got {n} and {}", x2.ndim());
@@ -502,16 +514,6 @@ pub fn bilinear(x1: &Tensor, x2: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> 
         "bilinear(): input2 size does not match weight size: got {} but expected {}",
         b[n - 1],
         ws[2]
-    );
-    let same = [Some(x2), Some(w), bias].into_iter().flatten().all(|t| t.dtype() == x1.dtype());
-    ensure!(
-        same,
-        runtime,
-        "All tensors must have the same dtype, got input1: {}, input2: {}, weight: {}, bias: {}",
-        x1.dtype().cpp_name(),
-        x2.dtype().cpp_name(),
-        w.dtype().cpp_name(),
-        bias.map_or("None", |b| b.dtype().cpp_name())
     );
     let rows: usize = a[..n - 1].iter().product();
     let left = shape::reshape_to(x1, SmallVec::from_slice(&[rows, ws[1]]))?;

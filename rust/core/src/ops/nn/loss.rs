@@ -109,6 +109,7 @@ fn likelihood(
     reduction: Reduction,
     ignore: i64,
 ) -> Result<Tensor> {
+    check_shapes(x, target, weight)?;
     ensure!(
         matches!(target.dtype(), DType::I64 | DType::U8),
         runtime,
@@ -121,7 +122,6 @@ fn likelihood(
             x.dtype().cpp_name()
         )));
     }
-    check_shapes(x, target, weight)?;
     let axis = usize::from(x.ndim() > 1);
     let classes = x.size(axis);
     check_targets(target, classes, ignore)?;
@@ -203,8 +203,16 @@ pub fn cross_entropy(
     smoothing: f64,
 ) -> Result<Tensor> {
     let axis = i64::from(x.ndim() != 1);
-    ensure!((0.0..=1.0).contains(&smoothing), runtime, "label_smoothing must be between 0.0 and 1.0. Got: {smoothing}");
-    if x.shape() == target.shape() && target.dtype().is_differentiable() {
+    // PyTorch smooths by nothing for a number below 0 or NaN
+    let smoothing = if smoothing > 0.0 { smoothing } else { 0.0 };
+    ensure!(smoothing <= 1.0, runtime, "label_smoothing must be between 0.0 and 1.0. Got: {smoothing}");
+    if x.shape() == target.shape() && x.ndim() > 0 {
+        ensure!(
+            target.dtype().is_differentiable(),
+            runtime,
+            "Expected floating point type for target with class probabilities, got {}",
+            target.dtype().cpp_name()
+        );
         ensure!(ignore < 0, runtime, "ignore_index is not supported for floating point target");
         return probabilities(x, target, weight, reduction, smoothing, axis);
     }

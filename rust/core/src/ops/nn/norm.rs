@@ -2,7 +2,7 @@
 //! pointwise program.
 
 use rtorch_ir::program::ex;
-use rtorch_ir::{DType, Prim, Result, Scalar, Shape, ensure};
+use rtorch_ir::{DType, Prim, Result, Scalar, ScalarOp, Shape, ensure};
 use smallvec::SmallVec;
 
 use super::{missing, push, sizes_text};
@@ -78,16 +78,7 @@ fn layer_parts(
         return Err(not_implemented("LayerNormKernelImpl", x.dtype()));
     }
     if x.numel() == 0 {
-        // nothing to normalise, but the graph goes on
-        let y = shape::clone(x)?;
-        let y = match &w {
-            Some(w) => crate::ops::mul(&y, w)?,
-            None => y,
-        };
-        let y = match &b {
-            Some(b) => crate::ops::add(&y, b)?,
-            None => y,
-        };
+        let y = scaled_empty(name, x, w.as_ref(), b.as_ref())?;
         let mut s = x.shape();
         let lead = s.len() - dims;
         s[lead..].fill(1);
@@ -99,6 +90,20 @@ fn layer_parts(
     let mut r = prim(name, Prim::LayerNorm { dims, eps, weight, bias, rms }, &args)?;
     let (Some(rstd), Some(mean), Some(y)) = (r.pop(), r.pop(), r.pop()) else { return Err(missing(name)) };
     Ok([y, mean.detach(), rstd.detach()])
+}
+
+/// A tensor without elements times w plus b: nothing to normalise, but the graph goes on.
+fn scaled_empty(name: &str, x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>) -> Result<Tensor> {
+    let inputs: SmallVec<[&Tensor; 3]> = [Some(x), w, b].into_iter().flatten().collect();
+    let mut y = shape::clone(x)?;
+    if let Some(w) = w {
+        y = crate::ops::mul(&y, w)?;
+    }
+    if let Some(b) = b {
+        y = crate::ops::add(&y, b)?;
+    }
+    crate::autograd::composite::collapse(name, &inputs, &[&y]);
+    Ok(y)
 }
 
 fn layer(
@@ -150,8 +155,24 @@ pub fn rms_norm(x: &Tensor, normalized: &[i64], weight: Option<&Tensor>, eps: Op
         return Err(not_implemented("rms_norm", x.dtype()));
     }
     let dims = normalized_dims(x, normalized, [weight, None])?;
-    let eps = eps.unwrap_or(if x.dtype() == DType::F64 { f64::EPSILON } else { f32::EPSILON as f64 });
-    layer("FusedRmsNormBackward0", x, dims, weight, None, eps, true)
+    let double = matches!(x.dtype(), DType::F64 | DType::C128);
+    let eps = eps.unwrap_or(if double { f64::EPSILON } else { f32::EPSILON as f64 });
+    let half = matches!(x.dtype(), DType::F16 | DType::BF16);
+    if x.dtype().is_complex() || !half && weight.is_some_and(|w| w.dtype() != x.dtype()) {
+        return mixed_rms_norm(x, dims, weight, eps);
+    }
+    layer(if half { "ToCopyBackward0" } else { "MulBackward0" }, x, dims, weight, None, eps, true)
+}
+
+/// `rms_norm` of complex numbers (by the mean of their squares, not of their absolute values) and of a weight in
+/// another dtype, in which it is applied; the result is of x's.
+fn mixed_rms_norm(x: &Tensor, dims: usize, weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
+    let axes: Vec<i64> = (1..=dims as i64).map(|d| -d).collect();
+    let mean = crate::ops::reduce::mean(&crate::ops::mul(x, x)?, &axes, true, None)?;
+    let shifted = crate::ops::binary(ScalarOp::Add, Arg::T(&mean), Arg::S(eps.into()))?;
+    let y = crate::ops::mul(x, &crate::ops::unary(ScalarOp::Rsqrt, &shifted)?)?;
+    let y = if let Some(w) = weight { crate::ops::mul(&y, w)? } else { y };
+    to_dtype(&y, x.dtype())
 }
 
 /// A vector over dim 1 of an n-dimensional tensor.
@@ -298,6 +319,16 @@ fn batch_parts(x: &Tensor, p: &BatchNorm) -> Result<[Tensor; 3]> {
     if x.ndim() == 1 && x.numel() == 0 {
         return Ok([shape::clone(x)?, none()?, none()?]);
     }
+    if x.numel() == 0 && x.dtype().is_float() {
+        // nothing to normalise and no statistics to look at, but the graph goes on
+        let (w, b) = (in_dtype("batch_norm", x, p.weight)?, in_dtype("batch_norm", x, p.bias)?);
+        let first = |t: Option<Tensor>| t.filter(|t| t.numel() > 0).map(|t| shape::select(&t, 0, 0)).transpose();
+        return Ok([
+            scaled_empty("NativeBatchNormBackward0", x, first(w)?.as_ref(), first(b)?.as_ref())?,
+            none()?,
+            none()?,
+        ]);
+    }
     check_batch_norm(x, named)?;
     let (w, b) = (in_dtype("batch_norm", x, p.weight)?, in_dtype("batch_norm", x, p.bias)?);
     let name = "NativeBatchNormBackward0";
@@ -308,9 +339,6 @@ fn batch_parts(x: &Tensor, p: &BatchNorm) -> Result<[Tensor; 3]> {
             ));
         };
         return Ok([evaluate(name, x, mean, var, w.as_ref(), b.as_ref(), p.eps)?, none()?, none()?]);
-    }
-    if x.numel() == 0 {
-        return Ok([affine(name, &shape::clone(x)?, w.as_ref(), b.as_ref())?, none()?, none()?]);
     }
     let mut args: SmallVec<[&Tensor; 4]> = SmallVec::from_slice(&[x]);
     let weight = push(&mut args, w.as_ref());

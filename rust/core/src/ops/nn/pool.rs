@@ -130,6 +130,7 @@ pub fn avg_pool(x: &Tensor, p: &Pool, count_include_pad: bool, divisor: Option<i
         let wide = crate::ops::convert::to_dtype(x, rtorch_ir::DType::F64)?;
         return crate::ops::convert::to_dtype(&avg_pool(&wide, p, count_include_pad, divisor)?, x.dtype());
     }
+    ensure!(p.dims != 2 || x.ndim() > 2, index, "{op}: expected an input of 3 or 4 dimensions, but got {}", x.ndim());
     let (x, single) = batched(op, x, p.dims)?;
     if !x.dtype().is_float() {
         return Err(crate::ops::pointwise::not_implemented("avg_pool2d_out_frame", x.dtype()));
@@ -150,9 +151,9 @@ fn adaptive_sizes(op: &str, size: &[i64], dims: usize) -> Result<Spatial> {
     Ok(all.into_iter().map(|s| s as usize).collect())
 }
 
-pub fn adaptive_avg_pool(x: &Tensor, size: &[i64], dims: usize) -> Result<Tensor> {
+pub fn adaptive_avg_pool(given: &Tensor, size: &[i64], dims: usize) -> Result<Tensor> {
     let op = ["adaptive_avg_pool1d()", "adaptive_avg_pool2d()", "adaptive_avg_pool3d()"][dims - 1];
-    let (x, single) = batched(op, x, dims)?;
+    let (x, single) = batched(op, given, dims)?;
     if !x.dtype().is_float() {
         return Err(crate::ops::pointwise::not_implemented("adaptive_avg_pool2d", x.dtype()));
     }
@@ -160,7 +161,11 @@ pub fn adaptive_avg_pool(x: &Tensor, size: &[i64], dims: usize) -> Result<Tensor
     if out.iter().all(|&s| s == 1) {
         // one window: the mean of everything
         let axes: Vec<i64> = (2..2 + dims as i64).collect();
-        return unbatched(crate::ops::reduce::mean(&x, &axes, true, None)?, single);
+        let y = unbatched(crate::ops::reduce::mean(&x, &axes, true, None)?, single)?;
+        if single {
+            crate::autograd::composite::collapse("MeanBackward1", &[given], &[&y]);
+        }
+        return Ok(y);
     }
     let name = ["AdaptiveAvgPool2DBackward0", "AdaptiveAvgPool2DBackward0", "AdaptiveAvgPool3DBackward0"][dims - 1];
     if out.contains(&0) {
@@ -168,7 +173,11 @@ pub fn adaptive_avg_pool(x: &Tensor, size: &[i64], dims: usize) -> Result<Tensor
         s.extend(out);
         return unbatched(Tensor::empty(&s, x.dtype(), x.device())?, single);
     }
-    unbatched(prim1(name, Prim::AdaptiveAvgPool { out }, &[&x])?, single)
+    let y = unbatched(prim1(name, Prim::AdaptiveAvgPool { out }, &[&x])?, single)?;
+    if single {
+        crate::autograd::composite::collapse(name, &[given], &[&y]);
+    }
+    Ok(y)
 }
 
 pub fn adaptive_max_pool(x: &Tensor, size: &[i64], dims: usize) -> Result<(Tensor, Tensor)> {
@@ -240,6 +249,10 @@ pub fn pixel_unshuffle(x: &Tensor, r: i64) -> Result<Tensor> {
                 s[d]
             )));
         }
+    }
+    if x.numel() == 0 {
+        // as it is, in PyTorch
+        return shape::clone(x);
     }
     let (lead, c, h, w) = (&s[..n - 3], s[n - 3], s[n - 2] / r, s[n - 1] / r);
     // a tensor without elements has any number of pixels to give
