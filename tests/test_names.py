@@ -174,6 +174,71 @@ def test_lobpcg(largest):
         rtorch.lobpcg(a, k=7)
 
 
+@pytest.mark.parametrize("method", ["ortho", "basic"])
+def test_lobpcg_shows_its_state_and_stops_when_told(method):
+    a = rtorch.diag(rtorch.arange(1.0, 41)).double()
+    seen = []
+
+    def tracker(state):
+        errors, left = state.tvars["rerr"], state.ivars["iterations_left"]
+        seen.append((state.ivars["istep"], left, float(errors.max()), state.S.shape[1]))
+        want = a @ state.X - state.X * state.E
+        assert state.method == method and rtorch.allclose(state.R, want, atol=1e-9)
+        state.bvars["force_stop"] = len(seen) == 4
+
+    e, v = rtorch.lobpcg(a, k=2, method=method, tracker=tracker, niter=10, tol=1e-12)
+    assert [s[0] for s in seen] == [1, 2, 3, 4] and [s[1] for s in seen] == [9, 8, 7, 6]
+    assert seen[3][2] < seen[0][2] and seen[3][3] == 6 and e.shape == (2,) and v.shape == (40, 2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ortho_iparams": {"i_max": 1, "j_max": 1}},
+        {"ortho_fparams": {"tol": 1e-14, "tol_replace": 1e-14}, "ortho_iparams": {"i_max": 5}},
+        {"ortho_bparams": {"use_drop": True}, "ortho_fparams": {"tol_drop": 1e-3}},
+    ],
+)
+def test_lobpcg_orthonormalises_as_asked(options):
+    rtorch.manual_seed(0)
+    m = rtorch.randn(30, 30).double()
+    a, b = m @ m.mT, rtorch.diag(rtorch.arange(1.0, 31)).double()
+    seen = []
+    e, v = rtorch.lobpcg(a, k=3, B=b, method="ortho", tol=1e-10, tracker=seen.append, **options)
+    half = rtorch.linalg.cholesky(b)
+    whole = rtorch.linalg.solve_triangular(half, rtorch.linalg.solve_triangular(half, a, upper=False).mT, upper=False)
+    rtorch.testing.assert_close(e, rtorch.linalg.eigvalsh(whole)[-3:].flip(0), rtol=1e-8, atol=1e-8)
+    rtorch.testing.assert_close(v.mT @ b @ v, rtorch.eye(3).double(), rtol=0, atol=1e-8)
+    state = seen[-1]
+    for kind in ("iparams", "fparams", "bparams"):
+        for name, value in options.get("ortho_" + kind, {}).items():
+            assert getattr(state, kind)["ortho_" + name] == value
+    assert 0 <= state.ivars["ortho_i"] < state.iparams["ortho_i_max"]
+
+
+def test_lobpcg_leaves_out_directions_that_are_lost():
+    from types import SimpleNamespace
+
+    from rtorch._ops.lowrank import _orthonormal_to
+
+    rtorch.manual_seed(0)
+    v = rtorch.linalg.qr(rtorch.randn(12, 2).double()).Q
+    u = rtorch.randn(12, 3).double()
+    u[:, 2] = u[:, 0] + 1e-13 * u[:, 1]  # two directions
+    for drop, columns in ((True, 2), (False, 3)):
+        floats = {"ortho_tol": 1e-12, "ortho_tol_drop": 1e-8, "ortho_tol_replace": 1e-8}
+        at = SimpleNamespace(
+            iparams={"ortho_i_max": 4, "ortho_j_max": 4}, fparams=floats, bparams={"ortho_use_drop": drop}, ivars={}
+        )
+        w = _orthonormal_to(u, v, lambda x: x, at)
+        assert w.shape == (12, columns) and (v.mT @ w).abs().max() < 1e-10
+        if drop:
+            assert rtorch.allclose(w.mT @ w, rtorch.eye(2).double(), atol=1e-10)
+            rest = u - v @ (v.mT @ u)
+            assert rtorch.allclose(w @ (w.mT @ rest), rest, atol=1e-8)
+
+
 def test_lobpcg_is_differentiable():
     rtorch.manual_seed(0)
     root = rtorch.randn(9, 9).double()

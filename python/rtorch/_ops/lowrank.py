@@ -4,6 +4,8 @@ optimal block preconditioned conjugate gradient method. Whole decompositions are
 
 from __future__ import annotations
 
+import types
+
 import rtorch
 
 from ._register import op
@@ -93,11 +95,50 @@ def _orthonormal(s, bs):
     return s, bs
 
 
-def _lobpcg(a, x, b, inverse, niter, tol, largest):
+def _gram_basis(u, times, drop, tau):
+    """U's span by the eigenvectors of its Gram matrix (A. Stathopoulos, K. Wu, "A block orthogonalization procedure
+    with constant synchronization requirements" (2002)): eigenvalues below `tau` of the largest are dropped with their
+    directions, or raised to it."""
+    gram = u.mT @ times(u)
+    tiny = rtorch.finfo(u.dtype).tiny
+    size = gram.diagonal().clamp(min=tiny).rsqrt()
+    values, vectors = rtorch.linalg.eigh(gram * size * size[:, None])
+    floor = max(tau * float(values.abs().max()), tiny)
+    if drop:
+        keep = values > floor
+        values, vectors = values[keep], vectors[:, keep]
+    return u @ (vectors * values.clamp(min=floor).rsqrt() * size[:, None])
+
+
+def _orthonormal_to(u, v, times, at):
+    """U's span beside that of the orthonormal V, with orthonormal columns: projected and orthonormalised in turn,
+    until both hold up to `ortho_tol` or `ortho_i_max` and `ortho_j_max` times (J. A. Duersch, M. Shao, C. Yang, M. Gu,
+    "A robust and efficient implementation of LOBPCG" (2018))."""
+    bv = times(v)
+    for i in range(at.iparams["ortho_i_max"]):
+        at.ivars["ortho_i"] = i
+        u = u - v @ (bv.mT @ u)
+        drop, tau = at.bparams["ortho_use_drop"], at.fparams["ortho_tol_drop"]
+        bu = times(u)
+        for j in range(at.iparams["ortho_j_max"]):
+            at.ivars["ortho_j"] = j
+            u = _gram_basis(u, times, drop, tau)
+            if not u.size(1):
+                return u
+            drop, tau, bu = False, at.fparams["ortho_tol_replace"], times(u)
+            identity = rtorch.eye(u.size(1), dtype=u.dtype, device=u.device)
+            if (u.mT @ bu - identity).norm() <= at.fparams["ortho_tol"] * (bu.norm() * u.norm()):
+                break
+        if (v.mT @ bu).norm() <= at.fparams["ortho_tol"] * (bv.norm() * u.norm()):
+            break
+    return u
+
+
+def _lobpcg(at, x):
     """A. V. Knyazev, "Toward the optimal preconditioned eigensolver" (2001): the best vectors of the space that the
-    current ones, their preconditioned residuals and the last directions span."""
-    n = x.size(1)
-    times = (lambda v: v) if b is None else (lambda v: b @ v)
+    current ones, their preconditioned residuals and the last directions span. `at`: the state that a tracker sees."""
+    n, a, largest = x.size(1), at.A, at.bparams["largest"]
+    times = (lambda v: v) if at.B is None else (lambda v: at.B @ v)
 
     def best(s):
         s, bs = _orthonormal(s, times(s))
@@ -108,22 +149,32 @@ def _lobpcg(a, x, b, inverse, niter, tol, largest):
             chosen, picked = chosen.flip(1), picked.flip(0)
         return picked, s @ chosen
 
-    e, x = best(x)
-    last = None
-    norm_a = rtorch.linalg.vector_norm(a @ x) / rtorch.linalg.vector_norm(x)
-    norm_b = rtorch.linalg.vector_norm(times(x)) / rtorch.linalg.vector_norm(x)
-    for _ in range(niter):
-        bx = times(x)
-        residual = a @ x - bx * e
-        error = residual.norm(dim=0) / (x.norm(dim=0) * (norm_a + e.abs() * norm_b))
-        if bool((error <= tol).all()):
-            break
-        w = residual if inverse is None else inverse @ residual
+    at.S = x
+    at.E, at.X = best(x)
+    last, norm = None, rtorch.linalg.vector_norm
+    at.fvars["X_norm"] = float(norm(x))
+    norm_a, norm_b = norm(a @ at.X) / norm(at.X), norm(times(at.X)) / norm(at.X)
+    at.fvars.update(A_norm=float(norm_a), B_norm=float(norm_b))
+    while True:
+        x, bx = at.X, times(at.X)
+        at.R = a @ x - bx * at.E
+        at.tvars["rerr"] = error = at.R.norm(dim=0) / (x.norm(dim=0) * (norm_a + at.E.abs() * norm_b))
+        at.ivars["converged_count"] = int((error <= at.fparams["tol"]).long().cumprod(0).sum())
+        if at.tracker is not None and at.ivars["istep"]:
+            at.tracker(at)
+        if at.ivars["converged_count"] == n or not at.ivars["iterations_left"] or at.bvars.get("force_stop"):
+            return at.E, at.X
+        at.ivars["istep"] += 1
+        at.ivars["iterations_left"] -= 1
+        w = at.R if at.iK is None else at.iK @ at.R
         w = w / w.norm(dim=0).clamp(min=rtorch.finfo(w.dtype).tiny)
-        e, new = best(rtorch.cat([x, w] if last is None else [x, w, last], 1))
-        last = new - x @ (bx.mT @ new)
-        x = new
-    return e, x
+        known = x if last is None else rtorch.cat([x, last], 1)
+        if at.method == "ortho":
+            known = known if last is None else _orthonormal(known, times(known))[0]
+            w = _orthonormal_to(w, known, times, at)
+        at.S = rtorch.cat([known, w], 1)
+        at.E, at.X = best(at.S)
+        last = at.X - x @ (bx.mT @ at.X)
 
 
 class _Lobpcg(rtorch.autograd.Function):
@@ -173,13 +224,13 @@ def lobpcg(
     """The `k` largest (or smallest) eigenvalues and vectors of A x = e B x for symmetric A (dense, batched or sparse)
     and positive-definite B. Shapes: A, B, the preconditioner iK * x m x m; the first guess X * x m x n.
 
-    At most `niter` (1000) steps until the residuals are below `tol` (the dtype's precision). method: "ortho" or
-    "basic", which are one here: the basis is orthonormalised at every step. A is differentiable where B is None.
+    At most `niter` (1000) steps until the residuals are below `tol` (the dtype's precision). method: "ortho" makes the
+    residuals orthonormal to the rest first, by at most `ortho_iparams` "i_max" projections with "j_max" steps each (3),
+    to `ortho_fparams` "tol" (the root of the precision), directions below "tol_drop" left out where `ortho_bparams`
+    has "use_drop", else raised to "tol_replace"; "basic" does not. `tracker` is called after every step with the state:
+    X, E, R, S, ivars ("istep", "iterations_left", "converged_count"), fvars, bvars ("force_stop" ends), tvars ("rerr"),
+    iparams, fparams, bparams. A is differentiable where B is None.
     """
-    for name, value in (("tracker", tracker), ("ortho_iparams", ortho_iparams), ("ortho_fparams", ortho_fparams),
-                        ("ortho_bparams", ortho_bparams)):  # fmt: skip
-        if value is not None:
-            raise NotImplementedError(f"lobpcg: rtorch orthonormalises by eigenvalues, and takes no `{name}`")
     if method not in (None, "ortho", "basic"):
         raise ValueError(f"lobpcg: method must be 'ortho' or 'basic', but got {method!r}")
     m = A.shape[-1]
@@ -198,6 +249,30 @@ def lobpcg(
         raise ValueError(f"lobpcg: {k} eigenpairs cannot be taken from {n} vectors")
     tol = rtorch.finfo(A.dtype).eps if tol is None else tol
     largest, niter = (True if largest is None else largest), (1000 if niter is None else niter)
+    root = rtorch.finfo(A.dtype).eps ** 0.5
+    integers, floats = {"m": m, "n": n, "k": k, "niter": niter}, {"tol": tol}
+    flags = {"largest": largest}
+    if method != "basic":
+        given = (ortho_iparams, ortho_fparams, ortho_bparams)
+        integers.update(ortho_i_max=3, ortho_j_max=3)
+        floats.update(ortho_tol=root, ortho_tol_drop=root, ortho_tol_replace=root)
+        flags.update(ortho_use_drop=False)
+        for options, more in zip((integers, floats, flags), given):
+            options.update({"ortho_" + name: value for name, value in dict(more or {}).items()})
+
+    def state(*matrices):
+        return types.SimpleNamespace(
+            **dict(zip(("A", "B", "iK"), matrices)),
+            iparams=integers,
+            fparams=floats,
+            bparams=flags,
+            fvars={},
+            bvars={},
+            tvars={},
+            ivars={"istep": 0, "iterations_left": niter, "converged_count": 0},
+            method=method or "ortho",
+            tracker=tracker,
+        )
 
     def solve(a):
         one = lambda t, i: t if t is None or t.dim() == 2 else t.reshape(-1, *t.shape[-2:])[i]
@@ -205,7 +280,7 @@ def lobpcg(
         pairs = []
         for i in range(batch.numel()):
             guess = rtorch.randn(m, n, dtype=a.dtype, device=a.device) if X is None else one(X, i)
-            e, x = _lobpcg(one(a, i), guess, one(B, i), one(iK, i), niter, tol, largest)
+            e, x = _lobpcg(state(one(a, i), one(B, i), one(iK, i)), guess)
             pairs.append((e[:k], x[:, :k]))
         values, vectors = zip(*pairs)
         if not batch:
