@@ -74,7 +74,8 @@ class Arguments:
         array = np.tile(archive()[f"a{value['t']}"], self.times[value["t"]])
         if array.dtype == np.float32:
             array = (array * (1 + 1e-3 * self.noise.random(array.shape))).astype(self.dtype)
-        tensor = self.library.from_numpy(np.ascontiguousarray(array))
+        # memory of the library's own, as results have it: what reads NumPy's cannot wait for what follows
+        tensor = self.library.from_numpy(np.ascontiguousarray(array)).clone()
         if value.get("g"):
             self.leaves.append(tensor.requires_grad_(True))
         return tensor

@@ -1,5 +1,9 @@
 """rtorch.fft, stft and istft against NumPy's transforms and against themselves."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -45,6 +49,61 @@ def test_layouts(layout):
         close(fft.rfft(x, dim=dim), np.fft.rfft(x.numpy(), axis=dim))
         close(fft.fft(z, dim=dim), np.fft.fft(z.numpy(), axis=dim))
         close(fft.irfft(z, dim=dim), np.fft.irfft(z.numpy(), axis=dim))
+
+
+# lengths of small factors, which are transformed many lines at once, and others; up to the longest and beyond
+SHORT = [*range(1, 33), 35, 49, 60, 64, 96, 105, 128, 135, 192, 210, 243, 250, 252, 256, 257, 300, 512]
+
+
+@pytest.mark.modes
+@pytest.mark.parametrize("lines", [1, 3, 4, 8, 37])
+def test_lengths_and_numbers_of_lines(lines):
+    for n in SHORT:
+        z = signal(lines, n, dtype=rtorch.complex128)
+        for x, dim in ((z, 1), (z.t(), 0), (z.t().contiguous(), 0)):
+            want = np.fft.fft(z.numpy(), axis=1)
+            close(fft.fft(x, dim=dim), want if dim else want.T)
+            close(fft.ifft(x, dim=dim), np.fft.ifft(x.numpy(), axis=dim))
+            close(fft.rfft(x.real, dim=dim), np.fft.rfft(x.real.numpy(), axis=dim))
+            close(fft.irfft(x, n, dim=dim), np.fft.irfft(x.numpy(), n, axis=dim))
+        single = fft.fft(z.to(rtorch.complex64))
+        close(single, np.fft.fft(z.to(rtorch.complex64).numpy()), 2e-6 * max(1, np.log2(n)))
+
+
+@pytest.mark.modes
+@pytest.mark.parametrize("n", [2, 10, 21, 60, 128, 256])
+def test_a_line_does_not_see_its_neighbours(n):
+    z, x = signal(37, n, dtype=rtorch.complex64), signal(37, n, dtype=rtorch.float32)
+    z[3, 0], x[5, n // 2] = float("inf"), float("nan")
+    cases = [(fft.fft, z), (fft.ifft, z), (fft.rfft, x), (lambda a, dim: fft.irfft(a, n, dim=dim), z)]
+    for function, a in cases:
+        whole = rtorch.view_as_real(function(a, dim=1)) if function is not cases[3][0] else function(a, dim=1)
+        assert whole.isfinite().flatten(1).all(1).sum() >= 36  # the line that has one, no other
+        for first, last in ((0, 5), (3, 37), (30, 36)):
+            part = function(a[first:last], dim=1)
+            across = function(a[first:last].t().contiguous(), dim=0).t()
+            for got in (part, across):
+                got = rtorch.view_as_real(got) if got.is_complex() else got
+                assert got.equal(whole[first:last]) or got.nan_to_num(7).equal(whole[first:last].nan_to_num(7))
+
+
+def test_capabilities_give_the_same_bits():
+    program = (
+        "import hashlib, rtorch; h = hashlib.sha256(); rtorch.manual_seed(1)\n"
+        "for dtype in (rtorch.float32, rtorch.float64):\n"
+        "    for n in (3, 7, 10, 16, 60, 64, 105, 256):\n"
+        "        x = rtorch.randn(19, n, dtype=dtype); z = rtorch.fft.rfft(x)\n"
+        "        h.update(z.numpy().tobytes() + rtorch.fft.irfft(z, n).numpy().tobytes())\n"
+        "        h.update(rtorch.fft.fft(z).numpy().tobytes())\n"
+        "print(h.hexdigest())"
+    )
+
+    def digest(**mode):
+        return subprocess.run([sys.executable, "-c", program], env={**os.environ, **mode}, capture_output=True).stdout
+
+    plain = digest()
+    assert len(plain) > 64
+    assert plain == digest(RTORCH_CPU_CAPABILITY="baseline") == digest(OMP_NUM_THREADS="1")
 
 
 @pytest.mark.parametrize("name", ["fftn", "ifftn", "rfftn", "irfftn", "fft2", "ifft2", "rfft2", "irfft2"])

@@ -42,8 +42,7 @@ def _floating(x):
 
 
 def _complex(x):
-    x = _floating(x)
-    return x if x.is_complex() else rtorch.complex(x, rtorch.zeros_like(x))
+    return x if x.is_complex() else x.to(rtorch.complex128 if x.dtype == rtorch.float64 else rtorch.complex64)
 
 
 def _kind(x):
@@ -81,10 +80,10 @@ def _one(x, dim):
 
 
 def _c2c(x, n, dim, norm, forward):
-    given, x = x, _complex(x)
+    given, x = x, _floating(x)
     dim = _one(x, dim)
     n = _points(x.size(dim) if n is None else n)
-    result = _f.c2c(_resize(x, dim, n), [dim], _scale(norm, n, forward), forward)
+    result = _f.c2c(_complex(_resize(x, dim, n)), [dim], _scale(norm, n, forward), forward)
     if not given.is_complex():  # PyTorch transforms real numbers as such
         _C._one_node("FftR2CBackward0" if forward else "ConjBackward0", given, result)
     return result
@@ -99,11 +98,11 @@ def _r2c(name, x, n, dim, norm, forward):
 
 
 def _c2r(x, n, dim, norm, forward):
-    x = _complex(x)
+    x = _floating(x)
     dim = _one(x, dim)
     n = _points(2 * (x.size(dim) - 1) if n is None else n)
-    x = _resize(x.conj() if forward else x, dim, n // 2 + 1)
-    return _f.c2r(x, [dim], _scale(norm, n, forward), n)
+    x = _complex(_resize(x, dim, n // 2 + 1))
+    return _f.c2r(x.conj() if forward else x, [dim], _scale(norm, n, forward), n)
 
 
 def fft(input, n=None, dim=-1, norm=None, *, out=None):
@@ -169,9 +168,9 @@ def _resize_all(x, dims, sizes):
 
 
 def _c2c_n(x, s, dim, norm, forward):
-    x = _complex(x)
+    x = _floating(x)
     dims, sizes = _dims(x, s, dim)
-    x = _resize_all(x, dims, sizes)
+    x = _complex(_resize_all(x, dims, sizes))
     return _f.c2c(x, dims, _scale(norm, math.prod(x.size(d) for d in dims), forward), forward)
 
 
@@ -195,11 +194,11 @@ def _r2c_n(name, x, s, dim, norm, forward):
 
 
 def _c2r_n(name, x, s, dim, norm, forward):
-    x = _complex(x)
+    x = _floating(x)
     dims, sizes = _dims(x, s, dim)
     _some(name, dims)
     last = _points(2 * (x.size(dims[-1]) - 1) if sizes[-1] is None else sizes[-1])
-    x = _resize_all(x, dims, [*sizes[:-1], last // 2 + 1])
+    x = _complex(_resize_all(x, dims, [*sizes[:-1], last // 2 + 1]))
     points = math.prod(x.size(d) for d in dims[:-1]) * last
     return _f.c2r(x.conj() if forward else x, dims, _scale(norm, points, forward), last)
 

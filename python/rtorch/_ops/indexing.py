@@ -29,15 +29,15 @@ def index_fill(input, dim, index, value):
     given = input, value
     if input.dim() == 0:
         return one_node(node, given, index_fill(input.unsqueeze(0), 0, index, value).squeeze(0))
-    index = _long(index, "index_fill_").reshape(-1)
+    index = _long(index, "index_fill_")
     dim = _dim(dim, input.dim())
     hit = rtorch.zeros(input.size(dim), dtype=rtorch.bool, device=input.device)
     hit[index] = True
-    shape = [1] * input.dim()
-    shape[dim] = -1
+    if dim + 1 < input.dim():
+        hit = hit.reshape([-1] + [1] * (input.dim() - dim - 1))
     if not isinstance(value, rtorch.Tensor):
         value = rtorch.full((), value, dtype=input.dtype, device=input.device)
-    return one_node(node, given, rtorch.where(hit.reshape(shape), value.to(input.dtype), input))
+    return one_node(node, given, rtorch.where(hit, value.to(input.dtype), input))
 
 
 @op(inplace=True)

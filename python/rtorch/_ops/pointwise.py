@@ -54,10 +54,11 @@ def frexp(input):
     below = top // 2 - 1
     # subnormal numbers get a leading digit; zeros, infinities and NaN stay what they are
     small, steps = 2.0 ** (1 - top // 2), digits + 1
-    bits = rtorch.where(x.abs() < small, x * 2.0**steps, x).view(word)
+    tiny = x.abs() < small
+    bits = rtorch.where(tiny, x * 2.0**steps, x).view(word)
     field = (bits >> digits) & top
     ordinary = (field > 0) & (field < top)
-    exponent = rtorch.where(ordinary, field - rtorch.where(x.abs() < small, below + steps, below), 0).to(rtorch.int32)
+    exponent = ((field.to(rtorch.int32) - below - tiny * steps) * ordinary).to(rtorch.int32)
     dual = rtorch.autograd.forward_ad.unpack_dual(input).tangent is not None
     if dual or input.requires_grad and rtorch.is_grad_enabled():
         half = exponent >> 1

@@ -66,6 +66,17 @@ def _kth(plain, k, d):
     return plain.argsort(dim=d, stable=True).narrow(d, k - 1, 1)
 
 
+def _kth_of_rest(plain, n, d):
+    """Positions of the lower medians of what is not NaN along dim `d`; the first NaN where there is nothing else."""
+    left = n - plain.isnan().sum(d, keepdim=True)
+    rank = (left - 1).clamp_min(0) // 2
+    if plain.device.type == "cpu" and not _C._vmap_levels(plain) and rank.numel():
+        first, last = int(rank.min()), int(rank.max())
+        if first == last:
+            return _kth(plain, first + 1, d)
+    return plain.argsort(dim=d, stable=True).gather(d, rank.to(rtorch.int64))
+
+
 def _median(kind, input, dim, keepdim, ignore_nan):
     if dim is None:
         flat = input.reshape(-1)
@@ -80,9 +91,7 @@ def _median(kind, input, dim, keepdim, ignore_nan):
         raise IndexError(f"median(): Expected reduction dim {d} to have non-zero size.")
     plain = input.detach()
     if ignore_nan and input.is_floating_point():
-        order = plain.argsort(dim=d, stable=True)
-        left = n - plain.isnan().sum(d, keepdim=True)
-        index = order.gather(d, ((left - 1).clamp_min(0) // 2).to(rtorch.int64))
+        index = _kth_of_rest(plain, n, d)
     else:
         index = _kth(plain, (n - 1) // 2 + 1, d)
         if input.is_floating_point():

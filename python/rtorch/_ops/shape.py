@@ -314,7 +314,9 @@ def roll(input, shifts, dims=None):
             continue
         k = s % n
         if k:
-            out = rtorch.cat([out.narrow(d, n - k, k), out.narrow(d, 0, n - k)], d)
+            # the parts of one split: their gradients are put together as they are, not added up in whole tensors
+            first, last = out.split([n - k, k], d)
+            out = rtorch.cat([last, first], d)
     return out.clone() if out is input else out
 
 

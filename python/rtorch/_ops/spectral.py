@@ -127,7 +127,9 @@ def stft(
     onesided = not complex_in if onesided is None else onesided
     if onesided and complex_in:
         raise RuntimeError("Cannot have onesided output if window or input is complex")
-    frames = input.unfold(-1, n_fft, hop) * _whole_window(window, n_fft, length, input)
+    frames = input.unfold(-1, n_fft, hop)
+    if window is not None or length < n_fft:
+        frames = frames * _whole_window(window, n_fft, length, input)
     norm = "ortho" if normalized else None
     bins = (rtorch.fft.rfft if onesided else rtorch.fft.fft)(frames, dim=-1, norm=norm)
     spectrum = bins.transpose(-1, -2)

@@ -1,7 +1,8 @@
-//! Discrete Fourier transforms along chosen dimensions, by the rustfft and realfft crates: one pass per dimension,
-//! whose lines are shared among threads. Shapes and normalization are the caller's (`rtorch.fft`); windows and frames
-//! (`stft`) are compositions.
+//! Discrete Fourier transforms along chosen dimensions: one pass per dimension, whose lines are shared among threads.
+//! Many short lines of small factors are `fft_short`'s, the others the rustfft and realfft crates'. Shapes and
+//! normalization are the caller's (`rtorch.fft`); windows and frames (`stft`) are compositions.
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
@@ -11,6 +12,7 @@ use rtorch_ir::{DType, Error, Layout, Result, storage_dtypes};
 use rustfft::{FftDirection, FftNum, FftPlanner};
 
 use crate::alloc::Buffer;
+use crate::fft_short::{self, Form, LONGEST, Lines, Pack, Plan, Room};
 use crate::threads::{check_interrupt, parallel_for};
 use crate::walk::{Base, Walk, byte_strides, direct};
 use crate::{Arg, Source};
@@ -22,21 +24,28 @@ const LINES: usize = 8;
 /// Lengths whose plans are kept; a program that uses more starts anew, so that plans do not pile up.
 const PLANS: usize = 256;
 
+/// Transforms longer than this are done line by line unless there are `MANY` lines: most lanes would be idle.
+const FEW: usize = 32;
+const MANY: usize = 4;
+
 /// The planners of a type, which remember their plans.
-struct Planners<T: FftNum> {
+struct Planners<T: Real> {
     complex: FftPlanner<T>,
     real: RealFftPlanner<T>,
     made: usize,
+    /// Those of short transforms, None where there is none: at most `LONGEST`.
+    short: HashMap<usize, Option<Arc<Plan<T::Pack>>>>,
 }
 
-impl<T: FftNum> Planners<T> {
+impl<T: Real> Planners<T> {
     fn new() -> Mutex<Planners<T>> {
-        Mutex::new(Planners { complex: FftPlanner::new(), real: RealFftPlanner::new(), made: 0 })
+        let (complex, real) = (FftPlanner::new(), RealFftPlanner::new());
+        Mutex::new(Planners { complex, real, made: 0, short: HashMap::new() })
     }
     fn count(&mut self) -> &mut Self {
         self.made += 1;
         if self.made > PLANS {
-            *self = Planners { complex: FftPlanner::new(), real: RealFftPlanner::new(), made: 1 };
+            (self.complex, self.real, self.made) = (FftPlanner::new(), RealFftPlanner::new(), 1);
         }
         self
     }
@@ -46,12 +55,22 @@ trait Real: FftNum + Default {
     const DTYPE: DType;
     fn planners() -> &'static Mutex<Planners<Self>>;
     fn of(x: f64) -> Self;
+    type Pack: Pack<T = Self>;
+}
+
+/// The plan of a short transform of so many lines, if it is done so.
+fn short<T: Real>(n: usize, lines: usize) -> Option<Arc<Plan<T::Pack>>> {
+    if n > LONGEST || n > FEW && lines < MANY {
+        return None;
+    }
+    T::planners().lock().short.entry(n).or_insert_with(|| Plan::new(n).map(Arc::new)).clone()
 }
 
 static PLANNERS_F32: LazyLock<Mutex<Planners<f32>>> = LazyLock::new(Planners::new);
 static PLANNERS_F64: LazyLock<Mutex<Planners<f64>>> = LazyLock::new(Planners::new);
 
 impl Real for f32 {
+    type Pack = [f32; 16];
     const DTYPE: DType = DType::C64;
     fn planners() -> &'static Mutex<Planners<f32>> {
         &PLANNERS_F32
@@ -62,6 +81,7 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    type Pack = [f64; 8];
     const DTYPE: DType = DType::C128;
     fn planners() -> &'static Mutex<Planners<f64>> {
         &PLANNERS_F64
@@ -100,18 +120,10 @@ fn run<T: Real>(kind: FftKind, axes: &[usize], scale: f64, x: Arg, out: Arg) -> 
         FftKind::Forward => complex_axes::<T>(FftDirection::Forward, axes, scale, x, out),
         FftKind::Inverse => complex_axes::<T>(FftDirection::Inverse, axes, scale, x, out),
         FftKind::Real => {
-            let n = x.layout.shape[last];
-            let plan = T::planners().lock().count().real.plan_fft_forward(n);
-            let by = T::of(scale);
-            pass::<T, T, Complex<T>>(&x, &out, last, plan.get_scratch_len(), &|from, to, scratch| {
-                plan.process_with_scratch(from, to, scratch).map_err(|e| Error::runtime(e.to_string()))?;
-                to.iter_mut().for_each(|v| *v = v.scale(by));
-                Ok(())
-            })?;
+            half::<T>(last, scale, x, out)?;
             if others.is_empty() { Ok(()) } else { complex_axes::<T>(FftDirection::Forward, others, 1.0, out, out) }
         }
         FftKind::ToReal { n } => {
-            let plan = T::planners().lock().count().real.plan_fft_inverse(n);
             let held;
             let (memory, layout);
             let halves = if others.is_empty() {
@@ -123,30 +135,61 @@ fn run<T: Real>(kind: FftKind, axes: &[usize], scale: f64, x: Arg, out: Arg) -> 
                 complex_axes::<T>(FftDirection::Inverse, others, 1.0, x, held)?;
                 held
             };
-            let by = T::of(scale);
-            pass::<T, Complex<T>, T>(&halves, &out, last, plan.get_scratch_len(), &|from, to, scratch| {
-                // What a real signal's spectrum cannot hold is ignored.
-                from[0].im = T::zero();
-                if n.is_multiple_of(2)
-                    && let Some(middle) = from.get_mut(n / 2)
-                {
-                    middle.im = T::zero();
-                }
-                plan.process_with_scratch(from, to, scratch).map_err(|e| Error::runtime(e.to_string()))?;
-                to.iter_mut().for_each(|v| *v = *v * by);
-                Ok(())
-            })
+            whole::<T>(n, last, scale, halves, out)
         }
     }
+}
+
+/// Half the spectra of real lines along `axis`.
+fn half<T: Real>(axis: usize, scale: f64, x: Arg, out: Arg) -> Result<()> {
+    let (n, by) = (x.layout.shape[axis], T::of(scale));
+    if let Some(plan) = short::<T>(n, x.layout.numel() / n) {
+        return blocks::<T>(&plan, false, by, (&x, Form::Real), (&out, Form::Half), axis);
+    }
+    let plan = T::planners().lock().count().real.plan_fft_forward(n);
+    pass::<T, T, Complex<T>>(&x, &out, axis, plan.get_scratch_len(), &|from, to, scratch| {
+        plan.process_with_scratch(from, to, scratch).map_err(|e| Error::runtime(e.to_string()))?;
+        to.iter_mut().for_each(|v| *v = v.scale(by));
+        Ok(())
+    })
+}
+
+/// The real lines of `n` along `axis` that half spectra stand for.
+fn whole<T: Real>(n: usize, axis: usize, scale: f64, x: Arg, out: Arg) -> Result<()> {
+    let by = T::of(scale);
+    // a window may hold fewer bins than there are
+    if x.layout.shape[axis] > n / 2
+        && let Some(plan) = short::<T>(n, out.layout.numel() / n)
+    {
+        return blocks::<T>(&plan, true, by, (&x, Form::Half), (&out, Form::Real), axis);
+    }
+    let plan = T::planners().lock().count().real.plan_fft_inverse(n);
+    pass::<T, Complex<T>, T>(&x, &out, axis, plan.get_scratch_len(), &|from, to, scratch| {
+        // What a real signal's spectrum cannot hold is ignored.
+        from[0].im = T::zero();
+        if n.is_multiple_of(2)
+            && let Some(middle) = from.get_mut(n / 2)
+        {
+            middle.im = T::zero();
+        }
+        plan.process_with_scratch(from, to, scratch).map_err(|e| Error::runtime(e.to_string()))?;
+        to.iter_mut().for_each(|v| *v = *v * by);
+        Ok(())
+    })
 }
 
 /// Complex transforms of `axes`, the first from `x` to `out`, the rest within `out`.
 fn complex_axes<T: Real>(direction: FftDirection, axes: &[usize], scale: f64, x: Arg, out: Arg) -> Result<()> {
     for (k, &axis) in axes.iter().enumerate() {
-        let plan: Arc<dyn rustfft::Fft<T>> =
-            T::planners().lock().count().complex.plan_fft(out.layout.shape[axis], direction);
+        let n = out.layout.shape[axis];
         let by = T::of(if k == 0 { scale } else { 1.0 });
         let from = if k == 0 { x } else { out };
+        if let Some(plan) = short::<T>(n, out.layout.numel() / n) {
+            let inverse = direction == FftDirection::Inverse;
+            blocks::<T>(&plan, inverse, by, (&from, Form::Complex), (&out, Form::Complex), axis)?;
+            continue;
+        }
+        let plan: Arc<dyn rustfft::Fft<T>> = T::planners().lock().count().complex.plan_fft(n, direction);
         pass::<T, Complex<T>, Complex<T>>(&from, &out, axis, plan.get_inplace_scratch_len(), &|from, to, scratch| {
             to.copy_from_slice(from);
             plan.process_with_scratch(to, scratch);
@@ -157,6 +200,56 @@ fn complex_axes<T: Real>(direction: FftDirection, axes: &[usize], scale: f64, x:
         })?;
     }
     Ok(())
+}
+
+/// Short transforms of all lines along `axis`. A block is read before it is written, so the windows may be the same.
+fn blocks<T: Real>(
+    plan: &Plan<T::Pack>,
+    inverse: bool,
+    by: T,
+    src: (&Arg, Form),
+    dst: (&Arg, Form),
+    axis: usize,
+) -> Result<()> {
+    let size = |form| if form == Form::Real { size_of::<T>() } else { size_of::<Complex<T>>() };
+    let (from, to) = (byte_strides(src.0.layout, size(src.1)), byte_strides(dst.0.layout, size(dst.1)));
+    let (step, dst_step) = (from[axis], to[axis]);
+    let lines = Walk::<2>::of_dims(&src.0.layout.shape, [&from, &to], |d| d != axis);
+    let (base, target) = (Base::of(src.0), Base::of(dst.0));
+    let group = <T::Pack as Pack>::LINES;
+    let failed = Mutex::new(None);
+    parallel_for(lines.len().div_ceil(group), (GRAIN / (plan.len() * group)).max(1), &|range| {
+        let mut room = Room::new(plan.len());
+        let mut places = [[0isize; fft_short::MOST]; 2];
+        let (first, mut filled) = (range.start * group, 0);
+        let count = (range.end * group).min(lines.len()) - first;
+        let mut work = |places: &[[isize; fft_short::MOST]; 2], n: usize| {
+            let from = Lines { base, places: &places[0][..n], step, form: src.1 };
+            let to = Lines { base: target, places: &places[1][..n], step: dst_step, form: dst.1 };
+            // SAFETY: lines of the windows, which have the sizes that the forms want.
+            unsafe { fft_short::block::<T::Pack>(plan, inverse, by, &from, &to, &mut room) };
+        };
+        lines.runs(first..first + count, |offsets, run| {
+            let (_, strides) = lines.inner();
+            for i in 0..run as isize {
+                for k in 0..2 {
+                    places[k][filled] = offsets[k] + i * strides[k];
+                }
+                filled += 1;
+                if filled == group {
+                    work(&places, filled);
+                    filled = 0;
+                }
+            }
+        });
+        if filled > 0 {
+            work(&places, filled);
+        }
+        if let Err(e) = check_interrupt() {
+            *failed.lock() = Some(e);
+        }
+    });
+    failed.into_inner().map_or(Ok(()), Err)
 }
 
 type Transform<'a, T, A, B> = dyn Fn(&mut [A], &mut [B], &mut [Complex<T>]) -> Result<()> + Sync + 'a;
@@ -175,7 +268,8 @@ where
     let (step, dst_step) = (from[axis], to[axis]);
     let lines = Walk::<2>::of_dims(&src.layout.shape, [&from, &to], |d| d != axis);
     let (base, target) = (Base::of(src), Base::of(dst));
-    let group = if step == size_of::<A>() as isize { 1 } else { LINES.min(lines.len()) };
+    let flat = step == size_of::<A>() as isize;
+    let group = if flat { 1 } else { LINES.min(lines.len()) };
     let failed = Mutex::new(None);
     parallel_for(lines.len().div_ceil(group), (GRAIN / (n.max(m) * group).max(1)).max(1), &|range| {
         let mut input = vec![A::default(); n * group];
@@ -188,10 +282,15 @@ where
                 *place = lines.at(i);
             }
             let places = &places[..end - first];
-            for i in 0..n {
-                for (l, p) in places.iter().enumerate() {
-                    // SAFETY: element `i` of a line of the source's window.
-                    input[l * n + i] = unsafe { *base.at::<A>(p[0] + i as isize * step) };
+            if flat {
+                // SAFETY: the elements of a line, which lie side by side.
+                unsafe { std::ptr::copy_nonoverlapping(base.at::<A>(places[0][0]), input.as_mut_ptr(), n) };
+            } else {
+                for i in 0..n {
+                    for (l, p) in places.iter().enumerate() {
+                        // SAFETY: element `i` of a line of the source's window.
+                        input[l * n + i] = unsafe { *base.at::<A>(p[0] + i as isize * step) };
+                    }
                 }
             }
             for l in 0..places.len() {
@@ -200,6 +299,11 @@ where
                     *failed.lock() = Some(e);
                     return;
                 }
+            }
+            if flat && dst_step == size_of::<B>() as isize {
+                // SAFETY: as above; each line is one thread's.
+                unsafe { std::ptr::copy_nonoverlapping(output.as_ptr(), target.at::<B>(places[0][1]), m) };
+                continue;
             }
             for i in 0..m {
                 for (l, p) in places.iter().enumerate() {

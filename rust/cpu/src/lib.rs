@@ -9,6 +9,7 @@ mod ctc;
 mod element;
 mod embedding_bag;
 mod fft;
+mod fft_short;
 mod gather;
 pub mod gemm;
 mod grid_sample;

@@ -129,6 +129,13 @@ impl<'r> Cursor<'r> {
             Ok(std::slice::from_raw_parts(p.cast(), n))
         }
     }
+    /// Elements that are best read at once, a multiple of `of`: all there are where they lie in memory.
+    pub fn step(&self, of: usize) -> usize {
+        match &self.reader.kind {
+            Kind::Memory(_) => usize::MAX,
+            Kind::Program(exec) => (exec.tile_len() / of * of).max(of),
+        }
+    }
     fn room(&mut self, bytes: usize) -> Result<()> {
         if self.buffer.len() < bytes {
             self.buffer = Buffer::uninit(bytes.next_power_of_two())?;

@@ -129,8 +129,7 @@ pub fn along<R: Rows>(reader: &Reader, g: &Geometry, r: &R, sink: &(dyn Fn(usize
     // one piece of one output
     let piece = |cursor: &mut Cursor, base: usize, p: usize| -> Result<R::State> {
         let (q, k) = (p / per_row, p % per_row * PIECE);
-        let x = cursor.read::<R::In>(base + offset(outer, q) + k, PIECE.min(m - k))?;
-        Ok(r.piece(x, q * m + k))
+        r.read(cursor, base + offset(outer, q) + k, PIECE.min(m - k), q * m + k)
     };
     if pieces == 1 && m < BATCH / 2 {
         // short rows lie one after the other: several per read

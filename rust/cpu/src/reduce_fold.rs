@@ -4,7 +4,9 @@
 
 use std::marker::PhantomData;
 
-use crate::reader::Element;
+use rtorch_ir::Result;
+
+use crate::reader::{Cursor, Element};
 use crate::versions::versions;
 
 /// Independent accumulators of a row: element `i` goes to lane `i % LANES`, lanes are then folded in halves.
@@ -58,12 +60,10 @@ folds!(Min,
     f64: f64::INFINITY, |a, b| if a < b || a.is_nan() { a } else { b };
     i32: i32::MAX, |a, b| a.min(b); i64: i64::MAX, |a, b| a.min(b); u8: 1, |a, b| a.min(b););
 
+/// Adds a run of whole rounds of lanes, or the last one of a piece.
 #[inline(always)]
-fn lanes<F: Fold>(x: &[F::T]) -> F::T {
-    if x.len() <= SHORT {
-        return x.iter().fold(F::identity(), |a, &b| F::fold(a, b));
-    }
-    let mut acc = [F::identity(); LANES];
+fn add<F: Fold>(sum: &mut [F::T; LANES], x: &[F::T]) {
+    let mut acc = *sum;
     let mut blocks = x.chunks_exact(LANES);
     for b in &mut blocks {
         for l in 0..LANES {
@@ -73,6 +73,23 @@ fn lanes<F: Fold>(x: &[F::T]) -> F::T {
     for (l, &v) in blocks.remainder().iter().enumerate() {
         acc[l] = F::fold(acc[l], v);
     }
+    *sum = acc;
+}
+versions!(fn fold_run[F: Fold](sum: &mut [F::T; LANES], x: &[F::T]) = add::<F>);
+
+#[inline(always)]
+fn lanes<F: Fold>(x: &[F::T]) -> F::T {
+    if x.len() <= SHORT {
+        return x.iter().fold(F::identity(), |a, &b| F::fold(a, b));
+    }
+    let mut acc = [F::identity(); LANES];
+    add::<F>(&mut acc, x);
+    finish::<F>(acc)
+}
+
+/// What the lanes give together.
+#[inline(always)]
+fn finish<F: Fold>(mut acc: [F::T; LANES]) -> F::T {
     let mut width = LANES / 2;
     while width > 0 {
         for l in 0..width {
@@ -98,6 +115,10 @@ pub trait Rows: Send + Sync {
     type State: Copy + Send;
     /// Of a piece whose first element is number `first` of the reduced ones.
     fn piece(&self, x: &[Self::In], first: usize) -> Self::State;
+    /// The same of elements `start..start + n` of a reader.
+    fn read(&self, cursor: &mut Cursor, start: usize, n: usize, first: usize) -> Result<Self::State> {
+        Ok(self.piece(cursor.read(start, n)?, first))
+    }
     fn merge(&self, a: Self::State, b: Self::State) -> Self::State;
 }
 
@@ -122,6 +143,18 @@ impl<F: Fold> Rows for FoldRows<F> {
     #[inline]
     fn piece(&self, x: &[F::T], _: usize) -> F::T {
         fold_row::<F>(x)
+    }
+    // what a prologue gives is added tile by tile, while it is in L1 with the prologue's constants
+    fn read(&self, cursor: &mut Cursor, start: usize, n: usize, first: usize) -> Result<F::T> {
+        let step = cursor.step(LANES);
+        if n <= step.max(SHORT) {
+            return Ok(self.piece(cursor.read(start, n)?, first));
+        }
+        let mut sum = [F::identity(); LANES];
+        for at in (0..n).step_by(step) {
+            fold_run::<F>(&mut sum, cursor.read(start + at, step.min(n - at))?);
+        }
+        Ok(finish::<F>(sum))
     }
     #[inline]
     fn merge(&self, a: F::T, b: F::T) -> F::T {

@@ -115,15 +115,12 @@ pub fn linspace(start: f64, end: f64, steps: usize, dtype: DType, device: Device
 
 /// Ones on the diagonal.
 pub fn eye(n: usize, m: usize, dtype: DType, device: Device) -> Result<Tensor> {
-    mask_of(n, m, dtype, device, ex::eq)
-}
-
-/// A boolean function of (row, column), stored as `dtype`.
-fn mask_of(n: usize, m: usize, dtype: DType, device: Device, f: impl FnOnce(Ex, Ex) -> Ex) -> Result<Tensor> {
-    indexed(&[n, m], dtype, device, |i| {
-        let width = Ex::constant(Scalar::Int(m.max(1) as i64), DType::I64);
-        f(ex::floor_divide(i, width), ex::remainder(i, width))
-    })
+    let result = zeros(&[n, m], dtype, device)?;
+    if n > 0 && m > 0 {
+        let one = full(&[], Scalar::Float(1.0), dtype, device)?;
+        crate::inplace::copy_(&super::shape::diagonal(&result, 0, 0, 1)?, &one)?;
+    }
+    Ok(result)
 }
 
 /// True where column - row <= k (`tril`) or >= k (`triu`).

@@ -1,6 +1,6 @@
 //! Two of the cheapest rows in one loop: what is between them stays in a register, where a tile of its own would be
-//! stored and loaded again (a row of additions and multiplications is bound by just that). Sums, differences and
-//! products of each other, and a choice by a comparison.
+//! stored and loaded again (a row of additions and multiplications is bound by just that). Sums, differences, products
+//! and quotients of each other, and a choice by a comparison.
 //! Not here: which steps are joined (`interp_plan`).
 
 use rtorch_ir::{CType, ScalarOp};
@@ -9,11 +9,11 @@ use super::detect::{Capability, capability};
 use super::kernels::Kernel;
 
 /// Rows that are joined, in the order of the tables.
-const OPS: [ScalarOp; 3] = [ScalarOp::Add, ScalarOp::Sub, ScalarOp::Mul];
+const OPS: [ScalarOp; 4] = [ScalarOp::Add, ScalarOp::Sub, ScalarOp::Mul, ScalarOp::Div];
 /// Compute types that have such kernels.
 const TYPES: [CType; 2] = [CType::F32, CType::F64];
 /// By type, first row, second row, and whether the first result is the second row's right operand.
-type Table = [[[[Kernel; 2]; 3]; 3]; 2];
+type Table = [[[[Kernel; 2]; 4]; 4]; 2];
 
 /// `(dst, a, b, x, y, n)`: as `Kernel`, with four arguments.
 pub type Kernel4 = unsafe fn(*mut u8, *const u8, *const u8, *const u8, *const u8, usize);
@@ -29,22 +29,23 @@ macro_rules! isa_module {
             use std::slice::{from_raw_parts, from_raw_parts_mut};
 
             use super::{Choices, Table};
-            use crate::simd::lane::{F32, F64, I32, I64, Lane, Num};
+            use crate::simd::lane::{F32, F64, I32, I64, Lane, Num, Real};
 
             type I = crate::simd::lane::$isa;
 
             #[inline(always)]
-            fn row<T: Num, const OP: usize>(a: T, b: T) -> T {
+            fn row<T: Real, const OP: usize>(a: T, b: T) -> T {
                 match OP {
                     0 => a.add(b),
                     1 => a.sub(b),
-                    _ => a.mul(b),
+                    2 => a.mul(b),
+                    _ => a.div(b),
                 }
             }
 
             /// dst = (a FIRST b) SECOND c, or c SECOND (a FIRST b).
             $(#[$attr])*
-            unsafe fn pair<T: Num, const FIRST: usize, const SECOND: usize, const RIGHT: bool>(
+            unsafe fn pair<T: Real, const FIRST: usize, const SECOND: usize, const RIGHT: bool>(
                 dst: *mut u8,
                 a: *const u8,
                 b: *const u8,
@@ -53,7 +54,7 @@ macro_rules! isa_module {
             ) {
                 // parameters are what carries `noalias`
                 #[inline(always)]
-                fn each<T: Num, const FIRST: usize, const SECOND: usize, const RIGHT: bool>(
+                fn each<T: Real, const FIRST: usize, const SECOND: usize, const RIGHT: bool>(
                     dst: &mut [T::Mem],
                     a: &[T::Mem],
                     b: &[T::Mem],
@@ -90,12 +91,12 @@ macro_rules! isa_module {
             }
             macro_rules! seconds {
                 ($t:ty, $first:literal) => {
-                    [sides!($t, $first, 0), sides!($t, $first, 1), sides!($t, $first, 2)]
+                    [sides!($t, $first, 0), sides!($t, $first, 1), sides!($t, $first, 2), sides!($t, $first, 3)]
                 };
             }
             macro_rules! firsts {
                 ($t:ty) => {
-                    [seconds!($t, 0), seconds!($t, 1), seconds!($t, 2)]
+                    [seconds!($t, 0), seconds!($t, 1), seconds!($t, 2), seconds!($t, 3)]
                 };
             }
             pub static TABLE: Table = [firsts!(F32<I>), firsts!(F64<I>)];
@@ -236,7 +237,7 @@ mod tests {
                 assert_eq!(bits(&got), bits(&want), "{first:?} {second:?} {right}");
             }
         }
-        assert!(pair(ScalarOp::Add, ScalarOp::Div, CType::F32, false).is_none());
+        assert!(pair(ScalarOp::Add, ScalarOp::Maximum, CType::F32, false).is_none());
         assert!(pair(ScalarOp::Add, ScalarOp::Mul, CType::I32, false).is_none());
     }
     /// So does every choice by a comparison.
