@@ -56,9 +56,9 @@ def frexp(input):
     small, steps = 2.0 ** (1 - top // 2), digits + 1
     tiny = x.abs() < small
     bits = rtorch.where(tiny, x * 2.0**steps, x).view(word)
-    field = (bits >> digits) & top
+    field = (bits >> digits).to(rtorch.int32) & top
     ordinary = (field > 0) & (field < top)
-    exponent = ((field.to(rtorch.int32) - below - tiny * steps) * ordinary).to(rtorch.int32)
+    exponent = (field - below - tiny.to(rtorch.int32) * steps) * ordinary
     dual = rtorch.autograd.forward_ad.unpack_dual(input).tangent is not None
     if dual or input.requires_grad and rtorch.is_grad_enabled():
         half = exponent >> 1

@@ -217,12 +217,14 @@ impl Walk {
             // several at a time: a vector of sums, where a product each would be none of the baseline's
             let step = step as i64;
             let mut at: [i64; 8] = std::array::from_fn(|l| first as isize as i64 + l as i64 * step);
-            for group in out.chunks_mut(at.len()) {
-                for (y, v) in group.iter_mut().zip(&mut at) {
-                    *y = *v;
+            let (groups, rest) = out.as_chunks_mut::<8>();
+            for group in groups {
+                *group = at;
+                for v in &mut at {
                     *v = v.wrapping_add(8 * step);
                 }
             }
+            rest.copy_from_slice(&at[..rest.len()]);
         });
     }
 }

@@ -126,8 +126,10 @@ pub fn eye(n: usize, m: usize, dtype: DType, device: Device) -> Result<Tensor> {
 /// True where column - row <= k (`tril`) or >= k (`triu`).
 pub fn triangle(n: usize, m: usize, k: i64, lower: bool, device: Device) -> Result<Tensor> {
     let k = k.clamp(-(n as i64) - 1, m as i64 + 1);
+    // half as much to write and compare, where the numbers are small
+    let dtype = if n.max(m) < 1 << 30 { DType::I32 } else { DType::I64 };
     let line = |from: i64, count: usize| {
-        arange(Scalar::Int(from), Scalar::Int(from + count as i64), Scalar::Int(1), DType::I64, device)
+        arange(Scalar::Int(from), Scalar::Int(from + count as i64), Scalar::Int(1), dtype, device)
     };
     let (columns, rows) = (line(0, m)?, super::shape::unsqueeze(&line(k, n)?, 1)?);
     let op = if lower { ScalarOp::Le } else { ScalarOp::Ge };

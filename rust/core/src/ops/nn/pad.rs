@@ -107,8 +107,11 @@ fn along(x: &Tensor, dim: usize, before: i64, after: i64, kind: Kind, dims: usiz
         Kind::Reflect if i >= n => 2 * (n - 1) - i,
         Kind::Reflect => i,
     };
-    let at: Vec<u8> = (-before..n + after).flat_map(|i| source(i).to_ne_bytes()).collect();
-    let index = Tensor::from_bytes(&at, &[at.len() / 8], DType::I64, x.device())?;
+    let mut at = vec![0u8; 8 * wide as usize];
+    for (bytes, i) in at.as_chunks_mut::<8>().0.iter_mut().zip(-before..n + after) {
+        *bytes = source(i).to_ne_bytes();
+    }
+    let index = Tensor::from_bytes(&at, &[wide as usize], DType::I64, x.device())?;
     prim1(kind.name(dims), Prim::IndexSelect { axis: dim }, &[x, &index])
 }
 
