@@ -1,5 +1,5 @@
 //! `Prim::Conv`, `ConvGradInput`, `ConvGradWeight` for one to three spatial dimensions, as matrix products whose
-//! patch matrix is packed panel by panel (`patches`) and never written as a whole.
+//! patch matrix is never written: read where the input's copies lie (`runs`), or packed panel by panel (`patches`).
 //! Forward and input gradient are the same walk (`sweep`): the gradient reads with taps in reverse, and where the
 //! stride exceeds 1 once for each phase of input positions. Depthwise convolution multiplies registers directly.
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use rtorch_ir::Result;
 
-use super::sweep::Sweep;
+use super::sweep::{Sweep, TASKS_PER_THREAD};
 use super::{Shared, Spatial3};
 use crate::gemm::lanes::{Lanes, Real};
 use crate::gemm::tasks::{Stop, for_each};
@@ -20,8 +20,6 @@ use crate::threads;
 const COPIED: usize = 384 << 10;
 /// Positions of a task, if images have fewer: a block of weights is then read once for all of them.
 const POSITIONS: usize = 256;
-/// Tasks per thread, so that none waits long for the last.
-const TASKS_PER_THREAD: usize = 6;
 /// Panels of positions that a cut row of positions has at least.
 const CUT_PANELS: usize = 8;
 
@@ -80,7 +78,7 @@ impl<'a, T: Gemm> Part<'a, T> {
 }
 
 /// Where a task works: images of a group, a depth, a range of rows and of columns of positions.
-struct Place {
+struct Band {
     images: Range<usize>,
     group: usize,
     depth: usize,
@@ -88,7 +86,7 @@ struct Place {
     columns: Range<usize>,
 }
 
-impl Place {
+impl Band {
     fn positions(&self) -> usize {
         self.rows.len() * self.columns.len()
     }
@@ -136,12 +134,12 @@ impl<'a, T: Gemm> Runs<'a, T> {
             let (group, first) = (t % groups, t / groups * self.images);
             let range = |i: usize, d: usize| i * self.band[d]..((i + 1) * self.band[d]).min(self.grid[d + 1]);
             let images = first..(first + self.images).min(images);
-            let at = Place { images, group, depth, rows: range(b / across, 0), columns: range(b % across, 1) };
+            let at = Band { images, group, depth, rows: range(b / across, 0), columns: range(b % across, 1) };
             self.task(&at, stop)
         })
     }
 
-    fn task(&self, at: &Place, stop: &Stop) -> Result<()> {
+    fn task(&self, at: &Band, stop: &Stop) -> Result<()> {
         let of = self.parts[0].of;
         let (positions, width) = (at.positions(), T::kernels().width);
         let size = self.parts.iter().map(|p| p.channels() * p.channel(self.band)).max().unwrap_or(0);
@@ -249,7 +247,7 @@ unsafe fn multiply<T: Gemm>(
 struct Copy<'a, T> {
     of: &'a Part<'a, T>,
     band: [usize; 2],
-    at: &'a Place,
+    at: &'a Band,
     channels: Range<usize>,
     /// The group's first channel.
     src: *const T,
@@ -310,7 +308,7 @@ impl<T: Real> Body<T> for Fill<'_, T> {
 /// Brings a band's results of all parts to their places in the result's rows.
 struct Deal<'a, T> {
     of: &'a Runs<'a, T>,
-    at: &'a Place,
+    at: &'a Band,
     src: *const T,
     dst: *mut T,
 }

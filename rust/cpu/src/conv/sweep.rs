@@ -1,5 +1,5 @@
 //! The walk that forward and input gradient share: weights (packed once) times patches, over images, groups and blocks
-//! of positions. The weight gradient is in `weight`.
+//! of positions. What is not one tap over the input is multiplied by `runs`. The weight gradient is in `weight`.
 
 use rtorch_ir::prim::ConvParams;
 use rtorch_ir::{Layout, Result};
@@ -14,7 +14,7 @@ use crate::operand::Tail;
 use crate::{Arg, Epilogue, Source, threads};
 
 /// Tasks per thread, so that none waits long for the last.
-const TASKS_PER_THREAD: usize = 6;
+pub const TASKS_PER_THREAD: usize = 6;
 
 /// Panels of positions per task, of `strips` per image and group.
 pub fn strips_per_task(outer: usize, strips: usize) -> usize {
