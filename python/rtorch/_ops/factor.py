@@ -26,6 +26,13 @@ ldl_factor_ex_type = named("linalg_ldl_factor_ex", "LD pivots info")
 eig_type = named("linalg_eig", "eigenvalues eigenvectors")
 
 
+# where PyTorch has checks of its own it raises RuntimeError, where its kernel lacks the dtype NotImplementedError
+_KERNELS = set(
+    "cholesky eig eigh eigvals eigvalsh ldl_factor_ex ldl_solve lu_factor lu_solve qr solve_triangular svdvals".split()
+)
+_KERNELS_OF_INTEGERS = {"eigh", "eigvalsh", "lu_factor", "solve_triangular"}
+
+
 def check_matrix(name, A):
     """A floating-point or complex tensor of at least two dimensions, or PyTorch's error."""
     if not isinstance(A, rtorch.Tensor):
@@ -33,11 +40,12 @@ def check_matrix(name, A):
     if A.dim() < 2:
         raise RuntimeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.")
     if not (A.is_floating_point() or A.is_complex()):
-        raise RuntimeError(
+        raise (NotImplementedError if name in _KERNELS_OF_INTEGERS else RuntimeError)(
             f"linalg.{name}: Expected a floating point or complex tensor as input. Got {str(A.dtype)[6:].capitalize()}"
         )
     if A.dtype in (rtorch.float16, rtorch.bfloat16):
-        raise RuntimeError(f"linalg.{name}: Low precision dtypes not supported. Got {str(A.dtype)[6:].capitalize()}")
+        error = NotImplementedError if name in _KERNELS else RuntimeError
+        raise error(f"linalg.{name}: Low precision dtypes not supported. Got {str(A.dtype)[6:].capitalize()}")
     return A
 
 

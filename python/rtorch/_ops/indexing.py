@@ -265,7 +265,7 @@ def index_reduce(input, dim, index, source, reduce, *, include_self=True):
     shape = [1] * max(input.dim(), 1)
     shape[dim] = -1
     at = _long(index, "index_reduce").reshape(shape if input.dim() else ()).expand(source.shape)
-    return scatter_reduce(input, dim, at, source, reduce, include_self=include_self)
+    return scatter_reduce(input, dim, at, source, reduce, include_self=include_self).to(input.dtype)
 
 
 # ---- norms, grids

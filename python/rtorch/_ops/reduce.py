@@ -270,7 +270,11 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
         raise RuntimeError(
             f"cov(): expected input to have two or fewer dimensions but got an input with {input.dim()} dimensions"
         )
+    if input.dtype == rtorch.bool:
+        raise RuntimeError("cov(): bool dtype is not supported for input")
     x = input.reshape(1, -1) if input.dim() < 2 else input
+    if not (x.is_floating_point() or x.is_complex()):
+        x = x.to(rtorch.get_default_dtype())
     n = x.size(1)
     for name, weights in (("fweights", fweights), ("aweights", aweights)):
         if weights is not None:
@@ -281,6 +285,8 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
     if aweights is not None:
         w = aweights if w is None else w * aweights
     total = w.sum() if w is not None else n
+    if w is not None and not bool(total != 0):
+        raise RuntimeError("cov(): weights sum to zero, can't be normalized")
     mean = (x * w).sum(1, keepdim=True) / total if w is not None else x.mean(1, keepdim=True)
     if w is not None and aweights is not None and correction:
         norm = total - correction * (w * aweights).sum() / total
@@ -289,7 +295,7 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
     if not isinstance(norm, rtorch.Tensor):
         norm = max(norm, 0)
     centred = x - mean
-    c = (centred if w is None else centred * w) @ centred.t() / norm
+    c = (centred if w is None else centred * w) @ centred.mH / norm
     return c.squeeze()
 
 
@@ -321,8 +327,9 @@ def corrcoef(input):
     c = cov(input)
     if c.dim() == 0:
         return c / c
-    s = c.diagonal().sqrt()
-    return (c / s.unsqueeze(1) / s.unsqueeze(0)).clamp(-1, 1)
+    s = (c.real if c.is_complex() else c).diagonal().sqrt()
+    c = c / s.unsqueeze(1) / s.unsqueeze(0)
+    return rtorch.complex(c.real.clamp(-1, 1), c.imag.clamp(-1, 1)) if c.is_complex() else c.clamp(-1, 1)
 
 
 @op(out=True, inplace=True)

@@ -160,17 +160,23 @@ def median(input, dim=-1, *, keepdim=False, dtype=None, mask=None):
     x = _cast(input, dtype)
     if bool(x.isnan().any()):
         raise ValueError("Input tensor contains NaN values, which are not supported by masked median")
+    if not x.is_floating_point() and mask is not None:
+        if not bool(_wide(x, mask).any(dim).all()):
+            raise ValueError("masked median expects no fully masked out rows if dtype is not floating point")
+        return median(x.double(), dim, keepdim=keepdim, mask=mask).to(x.dtype)
     return rtorch.nanmedian(_fill(x, mask, math.nan), dim, keepdim).values
 
 
 def cumsum(input, dim, *, dtype=None, mask=None):
     """Running sum; what is masked out adds nothing."""
-    return rtorch.cumsum(_fill(_cast(input, dtype), mask, 0), dim)
+    x = _fill(_cast(input, dtype), mask, 0)
+    return rtorch.cumsum(x, dim, dtype=x.dtype)
 
 
 def cumprod(input, dim, *, dtype=None, mask=None):
     """Running product; what is masked out multiplies by 1."""
-    return rtorch.cumprod(_fill(_cast(input, dtype), mask, 1), dim)
+    x = _fill(_cast(input, dtype), mask, 1)
+    return rtorch.cumprod(x, dim, dtype=x.dtype)
 
 
 def softmax(input, dim, *, dtype=None, mask=None):

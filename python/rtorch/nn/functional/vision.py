@@ -103,6 +103,19 @@ def _resize_antialias(x, dim, out, given, align_corners, mode):
     return (x.transpose(dim, -1) @ weights.t().to(x.device, x.dtype)).transpose(dim, -1)
 
 
+def _resize_bytes(input, sizes, scales, mode, corners, antialias):
+    """Pixels: the last dimension first, each pass rounded to bytes, as in PyTorch."""
+    result = input.float()
+    for d in reversed(range(2, input.dim())):
+        out, scale = sizes[d - 2], scales[d - 2]
+        if antialias:
+            result = _resize_antialias(result, d, out, scale, corners, mode)
+        else:
+            result = _resize_taps(result, d, out, scale, corners, mode == "bicubic")
+        result = (result + 0.5).floor().clamp(0, 255)
+    return result.to(rtorch.uint8)
+
+
 def _no_number(size):
     return isinstance(size, rtorch.Tensor) and (size.numel() != 1 or size.is_floating_point())
 
@@ -204,6 +217,8 @@ def interpolate(
             for size, out, scale in zip(input.shape[2:], sizes, scales)
         ]
         return _C._nn._resize(input, sizes, corners, mode == "bicubic", *steps)
+    if input.dtype == rtorch.uint8 and not mode.startswith("nearest"):
+        return _resize_bytes(input, sizes, scales, mode, bool(align_corners), antialias)
     result = input
     for d, (out, scale) in enumerate(zip(sizes, scales), 2):
         if mode in ("nearest", "nearest-exact"):

@@ -42,6 +42,8 @@ fn propagate(a: Ex, bound: Ex) -> Ex {
 
 /// x + value * a * b.
 pub fn addcmul(x: &Tensor, a: &Tensor, b: &Tensor, value: Scalar, dest: Dest) -> Result<Tensor> {
+    let integral = [x, a, b].iter().all(|t| t.dtype().is_integral());
+    let value = if integral && value.imag() == 0.0 { Scalar::Int(value.to_i64()) } else { value };
     let args = [Arg::T(x), Arg::T(a), Arg::T(b), Arg::S(value)];
     compose("addcmul", "AddcmulBackward0", Rule::Same, &args, dest, |a| a[0] + a[3] * a[1] * a[2])
 }
@@ -351,6 +353,7 @@ pub fn round_decimals(x: &Tensor, decimals: i64, dest: Dest) -> Result<Tensor> {
 pub fn float_power(a: Arg, b: Arg) -> Result<Tensor> {
     let wide = |x: Arg| -> Result<Option<Tensor>> {
         match x {
+            Arg::T(t) if t.dtype().is_complex() => super::convert::to_dtype(t, DType::C128).map(Some),
             Arg::T(t) => super::convert::to_dtype(t, DType::F64).map(Some),
             Arg::S(_) => Ok(None),
         }

@@ -559,7 +559,7 @@ pub fn masked_fill(x: &Tensor, mask: &Tensor, value: Arg, dest: Option<&Tensor>)
         }
         Arg::T(v) => Arg::T(v),
     };
-    let body = move |a: &[Ex]| ex::where_(a[0], a[2].cast(dtype.ctype().dtype()), a[1]);
+    let body = move |a: &[Ex]| ex::where_(a[0], a[2].cast(a[1].dtype()), a[1]);
     let spec = Spec { name: "masked_fill", grad: "MaskedFillBackward0", rule: Rule::Same, body: &body, conditions: 1 };
     let out = run(&spec, &[Arg::T(mask), Arg::T(x), value], dest)?;
     if out.dtype() == dtype { Ok(out) } else { crate::ops::convert::to_dtype(&out, dtype) }

@@ -213,7 +213,7 @@ pub fn std(x: &Tensor, dims: &[i64], correction: f64, keepdim: bool) -> Result<T
 
 /// log(sum(exp(x))), shifted by the maximum.
 pub fn logsumexp(x: &Tensor, dims: &[i64], keepdim: bool) -> Result<Tensor> {
-    let x = if x.dtype().is_float() { x.clone() } else { to_dtype(x, default_dtype())? };
+    let x = if x.dtype().is_differentiable() { x.clone() } else { to_dtype(x, default_dtype())? };
     let axes = axes_of(dims, x.ndim())?;
     if axes.iter().any(|&d| x.size(d) == 0) {
         return super::factory::full(
@@ -223,7 +223,9 @@ pub fn logsumexp(x: &Tensor, dims: &[i64], keepdim: bool) -> Result<Tensor> {
             x.device(),
         );
     }
-    let top = amax(&x.detach(), dims, true, true)?;
+    let size = x.detach();
+    let size = if size.dtype().is_complex() { super::complex::part(&size, 0)? } else { size };
+    let top = amax(&size, dims, true, true)?;
     let body = |a: &[rtorch_ir::Ex]| {
         use rtorch_ir::program::ex;
         ex::where_(ex::isinf(a[0]), a[0].lit(0.0), a[0])
@@ -236,6 +238,20 @@ pub fn logsumexp(x: &Tensor, dims: &[i64], keepdim: bool) -> Result<Tensor> {
         return Ok(y);
     }
     super::shape::reshape_to(&y, reduced_shape(&x.shape(), &axes, false))
+}
+
+/// Running `logsumexp` of complex numbers, shifted by their largest real part and in double precision: what is less
+/// than the largest by more than 700 counts as nothing.
+pub fn log_cumsum_exp_complex(x: &Tensor, dim: i64) -> Result<Tensor> {
+    let wide = to_dtype(x, DType::C128)?;
+    if x.numel() == 0 {
+        return super::shape::clone(x);
+    }
+    let top = amax(&super::complex::part(&wide.detach(), 0)?, &[dim], true, true)?;
+    let e = super::unary(ScalarOp::Exp, &super::sub(&wide, &top)?)?;
+    let running = scan("CumsumBackward0", ScanOp::Sum, &e, dim, None)?.swap_remove(0);
+    let y = super::add(&super::unary(ScalarOp::Log, &running)?, &top)?;
+    to_dtype(&y, x.dtype())
 }
 
 /// Vector norm of order `p` over dims.

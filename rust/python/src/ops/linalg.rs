@@ -36,6 +36,10 @@ fn products(r: &mut Registry) {
 
 /// beta * c + alpha * p, where beta 0 ignores what c holds.
 fn combine(c: &Tensor, p: &Tensor, beta: Scalar, alpha: Scalar) -> Result<Tensor> {
+    let integral = c.dtype().is_integral() && p.dtype().is_integral();
+    // integers are scaled by whole numbers
+    let whole = |s: Scalar| if integral { Scalar::Int(s.to_i64()) } else { s };
+    let (beta, alpha) = (whole(beta), whole(alpha));
     let p = if alpha == Scalar::Int(1) { p.clone() } else { binary(ScalarOp::Mul, Arg::T(p), Arg::S(alpha))? };
     if !beta.is_true() {
         return Ok(p);
@@ -65,6 +69,18 @@ fn sums_of_products(r: &mut Registry) {
     r.inplace();
     let sig = "addr(Tensor input, Tensor vec1, Tensor vec2, *, Scalar beta=1, Scalar alpha=1)";
     r.op("addr", &[sig], |a| {
+        for (name, i) in [("vec1", 1), ("vec2", 2)] {
+            let n = a.t(i).ndim();
+            rtorch_ir::ensure!(n == 1, runtime, "addr: Expected 1-D argument {name}, but got {n}-D");
+        }
+        for (name, i) in [("beta", 3), ("alpha", 4)] {
+            let fraction = matches!(a.s(i), Scalar::Float(_)) && (0..3).all(|t| a.t(t).dtype().is_integral());
+            rtorch_ir::ensure!(
+                !fraction,
+                runtime,
+                "For integral input tensors, argument {name} must not be a floating point number."
+            );
+        }
         let column = rtorch_core::ops::shape::unsqueeze(a.t(1), 1)?;
         let p = binary(ScalarOp::Mul, Arg::T(&column), Arg::T(a.t(2)))?;
         Ok(combine(a.t(0), &p, a.s(3), a.s(4))?.into())
@@ -73,7 +89,8 @@ fn sums_of_products(r: &mut Registry) {
     r.inplace();
     let sig = "addbmm(Tensor input, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1)";
     r.op("addbmm", &[sig], |a| {
-        let p = rtorch_core::ops::reduce::sum(&linalg::bmm(a.t(1), a.t(2))?, &[0], false, None)?;
+        let each = linalg::bmm(a.t(1), a.t(2))?;
+        let p = rtorch_core::ops::reduce::sum(&each, &[0], false, Some(each.dtype()))?;
         Ok(combine(a.t(0), &p, a.s(3), a.s(4))?.into())
     })
     .out();

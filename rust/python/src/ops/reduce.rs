@@ -103,8 +103,13 @@ fn extremes(r: &mut Registry) {
         r.op_named(name, vec![sig], move |a| Ok(reduce::amax(a.t(0), a.ints(1), a.b(2), largest)?.into())).out();
         let name = if largest { "argmax" } else { "argmin" };
         let sig = format!("{name}(Tensor input, int? dim=None, bool keepdim=False)");
-        r.op_named(name.into(), vec![sig], move |a| Ok(reduce::argmax(a.t(0), a.opt_i(1), a.b(2), largest)?.into()))
-            .out();
+        r.op_named(name.into(), vec![sig], move |a| {
+            let d = a.t(0).dtype();
+            let refused = d.is_complex() || d == DType::Bool;
+            rtorch_ir::ensure!(!refused, runtime, "{name}(): does not support {} input", d.name());
+            Ok(reduce::argmax(a.t(0), a.opt_i(1), a.b(2), largest)?.into())
+        })
+        .out();
     }
     r.op("aminmax", &["aminmax(Tensor input, *, int? dim=None, bool keepdim=False)"], |a| {
         let dims: Vec<i64> = a.opt_i(1).into_iter().collect();
@@ -170,6 +175,9 @@ fn scans(r: &mut Registry) {
         .out();
     }
     r.op("logcumsumexp", &["logcumsumexp(Tensor input, int dim)"], |a| {
+        if a.t(0).dtype().is_complex() {
+            return Ok(reduce::log_cumsum_exp_complex(a.t(0), a.i(1))?.into());
+        }
         let x = if a.t(0).dtype().is_float() { a.t(0).clone() } else { ops::convert::to_dtype(a.t(0), DType::F32)? };
         Ok(reduce::scan("LogcumsumexpBackward0", ScanOp::LogSumExp, &x, a.i(1), None)?.swap_remove(0).into())
     })
