@@ -4,6 +4,8 @@
 use rtorch_ir::{DType, Layout};
 use smallvec::SmallVec;
 
+use crate::versions::versions;
+
 /// One dimension of a walk: elements, and bytes from one to the next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dim {
@@ -214,20 +216,21 @@ impl Walk {
         self.runs(start, n, |first, step, done, count| {
             // SAFETY: `done + count <= n`.
             let out = unsafe { std::slice::from_raw_parts_mut(dst.add(done), count) };
-            // several at a time: a vector of sums, where a product each would be none of the baseline's
-            let step = step as i64;
-            let mut at: [i64; 8] = std::array::from_fn(|l| first as isize as i64 + l as i64 * step);
-            let (groups, rest) = out.as_chunks_mut::<8>();
-            for group in groups {
-                *group = at;
-                for v in &mut at {
-                    *v = v.wrapping_add(8 * step);
-                }
-            }
-            rest.copy_from_slice(&at[..rest.len()]);
+            count_up(out, first as isize as i64, step as i64);
         });
     }
 }
+
+/// Sums, which come in vectors where products of 64-bit integers do not.
+#[inline(always)]
+fn sums(out: &mut [i64], first: i64, step: i64) {
+    let mut at = first;
+    for y in out {
+        *y = at;
+        at = at.wrapping_add(step);
+    }
+}
+versions!(fn count_up[](out: &mut [i64], first: i64, step: i64) = sums);
 
 /// Runs up to this many bytes are copied by a loop, not by a call.
 const SHORT: usize = 64;

@@ -143,8 +143,7 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
     gaps = gaps if p == 1 else gaps * gaps
     if weight is not None:
         gaps = gaps * weight[y]
-    own = rtorch.arange(x.size(1), dtype=rtorch.int32, device=x.device) == y.int()
-    loss = rtorch.where(own, 0.0, gaps).sum(1) / x.size(1)
+    loss = gaps.scatter(1, y, 0.0).sum(1) / x.size(1)
     return reduced(loss if input.dim() == 2 or target.dim() else loss.squeeze(0), reduction)
 
 
