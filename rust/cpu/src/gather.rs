@@ -39,7 +39,7 @@ fn find_bad(index: Arg, size: usize, negative: bool) -> Option<i64> {
             if step == 8 {
                 // SAFETY: a run of the window's elements, contiguous int64.
                 let s = unsafe { std::slice::from_raw_parts(base.at::<i64>(at), count) };
-                outside |= s.iter().fold(false, |bad, &i| bad | (i < low) | (i >= high));
+                outside |= any_outside(s, low, high);
             } else {
                 for j in 0..count as isize {
                     // SAFETY: an element of the window.
@@ -66,6 +66,13 @@ fn find_bad(index: Arg, size: usize, negative: bool) -> Option<i64> {
         }
     });
     found
+}
+
+versions!(fn any_outside[](index: &[i64], low: i64, high: i64) -> bool = any_outside_body);
+
+#[inline(always)]
+fn any_outside_body(index: &[i64], low: i64, high: i64) -> bool {
+    index.iter().fold(false, |bad, &i| bad | (i < low) | (i >= high))
 }
 
 /// Checks a gather or scatter index; PyTorch raises RuntimeError there.
@@ -283,6 +290,18 @@ fn take_typed<T: Copy>(x: Arg, start: usize, indices: &[Arg], out: Arg) {
     let (x, out) = (Base::of(&x), Base::of(&out));
     let (_, [step]) = at.inner();
     let (run, [po, px]) = post.inner();
+    // single elements by one list of positions
+    if let (1, 1, Some((index, by))) = (block, pre.len(), positions.contiguous())
+        && at.dims().len() == 1
+        && step == size as isize
+    {
+        parallel_for(n, GRAIN, &|range| {
+            // SAFETY: a run of the result's window.
+            let out = unsafe { std::slice::from_raw_parts_mut(out.at::<T>(0).add(range.start), range.len()) };
+            take_run(x, by, &index[range], out);
+        });
+        return;
+    }
     // one row of single elements: positions first, then every `pre` copies by the same offsets
     if block == 1 && pre.len() > 1 && at.dims().len() == 1 {
         parallel_for(pre.len(), (GRAIN / n).max(1), &|range| {
@@ -338,6 +357,20 @@ fn take_typed<T: Copy>(x: Arg, start: usize, indices: &[Arg], out: Arg) {
     });
 }
 
+versions!(
+    /// out[j] = element at `index[j] * jump` bytes, an index counted from `size` if negative, for `[size, jump]`.
+    fn take_run[T: Copy](x: Base, by: [isize; 2], index: &[i64], out: &mut [T]) = take_run_body::<T>
+);
+
+#[inline(always)]
+fn take_run_body<T: Copy>(x: Base, [size, jump]: [isize; 2], index: &[i64], out: &mut [T]) {
+    for (o, &i) in out.iter_mut().zip(index) {
+        let i = i as isize;
+        // SAFETY: an element of the window; the indices were checked.
+        *o = unsafe { x.at::<T>((if i < 0 { i + size } else { i }) * jump).read() };
+    }
+}
+
 /// Byte offsets into a tensor of the slices that several indices of one shape name.
 pub(crate) struct Positions {
     /// Per index: address, its walk, size and byte stride of the dimension it indexes.
@@ -352,6 +385,14 @@ impl Positions {
             (Base::of(index), walk, x.layout.shape[start + k] as isize, stride)
         });
         Positions { parts: parts.collect() }
+    }
+    /// A single index that lies in one run of memory, with the size of its dimension and that one's byte stride.
+    fn contiguous(&self) -> Option<(&[i64], [isize; 2])> {
+        let [(base, walk, size, stride)] = self.parts.as_slice() else { return None };
+        let (n, [step]) = walk.inner();
+        // SAFETY: the index's window, whose offset is in its base.
+        let index = || unsafe { std::slice::from_raw_parts(base.at::<i64>(0), n) };
+        (walk.dims().len() == 1 && step == 8).then(|| (index(), [*size, *stride]))
     }
     /// Offsets of positions `first..first + out.len()`.
     pub fn offsets(&self, first: usize, out: &mut [isize]) {
@@ -465,6 +506,19 @@ mod tests {
         call(|i, o| super::index(2, i, o), &[&x, &T::ints(&[600], &minus), &T::ints(&[600], &b)], &[&out]).unwrap();
         let (xv, ov) = (x.get(), out.get());
         assert!((0..3600).all(|i| ov[i] == xv[(a[i / 6] * 4 + b[i / 6]) as usize * 6 + i % 6]));
+        // single elements by one list, shared among threads; the list in one run and not
+        let line = T::new(DType::F32, &[1000], &rng.numbers(1000, 50));
+        let places: Vec<i64> =
+            rng.indices(50_000, 1000).iter().map(|v| if v % 3 == 0 { v - 1000 } else { *v }).collect();
+        let (list, out) = (T::ints(&[50_000], &places), T::full(DType::F32, &[50_000], 0.0));
+        call(|i, o| super::index(1, i, o), &[&line, &list], &[&out]).unwrap();
+        let (lv, want) = (line.get(), out.get());
+        assert!((0..50_000).all(|i| want[i] == lv[places[i].rem_euclid(1000) as usize]));
+        let list = T::ints(&[25_000, 2], &places);
+        let layout = list.layout.slice(1, 0, 2, 2);
+        let (evens, out) = (list.view(layout), T::full(DType::F32, &[25_000, 1], 0.0));
+        call(|i, o| super::index(1, i, o), &[&line, &evens], &[&out]).unwrap();
+        assert!(out.get().iter().enumerate().all(|(i, v)| *v == want[2 * i]));
         let flat = T::full(DType::C128, &[3], 0.0);
         let all = [&x, &T::ints(&[3], &[0, -1, 4]), &T::ints(&[3], &[0, 3, -4]), &T::ints(&[3], &[5, -6, 2])];
         call(|i, o| super::index(3, i, o), &all, &[&flat]).unwrap();

@@ -269,6 +269,25 @@ fn put<D: Copy, S: Copy>(
     let (_, [step]) = at.inner();
     let (_, [bt, bv]) = block.inner();
     let dense = bt == size_of::<D>() as isize && bv == size_of::<S>() as isize;
+    if columns == 1 {
+        // single elements, in order: two positions may name the same one
+        let mut offsets = [0isize; CHUNK];
+        for first in (0..count).step_by(CHUNK) {
+            let offsets = &mut offsets[..CHUNK.min(count - first)];
+            positions.offsets(first, offsets);
+            let mut rest = offsets.iter();
+            at.runs(first..first + offsets.len(), |[v], len| {
+                for (j, &t) in rest.by_ref().take(len).enumerate() {
+                    // SAFETY: elements of the windows; the indices were checked.
+                    unsafe {
+                        let p = to.at::<D>(t);
+                        p.write(op(p.read(), load(from.at::<S>(v + j as isize * step).read())));
+                    }
+                }
+            });
+        }
+        return;
+    }
     // threads share the columns of a slice: two positions may name the same slice
     parallel_for(columns, (GRAIN / count).max(64), &|columns| {
         let mut offsets = [0isize; CHUNK];

@@ -490,6 +490,11 @@ pub fn masked_select(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
     if s.is_empty() {
         return get(&shape::reshape(&x, &[1])?, &[Item::Tensor(shape::reshape(&mask, &[1])?)]);
     }
+    if x.is_contiguous() && mask.is_contiguous() {
+        // one position for each element, not one per dimension
+        let flat = |t: &Tensor| shape::reshape(t, &[-1]);
+        return get(&flat(&x)?, &[Item::Tensor(flat(&mask)?)]);
+    }
     get(&x, &[Item::Tensor(mask)])
 }
 
