@@ -217,10 +217,12 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     by_product = compute_mode == "use_mm_for_euclid_dist" or compute_mode.endswith("if_necessary") and many
     if p == 2 and by_product and x1.size(-1):
         return _euclidean(x1, x2)
-    d = x1.unsqueeze(-2) - x2.unsqueeze(-3)
+    # columns first: many pairs at a time are added up, not the few columns of one
+    columns = lambda x: x.transpose(-1, -2).contiguous()
+    d = columns(x1).unsqueeze(-1) - columns(x2).unsqueeze(-2)
     if x1.size(-1) == 0:
-        return d.sum(-1)
-    return rtorch.linalg.vector_norm(d, p, -1)
+        return d.sum(-3)
+    return rtorch.linalg.vector_norm(d, p, -3)
 
 
 def _letters(equation):
