@@ -271,3 +271,32 @@ def test_writes_from_outside_are_counted():
     assert (a._version, b._version) == (before[0] + 2, before[1] + 1)
     with pytest.raises(TypeError):
         graph.increment_version([3])
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda z: z.zero_(),
+        lambda z: z.fill_(3.0),
+        lambda z: z.fill_(rtorch.tensor(2.0)),
+        lambda z: z.copy_(rtorch.ones(2)),
+        lambda z: z.__setitem__(slice(None), -1),
+        lambda z: z.__setitem__(..., rtorch.ones(2)),
+    ],
+)
+def test_what_a_write_replaces_has_a_gradient_of_zeros(write):
+    x = leaf(1.0, 2.0)
+    z = x * 3
+    write(z)
+    z.sum().backward()
+    assert x.grad.tolist() == [0.0, 0.0]
+
+
+def test_a_write_that_depends_on_another_leaf():
+    x, y = leaf(1.0, 2.0), leaf(5.0, 6.0)
+    z = x * 3
+    z.copy_(y * 2)
+    assert len(z.grad_fn.next_functions) == 2
+    gx, gy = rtorch.autograd.grad((z * z).sum(), (x, y), create_graph=True)
+    assert gx.tolist() == [0.0, 0.0] and gy.tolist() == [40.0, 48.0]
+    assert rtorch.autograd.grad(gy.sum(), y)[0].tolist() == [8.0, 8.0]

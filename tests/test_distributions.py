@@ -407,3 +407,24 @@ def test_draws_of_angles_point_to_their_mean():
     c, s = x.cos().mean(0), x.sin().mean(0)
     assert (rtorch.atan2(s, c) - d.mean).abs().max() < 0.08
     assert ((1 - (c * c + s * s).sqrt()) - d.variance).abs().max() < 0.03
+
+
+def test_numbers_are_values_where_nothing_is_validated():
+    for d, x, want in (
+        (D.Bernoulli(0.3, validate_args=False), 1, math.log(0.3)),
+        (D.Geometric(T([0.2]), validate_args=False), 3, 3 * math.log(0.8) + math.log(0.2)),
+        (D.HalfCauchy(T([2.0]), validate_args=False), 1, math.log(2 / (2 * math.pi)) - math.log1p(0.25)),
+    ):
+        assert d.log_prob(x).sum().item() == pytest.approx(want, rel=1e-5)
+    assert D.ContinuousBernoulli(T([0.2]), validate_args=False).log_prob(0.5).shape == (1,)
+    assert D.Multinomial(4, T([0.5, 0.5]), validate_args=False).log_prob(2).shape == ()
+
+
+def test_probabilities_at_the_end_of_a_support():
+    zero = T(0.0)
+    assert D.LogNormal(0.0, 1.0).cdf(zero) == 0
+    assert D.Weibull(T([1.0, 2.0]), 2.0).cdf(zero).tolist() == [0.0, 0.0]
+    assert D.InverseGamma(2.0, 1.0).cdf(zero) == 0
+    assert D.Gumbel(0.0, 1.0).cdf(0).item() == pytest.approx(math.exp(-1))
+    with pytest.raises(ValueError):
+        D.LogNormal(0.0, 1.0).cdf(T(-1.0))

@@ -102,3 +102,44 @@ def test_pixels_are_resized_as_bytes(size, options, want):
     got = rtorch.nn.functional.interpolate(x, size, **options)
     assert got.dtype is rtorch.uint8
     assert (got[0, 0].int() - rtorch.tensor(want)).abs().max() <= 1
+
+
+def test_bounds_of_masks_are_masks():
+    a, b = rtorch.tensor([True, True, False, False]), rtorch.tensor([True, False, True, False])
+    assert a.clamp(min=b).tolist() == a.clamp_min(b).tolist() == [True, True, True, False]
+    assert a.clamp(max=b).tolist() == a.clamp_max(b).tolist() == [True, False, False, False]
+    for refused in (lambda: a.clamp(b, b), lambda: a.clamp_min(True)):
+        with pytest.raises(NotImplementedError):
+            refused()
+
+
+def test_the_factor_of_added_rows_takes_their_dtype():
+    at = rtorch.tensor([0])
+    whole = rtorch.tensor([2, 3], dtype=rtorch.int32)
+    got = whole.index_add(0, at, rtorch.tensor([5], dtype=rtorch.int32), alpha=1.5)
+    assert got.dtype is rtorch.int32 and got.tolist() == [7, 3]
+    mask = rtorch.tensor([False, False])
+    assert mask.index_add(0, at, rtorch.tensor([True]), alpha=-1).tolist() == [True, False]
+
+
+def test_means_of_small_integers_keep_their_dtype():
+    x, at = rtorch.ones(3, dtype=rtorch.int8), rtorch.tensor([0, 0, 2])
+    got = x.scatter_reduce(0, at, rtorch.tensor([4, 5, 6], dtype=rtorch.int8), "mean")
+    assert got.dtype is rtorch.int8 and got.tolist() == [3, 1, 3]
+
+
+def test_sums_of_complex_exponentials():
+    a, b = rtorch.tensor([1 + 2j, -3 + 0.5j]), rtorch.tensor([-3 + 0.5j, 0.25j])
+    assert rtorch.allclose(rtorch.logaddexp(a, b), (a.exp() + b.exp()).log(), atol=1e-6)
+    low = rtorch.tensor([complex(-float("inf"), 0)])
+    assert rtorch.logaddexp(low, low).real.item() == -float("inf")
+    assert rtorch.logaddexp(rtorch.tensor([1000 + 1j]), b[:1]).tolist() == [1000 + 1j]
+    x = a.to(rtorch.complex128).requires_grad_()
+    assert rtorch.autograd.gradcheck(rtorch.logaddexp, (x, b.to(rtorch.complex128)))
+
+
+def test_copies_in_another_shape():
+    x = rtorch.arange(6).reshape(2, 3).t()
+    assert rtorch.view_copy(x, (6,)).tolist() == [0, 3, 1, 4, 2, 5]
+    with pytest.raises(RuntimeError):
+        rtorch.view_copy(x, (4,))

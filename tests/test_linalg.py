@@ -297,3 +297,41 @@ def test_pinv_of_a_batch_of_samples():
     (want,) = rtorch.autograd.grad(la.pinv(a).square().sum(), a)
     near(rtorch.vmap(la.pinv)(a.detach()), la.pinv(a.detach()))
     near(g, want)
+
+
+def test_complex_log_determinants():
+    a = rtorch.tensor([[1 + 1j, 2], [0, 1j]])
+    near(rtorch.logdet(a), rtorch.tensor(0.5 * np.log(2) + 0.75j * np.pi))
+
+
+def test_plain_norms_of_16_bit_matrices():
+    a = rtorch.tensor([[3.0, 0.0], [-1.0, 4.0]], dtype=rtorch.float16)
+    assert [la.matrix_norm(a, p).item() for p in (1, np.inf, -1)] == [4.0, 5.0, 4.0]
+    assert la.matrix_norm(a).item() == pytest.approx(26**0.5, rel=1e-3)
+    for f in (la.det, la.svd):
+        with pytest.raises(NotImplementedError):
+            f(a)
+    with pytest.raises(RuntimeError, match="Low precision"):
+        la.matrix_norm(a, 2)
+
+
+@pytest.mark.parametrize("p", [np.inf, -np.inf, -1])
+def test_no_number_is_the_largest_or_smallest_of_none(p):
+    with pytest.raises(RuntimeError, match="identity"):
+        la.vector_norm(rtorch.ones(2, 0), p, -1)
+    with pytest.raises(RuntimeError, match="identity"):
+        la.vector_norm(rtorch.ones(0), p)
+    assert la.vector_norm(rtorch.ones(2, 0), p, 0).shape == (0,)
+
+
+def test_contracted_sizes_of_one_keep_the_dtype():
+    a, b = rtorch.ones(2, 1, dtype=rtorch.int32), rtorch.full((3, 2), 2, dtype=rtorch.int32)
+    r = rtorch.tensordot(a, b, ([1], [0]))
+    assert r.dtype is rtorch.int32 and r.tolist() == [[6, 6], [6, 6]]
+
+
+def test_scalars_transposed_are_themselves():
+    x = rtorch.tensor(1 + 2j)
+    assert x.mT == x and x.mH == x.conj() and rtorch.adjoint(x) == x.conj()
+    with pytest.raises(RuntimeError):
+        rtorch.ones(2).mT  # noqa: B018

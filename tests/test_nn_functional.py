@@ -375,3 +375,54 @@ def test_logits_may_be_written_after_the_cross_entropy():
     want = rtorch.softmax(x.detach(), 1)
     want[range(4), [0, 2, 1, 1]] -= 1
     assert rtorch.allclose(x.grad, want / 4, atol=1e-6)
+
+
+def test_convolutions_of_complex_numbers():
+    rtorch.manual_seed(0)
+    x, w = rtorch.randn(2, 4, 5, 6, dtype=rtorch.complex128), rtorch.randn(6, 2, 3, 2, dtype=rtorch.complex128)
+    b = rtorch.randn(6, dtype=rtorch.complex128)
+    windows = F.pad(x, (0, 0, 1, 1)).unfold(2, 3, 2).unfold(3, 2, 1).reshape(2, 2, 2, 3, 5, 3, 2)
+    want = rtorch.einsum("ngchwij,gocij->ngohw", windows, w.reshape(2, 3, 2, 3, 2)).reshape(2, 6, 3, 5)
+    options = {"stride": (2, 1), "padding": (1, 0), "groups": 2}
+    got = F.conv2d(x, w, b, **options)
+    assert rtorch.allclose(got, want + b[:, None, None])
+    assert rtorch.allclose(F.conv2d(x[0], w, b, **options), got[0])
+    # the transposed map: <y, conv(x)> without conjugates
+    back = F.conv_transpose2d(got, w, output_padding=(0, 0), **options)
+    assert rtorch.allclose((back * x).sum(), (got * want).sum())
+    parts = [t.requires_grad_() for t in (x[:1, :, :3, :3].clone(), w[:, :, :2].clone(), b)]
+    assert rtorch.autograd.gradcheck(lambda x, w, b: F.conv2d(x, w, b, groups=2, padding="same"), parts)
+    assert rtorch.autograd.gradcheck(
+        lambda x, w, b: F.conv_transpose1d(x, w, b, stride=2),
+        [rtorch.randn(*s, dtype=rtorch.complex128, requires_grad=True) for s in ((1, 2, 3), (2, 3, 2), (3,))],
+    )
+    with pytest.raises(RuntimeError, match="should be the same"):
+        F.conv2d(x, w.real, **options)
+
+
+def test_one_window_over_complex_numbers_is_their_mean():
+    x = rtorch.tensor([[[1 + 2j, 3 - 1j, 2]]])
+    assert close(F.adaptive_avg_pool1d(x, 1).real, rtorch.tensor([[[2.0]]]))
+    assert close(F.adaptive_avg_pool1d(x, 1).imag, rtorch.tensor([[[1 / 3]]]))
+    with pytest.raises(NotImplementedError):
+        F.adaptive_avg_pool1d(x, 2)
+    with pytest.raises(RuntimeError, match="could not infer output dtype"):
+        F.adaptive_avg_pool2d(rtorch.ones(1, 2, 2, dtype=rtorch.int64), 1)
+
+
+def test_images_without_pixels_are_not_resized():
+    with pytest.raises(RuntimeError, match="greater than 0"):
+        F.interpolate(rtorch.ones(1, 1, 0), 3)
+
+
+def test_statistics_of_16_bit_norms_have_the_dtype_of_the_parameters():
+    h, half, single = rtorch.randn(2, 4, dtype=rtorch.float16), rtorch.float16, rtorch.float32
+    w = rtorch.ones(4)
+    for parameter, dtype in ((None, half), (w.half(), half), (w, single)):
+        given = (parameter, parameter)
+        for parts in (
+            rtorch.native_layer_norm(h, [4], *given, 1e-5),
+            rtorch.native_group_norm(h, *given, 2, 4, 1, 2, 1e-5),
+            rtorch.native_batch_norm(h, *given, None, None, True, 0.1, 1e-5),
+        ):
+            assert [t.dtype for t in parts] == [half, dtype, dtype]

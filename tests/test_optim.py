@@ -503,3 +503,12 @@ def test_schedulers_within_schedulers():
     assert two == [0.1, 0.1, 1.0, 0.9, 0.81, 0.729, 1.0, 0.5]
     both = rates(lambda o, s: s.SequentialLR(o, [chained(o, s), s.StepLR(o, 1, 0.5)], [4]))
     assert both == [0.09, 0.081, 0.729, 0.6561, 1.0, 0.5, 0.25, 0.125]
+
+
+def test_annealing_of_no_length_fails_at_the_first_step():
+    optimizer = optim.SGD([rtorch.ones(1)], lr=0.1)
+    schedule = lr_scheduler.CosineAnnealingLR(optimizer, 0)
+    assert schedule.get_last_lr() == [0.1]
+    optimizer.step()
+    with pytest.raises(ZeroDivisionError):
+        schedule.step()

@@ -119,3 +119,21 @@ def test_bags_have_sparse_gradients():
     for m in (dense, sparse):
         m(torch.tensor([0, 2, 2, 4]), torch.tensor([0, 2])).sum().backward()
     assert sparse.weight.grad.is_sparse and sparse.weight.grad.to_dense().allclose(dense.weight.grad)
+
+
+def test_its_text_is_pytorchs():
+    assert repr(torch.eye(2).to_sparse()) == (
+        "tensor(indices=tensor([[0, 1],\n                       [0, 1]]),\n       values=tensor([1., 1.]),\n"
+        "       size=(2, 2), nnz=2, layout=torch.sparse_coo)"
+    )
+    assert repr(torch.zeros(3).to_sparse()) == (
+        "tensor(indices=tensor([], size=(1, 0)),\n       values=tensor([], size=(0,)),\n"
+        "       size=(3,), nnz=0, layout=torch.sparse_coo)"
+    )
+    assert repr(torch.ones(17).double().to_sparse()) == (
+        "tensor(indices=tensor([[ 0,  1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12, 13,\n"
+        "                        14, 15, 16]]),\n"
+        "       values=tensor([1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1.,\n"
+        "                      1., 1., 1.]),\n"
+        "       size=(17,), nnz=17, dtype=torch.float64, layout=torch.sparse_coo)"
+    )

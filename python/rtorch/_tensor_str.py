@@ -173,11 +173,12 @@ def _contents(tensor, indent):
     return _nested(values, indent, cut, formatter)
 
 
-def _with_suffixes(text, suffixes, indent):
-    """Appends ", suffix" for each, on a new line where the last one would grow beyond the line's width."""
+def _with_suffixes(text, suffixes, indent, own_line=False):
+    """Appends ", suffix" for each, on a new line where the last one would grow beyond the line's width; the first one
+    also where the suffixes have a line of their own."""
     length = len(text) - text.rfind("\n") + 1
-    for suffix in suffixes:
-        if length + len(suffix) + 2 > PRINT_OPTS.linewidth:
+    for i, suffix in enumerate(suffixes):
+        if (own_line and i == 0) or length + len(suffix) + 2 > PRINT_OPTS.linewidth:
             text += ",\n" + " " * indent + suffix
             length = indent + len(suffix)
         else:
@@ -196,6 +197,28 @@ def _grad_suffix(tensor):
     return ["requires_grad=True"] if tensor.requires_grad else []
 
 
+def _dtype_suffix(dtype):
+    """The dtype, where the numbers do not tell it."""
+    default = torch.get_default_dtype()
+    complex_default = torch.complex128 if default == torch.float64 else torch.complex64
+    return [] if dtype in (default, complex_default, torch.int64, torch.bool) else [f"dtype={dtype}"]
+
+
+def _sparse_str(self, indices, values):
+    """The text of `repr` of a sparse COO tensor: both its tensors without dtypes, the shape on a line of its own."""
+    indent = len("tensor(")
+    parts = []
+    for name, t in (("indices", indices), ("values", values)):
+        t = t.detach()
+        text = f"[], size={tuple(t.shape)}" if t.numel() == 0 else _contents(t, indent + len(name) + len("=tensor("))
+        parts.append(f"{name}=tensor({text})")
+    suffixes = [] if self.device.type == "cpu" else [f"device='{self.device}'"]
+    suffixes += [f"size={tuple(self.shape)}", f"nnz={indices.shape[1]}", *_dtype_suffix(self.dtype)]
+    suffixes.append("layout=torch.sparse_coo")
+    text = "tensor(" + (",\n" + " " * indent).join(parts)
+    return _with_suffixes(text, suffixes + _grad_suffix(self), indent, own_line=True)
+
+
 def _str(self, *, tensor_contents=None):
     """The text of `repr(tensor)`; `tensor_contents` stands in for the numbers, if given."""
     plain = type(self) is torch.Tensor or type(self).__name__ == "Parameter"
@@ -212,8 +235,6 @@ def _str(self, *, tensor_contents=None):
     else:
         if PRINT_OPTS.edgeitems == 0:
             suffixes.append(f"size={tuple(tensor.shape)}")
-        complex_default = torch.complex128 if default == torch.float64 else torch.complex64
-        if dtype not in (default, complex_default, torch.int64, torch.bool):
-            suffixes.append(f"dtype={dtype}")
+        suffixes += _dtype_suffix(dtype)
         text = tensor_contents if tensor_contents is not None else _contents(tensor, len(prefix))
     return _with_suffixes(prefix + text, suffixes + _grad_suffix(self), len(prefix))

@@ -191,16 +191,34 @@ def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
     return _out(_l.solve_triangular(A, B, upper, unitriangular), out)
 
 
+def _nothing_to_choose(x, ord, dim):
+    """Refuses the largest or smallest of no elements, of which no number is the norm."""
+    why = "operation does not have an identity"
+    dims = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    if not dims:
+        raise RuntimeError(f"linalg.vector_norm cannot compute the {ord} norm on an empty tensor because the {why}")
+    for d in dims:
+        if x.size(d) == 0:
+            raise RuntimeError(
+                f"linalg.vector_norm cannot compute the {ord} norm on the dimension {d} because this dimension is "
+                f"empty and the {why}"
+            )
+
+
 def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
     """Norm of order `ord` over dims (all if None)."""
     if isinstance(ord, str):
         raise TypeError("linalg_vector_norm(): argument 'ord' must be Number, not str")
+    if x.numel() == 0 and (ord < 0 or ord == math.inf):
+        _nothing_to_choose(x, ord, dim)
     return _out(rtorch._vector_norm(x, ord, dim, keepdim, dtype=dtype), out)
 
 
 def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=None):
     """Matrix norm: 'fro', 'nuc', +-inf, +-1, +-2."""
-    _matrix("matrix_norm", A)
+    plain = ord == "fro" or (not isinstance(ord, str) and abs(ord) in (1, math.inf))
+    if not plain or A.dim() < 2 or not A.is_floating_point():  # sums and maxima take 16-bit floats too
+        _matrix("matrix_norm", A)
     if len(dim) != 2:
         raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {list(dim)}")
     n = A.dim()

@@ -28,7 +28,10 @@ eig_type = named("linalg_eig", "eigenvalues eigenvectors")
 
 # where PyTorch has checks of its own it raises RuntimeError, where its kernel lacks the dtype NotImplementedError
 _KERNELS = set(
-    "cholesky eig eigh eigvals eigvalsh ldl_factor_ex ldl_solve lu_factor lu_solve qr solve_triangular svdvals".split()
+    (
+        "cholesky det eig eigh eigvals eigvalsh ldl_factor_ex ldl_solve lu_factor lu_solve qr solve_triangular svd "
+        "svdvals"
+    ).split()
 )
 _KERNELS_OF_INTEGERS = {"eigh", "eigvalsh", "lu_factor", "solve_triangular"}
 
@@ -44,8 +47,9 @@ def check_matrix(name, A):
             f"linalg.{name}: Expected a floating point or complex tensor as input. Got {str(A.dtype)[6:].capitalize()}"
         )
     if A.dtype in (rtorch.float16, rtorch.bfloat16):
-        error = NotImplementedError if name in _KERNELS else RuntimeError
-        raise error(f"linalg.{name}: Low precision dtypes not supported. Got {str(A.dtype)[6:].capitalize()}")
+        raise (NotImplementedError if name in _KERNELS else RuntimeError)(
+            f"linalg.{name}: Low precision dtypes not supported. Got {str(A.dtype)[6:].capitalize()}"
+        )
     return A
 
 

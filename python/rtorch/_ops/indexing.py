@@ -250,7 +250,8 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
         count = rtorch.zeros_like(input, dtype=rtorch.int64).scatter_add(dim, index, ones) + int(include_self)
         total, count = base.scatter_add(dim, index, src), count.clamp(min=1)
         whole = not (input.is_floating_point() or input.is_complex())
-        return rtorch.div(total, count, rounding_mode="floor") if whole else total / count
+        # the counts' int64 does not widen the result
+        return rtorch.div(total, count, rounding_mode="floor").to(input.dtype) if whole else total / count
     if reduce == "prod":
         return _product(dim, index, input, src, base, include_self)
     return _chosen(dim, index, input, src, base, include_self, reduce)

@@ -50,8 +50,9 @@ def tensordot(a, b, dims=2, out=None):
                 f"second has size {b.size(j)} in dim {j}"
             )
         if a.size(i) != b.size(j):
-            a = a.sum(i, keepdim=True) if b.size(j) == 1 else a
-            b = b.sum(j, keepdim=True) if a.size(i) == 1 else b
+            # a size of 1 stands for all; sums of small integers would be int64
+            a = a.sum(i, keepdim=True, dtype=a.dtype) if b.size(j) == 1 else a
+            b = b.sum(j, keepdim=True, dtype=b.dtype) if a.size(i) == 1 else b
     fa = [d for d in range(a.dim()) if d not in da]
     fb = [d for d in range(b.dim()) if d not in db]
     k = math.prod(a.size(d) for d in da)
@@ -107,6 +108,8 @@ def linalg_cross(input, other, *, dim=-1):
         raise RuntimeError(
             f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.size(d)} and {other.size(d)}"
         )
+    if input.dtype == rtorch.bool and other.dtype == rtorch.bool:
+        raise NotImplementedError("\"cross\" not implemented for 'Bool'")
     a, b = rtorch.broadcast_tensors(input, other)
     a1, a2, a3 = a.unbind(d)
     b1, b2, b3 = b.unbind(d)
@@ -384,12 +387,16 @@ for _name, _to in (
 def logdet(input):
     """Logarithm of the determinant; NaN where it is negative."""
     sign, log = rtorch.linalg.slogdet(input)
+    if input.is_complex():
+        return sign.log() + log
     return rtorch.where(sign < 0, float("nan"), log)
 
 
 @op(out=True)
 def cholesky(input, upper=False):
     """Cholesky factor; lower unless `upper`."""
+    if not (input.is_floating_point() or input.is_complex()):
+        raise NotImplementedError(f"\"cholesky_cpu\" not implemented for '{input.dtype}'")
     return rtorch.linalg.cholesky(input, upper=upper)
 
 

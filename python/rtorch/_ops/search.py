@@ -171,7 +171,7 @@ def bincount(input, weights=None, minlength=0):
     if input.dim() != 1 or (input.is_floating_point() or input.dtype == rtorch.bool):
         if input.dim() != 1:
             raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
-        raise RuntimeError(f'"bincount_cpu" not implemented for {str(input.dtype)!r}')
+        raise NotImplementedError(f'"bincount_cpu" not implemented for {str(input.dtype)!r}')
     if minlength < 0:
         raise RuntimeError("minlength should be >= 0")
     if input.numel() == 0:
@@ -208,7 +208,7 @@ def histc(input, bins=100, min=0, max=0):
     if max < min:
         raise RuntimeError("torch.histc: max must be larger than min")
     if not input.is_floating_point():
-        raise RuntimeError(f'"histogram_cpu" not implemented for {str(input.dtype)!r}')
+        raise NotImplementedError(f'"histogram_cpu" not implemented for {str(input.dtype)!r}')
     x = input.detach().reshape(-1)
     low, high = float(min), float(max)
     if low == high and x.numel():
@@ -274,7 +274,7 @@ def _bins_of(values, edges):
 def histogramdd(input, bins, *, range=None, weight=None, density=False):
     """Counts of points over a grid of bins, and its edges; the last dimension holds a point's coordinates."""
     if not input.is_floating_point():
-        raise RuntimeError(f'"histogramdd" not implemented for {str(input.dtype)!r}')
+        raise NotImplementedError(f'"histogramdd" not implemented for {str(input.dtype)!r}')
     if input.dim() < 2:
         raise RuntimeError("torch.histogramdd: input tensor should have at least 2 dimensions")
     points = input.detach().reshape(-1, input.size(-1))

@@ -484,7 +484,9 @@ def diag_embed(input, offset=0, dim1=-2, dim2=-1):
 
 def _copied(name):
     def f(input, *args, **kwargs):
-        r = getattr(input, name)(*args, **kwargs)
+        sized = name == "view" and not any(isinstance(a, rtorch.dtype) for a in (*args, *kwargs.values()))
+        # a copy in another shape needs no view in between
+        r = input.reshape(*args, *kwargs.values()) if sized else getattr(input, name)(*args, **kwargs)
         if isinstance(r, (list, tuple)):
             return tuple(t.clone(memory_format=rtorch.contiguous_format) for t in r)
         r = r.clone(memory_format=rtorch.contiguous_format)

@@ -6,7 +6,7 @@ from rtorch import nan
 from . import constraints
 from ._parameters import BinaryParameter
 from .exp_family import ExponentialFamily
-from .utils import log_odds_loss
+from .utils import broadcast_all, log_odds_loss
 
 __all__ = ["Bernoulli"]
 
@@ -47,7 +47,7 @@ class Bernoulli(BinaryParameter, ExponentialFamily):
 
     def log_prob(self, value):
         value = self._checked(value)
-        logits, value = rtorch.broadcast_tensors(self.logits, value)
+        logits, value = broadcast_all(self.logits, value)
         return -log_odds_loss(logits, value)
 
     def entropy(self):

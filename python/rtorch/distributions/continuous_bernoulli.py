@@ -7,7 +7,7 @@ import rtorch
 from . import constraints
 from ._parameters import BinaryParameter
 from .exp_family import ExponentialFamily
-from .utils import clamp_probs, lazy_property, log_odds_loss, logits_to_probs
+from .utils import broadcast_all, clamp_probs, lazy_property, log_odds_loss, logits_to_probs
 
 __all__ = ["ContinuousBernoulli"]
 
@@ -81,7 +81,7 @@ class ContinuousBernoulli(BinaryParameter, ExponentialFamily):
 
     def log_prob(self, value):
         value = self._checked(value)
-        logits, value = rtorch.broadcast_tensors(self.logits, value)
+        logits, value = broadcast_all(self.logits, value)
         return -log_odds_loss(logits, value) + self._log_constant()
 
     def cdf(self, value):

@@ -4,7 +4,7 @@ import rtorch
 
 from . import constraints
 from ._parameters import BinaryParameter
-from .utils import log_odds_loss
+from .utils import broadcast_all, log_odds_loss
 
 __all__ = ["Geometric"]
 
@@ -51,7 +51,7 @@ class Geometric(BinaryParameter):
             return (u.log() / (-self.probs).log1p()).floor()
 
     def log_prob(self, value):
-        value, probs = rtorch.broadcast_tensors(self._checked(value), self.probs)
+        value, probs = broadcast_all(self._checked(value), self.probs)
         # log(1 - 1) counts nothing where there were no misses
         sure = (probs == 1) & (value == 0)
         return value * (-rtorch.where(sure, 0.0, probs)).log1p() + self.probs.log()

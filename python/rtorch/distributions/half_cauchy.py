@@ -46,7 +46,8 @@ class HalfCauchy(TransformedDistribution):
         return self.base_dist.variance
 
     def log_prob(self, value):
-        value = self._checked(value)
+        scale = self.base_dist.scale
+        value = rtorch.as_tensor(self._checked(value), dtype=scale.dtype, device=scale.device)
         return rtorch.where(value >= 0, self.base_dist.log_prob(value) + math.log(2), -inf)
 
     def cdf(self, value):

@@ -7,6 +7,7 @@ from . import constraints
 from .binomial import Binomial
 from .categorical import Categorical
 from .distribution import Distribution
+from .utils import broadcast_all
 
 __all__ = ["Multinomial"]
 
@@ -78,7 +79,7 @@ class Multinomial(Distribution):
         return n * categories - rtorch.lgamma(n + 1) + orders
 
     def log_prob(self, value):
-        logits, value = rtorch.broadcast_tensors(self.logits, self._checked(value))
+        logits, value = broadcast_all(self.logits, self._checked(value))
         orders = rtorch.lgamma(value.sum(-1) + 1) - rtorch.lgamma(value + 1).sum(-1)
         impossible = (value == 0) & (logits == -inf)  # a category of probability 0 that was not drawn
         return orders + (rtorch.where(impossible, 0.0, logits) * value).sum(-1)

@@ -113,9 +113,10 @@ class TransformedDistribution(Distribution):
         return sign * (probability - 0.5) + 0.5
 
     def cdf(self, value):
-        value = self._checked(value)
         for transform in self.transforms[::-1]:
             value = transform.inv(value)
+        if self._validate_args:  # at the base: where the support ends, the probability is still defined
+            self.base_dist._validate_sample(value)
         return self._rising(self.base_dist.cdf(value))
 
     def icdf(self, value):

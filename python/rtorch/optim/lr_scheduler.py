@@ -359,11 +359,11 @@ class CosineAnnealingLR(LRScheduler):
 
     def get_lr(self):
         self._warn_outside_step()
-        now, before = (math.cos(math.pi * t / self.T_max) for t in (self.last_epoch, self.last_epoch - 1))
         if self._is_initial:
             return self._lrs
         if self._step_count == 1 and self.last_epoch > 0:
             return self._get_closed_form_lr()
+        now, before = (math.cos(math.pi * t / self.T_max) for t in (self.last_epoch, self.last_epoch - 1))
         if (self.last_epoch - 1 - self.T_max) % (2 * self.T_max) == 0:
             # From the very minimum, where the recursion below would divide 0 by 0.
             rise = (1 - math.cos(math.pi / self.T_max)) / 2

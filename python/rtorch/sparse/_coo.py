@@ -7,6 +7,7 @@ The functions of `torch.sparse` are in `__init__.py`.
 
 import rtorch
 from rtorch import _C
+from rtorch._tensor_str import _sparse_str
 
 Tensor = _C.Tensor
 _UNKNOWN = "rtorch has no sparse form of it: use to_dense() first"
@@ -99,13 +100,7 @@ class SparseTensor(Tensor):
     layout = property(lambda self: rtorch.sparse_coo)
 
     def __repr__(self, *, tensor_contents=None):
-        def shown(t):
-            return repr(t).replace("\n", "\n        ")
-
-        return (
-            f"tensor(indices={shown(self._i)},\n       values={shown(self._v)},\n       size={tuple(self.shape)}, "
-            f"nnz={self._nnz()}, layout=torch.sparse_coo)"
-        )
+        return _sparse_str(self, self._i, self._v)
 
     __str__ = __repr__
 

@@ -181,6 +181,8 @@ pub struct History {
     base: Option<(Tensor, Option<Edge>)>,
     /// Which input is the target.
     target: Option<usize>,
+    /// Of a target that is no view and no input: where its old values came from. They get a gradient of zeros.
+    lost: Option<Edge>,
 }
 
 impl History {
@@ -197,11 +199,10 @@ impl History {
             return Ok(None);
         }
         let base = target.view_of().map(|v| v.base()).map(|b| (b.clone(), record::edge(b)));
-        Ok(Some(History {
-            edges: inputs.iter().map(|t| record::edge(t)).collect(),
-            base,
-            target: inputs.iter().position(|t| t.same(target)),
-        }))
+        let position = inputs.iter().position(|t| t.same(target));
+        let lost = if base.is_none() && position.is_none() { record::edge(target) } else { None };
+        let edges = inputs.iter().map(|t| record::edge(t)).collect();
+        Ok(Some(History { edges, base, target: position, lost }))
     }
     fn after_map(
         self,
@@ -218,11 +219,16 @@ impl History {
         if wants_output {
             saved.push(inputs.len(), SavedTensor::output(target, 0)?);
         }
-        let metas = inputs.iter().map(|t| TensorMeta::of(t)).collect();
+        let mut metas: SmallVec<[TensorMeta; 2]> = inputs.iter().map(|t| TensorMeta::of(t)).collect();
+        let mut edges = self.edges.clone();
+        if self.lost.is_some() {
+            metas.push(TensorMeta::of(target));
+            edges.push(self.lost.clone());
+        }
         let node = GradNode::new(
             name,
             GradOp::Map { kernel: kernel.clone() },
-            self.edges.clone(),
+            edges,
             metas,
             smallvec![TensorMeta::of(target)],
             saved,

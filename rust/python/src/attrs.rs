@@ -239,7 +239,7 @@ impl PyTensor {
     #[getter(mT)]
     fn matrix_transposed(slf: Me) -> Answer {
         let t = &slf.get().t;
-        if t.ndim() < 2 {
+        if t.ndim() == 1 {
             return Err(PyRuntimeError::new_err(format!(
                 "tensor.mT is only supported on matrices or batches of matrices. Got {}-D tensor.",
                 t.ndim()
@@ -264,7 +264,7 @@ impl PyTensor {
     #[getter(mH)]
     fn adjoint_of_matrices(slf: Me) -> Answer {
         let t = &slf.get().t;
-        if t.ndim() < 2 {
+        if t.ndim() == 1 {
             return Err(PyRuntimeError::new_err(format!(
                 "tensor.mH is only supported on matrices or batches of matrices. Got {}-D tensor.",
                 t.ndim()

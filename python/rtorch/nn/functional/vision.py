@@ -201,7 +201,7 @@ def interpolate(
     """
     _check_interpolate(input, mode, align_corners, antialias)
     sizes, scales = _sizes(input, size, scale_factor, recompute_scale_factor)
-    if min(sizes, default=1) <= 0:
+    if mode != "area" and min((*sizes, *input.shape[2:]), default=1) <= 0:
         raise RuntimeError(
             f"Input and output sizes should be greater than 0, but got input {list(input.shape[2:])} output {sizes}"
         )

@@ -2,9 +2,11 @@
 //! once, with their gradient from the rows. With `dest` the result is written there (`clamp_`, `out=`).
 
 use rtorch_ir::program::{Ex, ex};
-use rtorch_ir::{DType, Result, Scalar, ensure, storage_dtypes};
+use rtorch_ir::{DType, Result, Scalar, ScalarOp, ensure, storage_dtypes};
 
-use super::pointwise::{Arg, Rule, compose, result_type};
+use super::complex;
+use super::convert::to_dtype;
+use super::pointwise::{Arg, Rule, binary, compose, into, result_type, unary, where_};
 use crate::tensor::Tensor;
 
 type Dest<'a> = Option<&'a Tensor>;
@@ -196,9 +198,29 @@ fn x_times(x: Ex, y: Ex, f: fn(Ex) -> Ex) -> Ex {
 /// log(exp(a) + exp(b)) without overflow.
 pub fn logaddexp(a: &Tensor, b: &Tensor, dest: Dest) -> Result<Tensor> {
     let args = [Arg::T(a), Arg::T(b)];
+    if result_type(&args)?.is_complex() {
+        return into(complex_log_sum(a, b)?, dest);
+    }
     compose("logaddexp", "LogaddexpBackward0", Rule::FloatOnly, &args, dest, |x| {
         log_sum(x[0], x[1], ex::exp, ex::log1p)
     })
+}
+
+/// log(exp(a) + exp(b)) of complex numbers, from the one with the larger real part.
+fn complex_log_sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let common = result_type(&[Arg::T(a), Arg::T(b)])?;
+    let (p, q) = (to_dtype(a, common)?, to_dtype(b, common)?);
+    let (re_p, re_q) = (complex::part(&p, 0)?, complex::part(&q, 0)?);
+    let first = binary(ScalarOp::Ge, Arg::T(&re_p), Arg::T(&re_q))?;
+    let (large, small) = (where_(&first, Arg::T(&p), Arg::T(&q))?, where_(&first, Arg::T(&q), Arg::T(&p))?);
+    let share = unary(ScalarOp::Exp, &super::sub(&small, &large)?)?;
+    let sum = super::add(&large, &unary(ScalarOp::Log1p, &share)?)?;
+    // equal infinities: their difference is NaN, the answer is the infinity
+    let equal = binary(ScalarOp::Eq, Arg::T(&re_p), Arg::T(&re_q))?;
+    let stuck = binary(ScalarOp::LogicalAnd, Arg::T(&equal), Arg::T(&unary(ScalarOp::IsInf, &re_p)?))?;
+    let out = where_(&stuck, Arg::T(&large), Arg::T(&sum))?;
+    crate::autograd::composite::collapse("LogaddexpBackward0", &[a, b], &[&out]);
+    Ok(out)
 }
 
 /// log2(2^a + 2^b) without overflow.

@@ -421,7 +421,7 @@ pub fn binary_into(op: ScalarOp, a: Arg, b: Arg, dest: Option<&Tensor>) -> Resul
 }
 
 /// A result that was computed apart, written where it belongs.
-fn into(y: Tensor, dest: Option<&Tensor>) -> Result<Tensor> {
+pub(super) fn into(y: Tensor, dest: Option<&Tensor>) -> Result<Tensor> {
     let Some(d) = dest else { return Ok(y) };
     cast_target(y.dtype(), d.dtype())?;
     inplace::adopt(d, &y)?;

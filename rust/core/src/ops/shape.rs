@@ -86,8 +86,11 @@ pub fn t(x: &Tensor) -> Result<Tensor> {
     if n < 2 { view("TBackward0", ViewOp::Alias, x) } else { transpose_named("TBackward0", x, 0, 1) }
 }
 
-/// The last two dimensions swapped.
+/// The last two dimensions swapped; a scalar as it is.
 pub fn mt(x: &Tensor) -> Result<Tensor> {
+    if x.ndim() == 0 {
+        return alias(x);
+    }
     transpose(x, -1, -2)
 }
 

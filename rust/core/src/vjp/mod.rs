@@ -146,6 +146,10 @@ fn map(n: &Arc<GradNode>, grads: &[Option<Tensor>]) -> Result<Cotangents> {
             if gi.numel() < m.shape.iter().product() && fits() { ops::shape::expand_to(&gi, &m.shape)? } else { gi }
         }));
     }
+    // behind the kernel's inputs: what a write has replaced, of which nothing is left
+    for m in n.inputs.iter().skip(inputs) {
+        out.push(Some(ops::factory::zeros(&m.shape, m.dtype, m.device)?));
+    }
     Ok(out)
 }
 

@@ -96,11 +96,17 @@ fn scatters(r: &mut Registry) {
 fn writes(r: &mut Registry) {
     let name = "IndexAddBackward0";
     let scaled = |a: &Args| -> Result<Tensor> {
-        let s = a.s(4);
+        let (src, s) = (a.t(3), a.s(4));
         if s == rtorch_core::Scalar::Int(1) {
-            return Ok(a.t(3).clone());
+            return Ok(src.clone());
         }
-        rtorch_core::ops::binary(rtorch_core::ScalarOp::Mul, rtorch_core::ops::Arg::T(a.t(3)), s.into())
+        // the number takes the source's dtype, not the other way round
+        let s = match src.dtype() {
+            rtorch_core::DType::Bool => rtorch_core::Scalar::Bool(s.is_true()),
+            d if d.is_integral() => rtorch_core::Scalar::Int(s.to_i64()),
+            _ => s,
+        };
+        rtorch_core::ops::binary(rtorch_core::ScalarOp::Mul, rtorch_core::ops::Arg::T(src), s.into())
     };
     let sig = "index_add(Tensor input, int dim, Tensor index, Tensor source, *, Scalar alpha=1)";
     r.op("index_add", &[sig], move |a| {

@@ -233,6 +233,11 @@ fn round(x: &Tensor, decimals: i64, dest: Option<&Tensor>) -> Result<Out> {
 fn clamp(x: &Tensor, lo: Option<Arg>, hi: Option<Arg>, alone: bool, dest: Option<&Tensor>) -> Result<Out> {
     let args: Vec<Arg> = std::iter::once(Arg::T(x)).chain(lo).chain(hi).collect();
     let common = rtorch_core::ops::pointwise::result_type(&args)?;
+    // a tensor as the one bound: PyTorch's maximum or minimum, which know bool
+    if let (rtorch_core::DType::Bool, &[x, bound @ Arg::T(_)]) = (common, args.as_slice()) {
+        let op = if lo.is_some() { ScalarOp::Maximum } else { ScalarOp::Minimum };
+        return Ok(rtorch_core::ops::pointwise::binary_into(op, x, bound, dest)?.into());
+    }
     if common == rtorch_core::DType::Bool || common.is_complex() {
         return Err(pointwise::not_implemented("clamp", x.dtype()));
     }

@@ -9,7 +9,7 @@ use super::{push, sizes_text};
 use crate::dispatch::prim1;
 use crate::ops::convert::to_dtype;
 use crate::ops::pointwise::{Arg, Rule, compose};
-use crate::ops::{factory, shape};
+use crate::ops::{complex, factory, shape};
 use crate::tensor::Tensor;
 
 const NAME: &str = "ConvolutionBackward0";
@@ -73,7 +73,7 @@ fn check_types(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<()> {
             name(b)
         );
     }
-    if !x.dtype().is_float() {
+    if !x.dtype().is_float() && !x.dtype().is_complex() {
         return Err(crate::ops::pointwise::not_implemented("slow_conv2d", x.dtype()));
     }
     Ok(())
@@ -234,10 +234,21 @@ pub fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, c: &Conv) -> Result<T
         text(&padded),
         text(&reach)
     );
+    if x.dtype().is_complex() {
+        let real = |x: &Tensor, w: &Tensor| prim1(NAME, Prim::Conv { params: p.clone(), bias: false }, &[x, w]);
+        return unbatched(biased(complex::bilinear(NAME, &x, w, real)?, bias)?, single);
+    }
     let mut args: SmallVec<[&Tensor; 4]> = SmallVec::from_slice(&[&x, w]);
     let bias = push(&mut args, bias);
     let y = prim1(NAME, Prim::Conv { params: p, bias }, &args)?;
     unbatched(y, single)
+}
+
+fn biased(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    match bias {
+        None => Ok(y),
+        Some(b) => add_bias(&y, b),
+    }
 }
 
 /// `conv_transpose1d` .. `conv_transpose3d`: the gradient of a convolution with respect to its input.
@@ -287,12 +298,11 @@ pub fn conv_transpose(
         );
         out.push(full - 2 * p.padding[i]);
     }
-    let y = prim1(NAME, Prim::ConvGradInput { params: p, input: out }, &[&x, w])?;
-    let y = match bias {
-        None => y,
-        Some(b) => add_bias(&y, b)?,
-    };
-    unbatched(y, single)
+    let back =
+        |x: &Tensor, w: &Tensor| prim1(NAME, Prim::ConvGradInput { params: p.clone(), input: out.clone() }, &[x, w]);
+    // unconjugated: the transposed map, not the adjoint
+    let y = if x.dtype().is_complex() { complex::bilinear(NAME, &x, w, back)? } else { back(&x, w)? };
+    unbatched(biased(y, bias)?, single)
 }
 
 /// y + b over dim 1.

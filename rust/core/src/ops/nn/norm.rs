@@ -130,6 +130,16 @@ pub fn layer_norm(
     layer("NativeLayerNormBackward0", x, dims, weight, bias, eps, false)
 }
 
+/// The mean and 1 / standard deviation as PyTorch's CPU kernels give them: in the dtype of the parameters, without any
+/// in the input's.
+fn statistics([y, mean, rstd]: [Tensor; 3], x: &Tensor, parameter: Option<&Tensor>) -> Result<[Tensor; 3]> {
+    let dtype = parameter.unwrap_or(x).dtype();
+    if !x.device().is_cpu() || !matches!(dtype, DType::F16 | DType::BF16) {
+        return Ok([y, mean, rstd]);
+    }
+    Ok([y, to_dtype(&mean, dtype)?, to_dtype(&rstd, dtype)?])
+}
+
 /// `native_layer_norm`: (y, mean, 1 / standard deviation).
 pub fn native_layer_norm(
     x: &Tensor,
@@ -139,7 +149,7 @@ pub fn native_layer_norm(
     eps: f64,
 ) -> Result<[Tensor; 3]> {
     let dims = normalized_dims(x, normalized, [weight, bias])?;
-    layer_parts("NativeLayerNormBackward0", x, dims, weight, bias, eps, false)
+    statistics(layer_parts("NativeLayerNormBackward0", x, dims, weight, bias, eps, false)?, x, weight.or(bias))
 }
 
 /// x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich 2019); eps None is the dtype's machine epsilon.
@@ -212,7 +222,7 @@ pub fn native_group_norm(
     let [y, mean, rstd] = group_parts(x, groups, weight, bias, eps)?;
     let derived = crate::autograd::record::wanted(&[x]) || crate::autograd::forward::any(&[x]);
     if !derived || x.numel() == 0 {
-        return Ok([y, mean, rstd]);
+        return statistics([y, mean, rstd], x, weight.or(bias));
     }
     let rows = shape::reshape(x, &[x.size(0) as i64, groups, -1])?;
     let (var, mean) = crate::ops::reduce::var_mean(&rows, &[-1], 0.0, false)?;
@@ -224,7 +234,7 @@ pub fn native_group_norm(
         None,
         |a| ex::rsqrt(a[0] + a[1]),
     )?;
-    Ok([y, mean, rstd])
+    statistics([y, mean, rstd], x, weight.or(bias))
 }
 
 fn group_parts(
@@ -309,7 +319,7 @@ pub fn native_batch_norm(x: &Tensor, p: &BatchNorm) -> Result<[Tensor; 3]> {
     let rstd = compose("bn_rstd", "", Rule::FloatOnly, &[Arg::T(&var), Arg::S(p.eps.into())], None, |a| {
         ex::rsqrt(a[0] + a[1])
     })?;
-    Ok([y, mean, rstd])
+    statistics([y, mean, rstd], x, p.weight.or(p.bias).or(p.mean))
 }
 
 /// The result, and of training the batch's mean and biased variance.

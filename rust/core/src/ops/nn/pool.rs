@@ -154,12 +154,13 @@ fn adaptive_sizes(op: &str, size: &[i64], dims: usize) -> Result<Spatial> {
 pub fn adaptive_avg_pool(given: &Tensor, size: &[i64], dims: usize) -> Result<Tensor> {
     let op = ["adaptive_avg_pool1d()", "adaptive_avg_pool2d()", "adaptive_avg_pool3d()"][dims - 1];
     let (x, single) = batched(op, given, dims)?;
-    if !x.dtype().is_float() {
+    let out = adaptive_sizes(op, size, dims)?;
+    let one = out.iter().all(|&s| s == 1);
+    if !x.dtype().is_float() && !one {
         return Err(crate::ops::pointwise::not_implemented("adaptive_avg_pool2d", x.dtype()));
     }
-    let out = adaptive_sizes(op, size, dims)?;
-    if out.iter().all(|&s| s == 1) {
-        // one window: the mean of everything
+    if one {
+        // one window: the mean of everything, complex numbers too
         let axes: Vec<i64> = (2..2 + dims as i64).collect();
         let y = unbatched(crate::ops::reduce::mean(&x, &axes, true, None)?, single)?;
         if single {
