@@ -493,7 +493,7 @@ def _copied(name):
         if name == "squeeze":
             dim = args[0] if args else kwargs.get("dim")
             node = 0 if dim is None else 1 if isinstance(dim, int) else 2
-            _C._one_node(f"SqueezeBackward{node}_copy", input, r)
+            return one_node(f"SqueezeBackward{node}_copy", input, r)
         return r
 
     f.__doc__ = f"A copy of what `{name}` shows."

@@ -11,7 +11,7 @@ import math
 import warnings
 
 import rtorch
-from rtorch._ops._register import op
+from rtorch._ops._register import one_node, op
 
 # A sum of squared windows below this cannot be divided by.
 _LEAST_OVERLAP = 1e-11
@@ -132,8 +132,8 @@ def stft(
         frames = frames * _whole_window(window, n_fft, length, input)
     norm = "ortho" if normalized else None
     bins = (rtorch.fft.rfft if onesided else rtorch.fft.fft)(frames, dim=-1, norm=norm)
-    spectrum = bins.transpose(-1, -2)
-    rtorch._C._one_node("TransposeBackward1" if input.dim() > 1 else "SqueezeBackward4", bins, spectrum)
+    node = "TransposeBackward1" if input.dim() > 1 else "SqueezeBackward4"
+    spectrum = one_node(node, bins, bins.transpose(-1, -2))
     return spectrum if return_complex else rtorch.view_as_real(spectrum)
 
 

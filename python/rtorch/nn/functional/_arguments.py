@@ -1,5 +1,5 @@
 """What the functions check of their tensors before they compute, with PyTorch's exception classes: that they are
-tensors, and of a dtype that the function has a meaning for."""
+tensors, and of a dtype that the function has a meaning for; and sizes given once or for each dimension."""
 
 import functools
 import inspect
@@ -53,3 +53,8 @@ def promoted(*given):
     """The tensors in their common dtype."""
     dtype = functools.reduce(rtorch.promote_types, (x.dtype for x in given))
     return [x.to(dtype) for x in given]
+
+
+def per_dimension(value, n):
+    """One value for all of `n` dimensions, or one for each, as a list."""
+    return list(value) if hasattr(value, "__iter__") else [value] * n

@@ -278,10 +278,9 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
     if width is not None and max([*target_lengths, 0]) > width:
         raise RuntimeError(f"Expected targets to have size at least {max(target_lengths)} at dimension 1, got {width}")
     native = log_probs.is_cpu and log_probs.dtype in (rtorch.float32, rtorch.float64)
-    if native:
-        loss = _ctc_native(log_probs, targets, input_lengths, target_lengths, blank, zero_infinity)
-    else:
-        loss = _ctc_composed(log_probs, targets, input_lengths, target_lengths, blank, zero_infinity)
+    each = _ctc_native if native else _ctc_composed
+    loss = each(log_probs, targets, input_lengths, target_lengths, blank, zero_infinity)
+    if not native:
         _C._one_node("WhereBackward0" if zero_infinity else "CtcLossBackward0", log_probs, loss)
     if reduction == "mean":
         lengths = rtorch.tensor(target_lengths, dtype=loss.dtype, device=loss.device).clamp(min=1)

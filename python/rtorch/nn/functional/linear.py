@@ -3,7 +3,7 @@
 import rtorch
 from rtorch._C import _nn
 
-from ._arguments import tensors
+from ._arguments import per_dimension, tensors
 
 linear = _nn.linear
 bilinear = _nn.bilinear
@@ -17,13 +17,9 @@ pixel_shuffle = _nn.pixel_shuffle
 pixel_unshuffle = _nn.pixel_unshuffle
 
 
-def _pair(value):
-    return tuple(value) if hasattr(value, "__iter__") else (value, value)
-
-
 def _pairs(**given):
     """A number for each direction, given as one or as two."""
-    pairs = [_pair(value) for value in given.values()]
+    pairs = [per_dimension(value, 2) for value in given.values()]
     for name, pair in zip(given, pairs):
         if len(pair) != 2 and all(isinstance(size, int) for size in pair):
             raise RuntimeError(f"It is expected {name} equals to 2, but got size {len(pair)}")

@@ -5,7 +5,7 @@ import math
 import rtorch
 from rtorch._C import _nn
 
-from ._arguments import floating
+from ._arguments import floating, per_dimension
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -141,13 +141,9 @@ lp_pool1d, lp_pool2d, lp_pool3d = _lp_pool(1), _lp_pool(2), _lp_pool(3)
 # ---- the inverse of max pooling
 
 
-def _per_dimension(value, n):
-    return list(value) if hasattr(value, "__iter__") else [value] * n
-
-
 def _sizes_of(value, n, name):
     """The sizes of windows or results that a fractional pooling is given: one int or n of them."""
-    sizes = [value] * n if isinstance(value, str) else _per_dimension(value, n)
+    sizes = [value] * n if isinstance(value, str) else per_dimension(value, n)
     for s in sizes:
         if isinstance(s, bool) or not hasattr(s, "__index__"):
             given = type(s).__name__
@@ -194,9 +190,9 @@ def _max_unpool(input, indices, kernel_size, stride, padding, output_size, n):
             f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) "
             f"but got indices tensor with shape: {list(indices.shape)}"
         )
-    kernel = _per_dimension(kernel_size, n)
-    stride = kernel if stride is None else _per_dimension(stride, n)
-    size = _unpool_size(input, kernel, stride, _per_dimension(padding, n), output_size, n)
+    kernel = per_dimension(kernel_size, n)
+    stride = kernel if stride is None else per_dimension(stride, n)
+    size = _unpool_size(input, kernel, stride, per_dimension(padding, n), output_size, n)
     for d, g in enumerate(size):
         if not isinstance(g, int):
             raise TypeError(f"max_unpool{n}d(): argument 'output_size' must be tuple of ints, but found {g} at pos {d}")
@@ -249,7 +245,7 @@ def _fractional(input, kernel_size, output_size, output_ratio, samples, n):
         raise ValueError(f"fractional_max_pool{n}d requires specifying either an output_size or an output_ratio")
     kernel = _sizes_of(kernel_size, n, "kernel_size")
     if output_size is None:
-        ratios = _per_dimension(output_ratio, n)
+        ratios = per_dimension(output_ratio, n)
         output_size = [int(s * r) for s, r in zip(input.shape[-n:], ratios)]
     out = _sizes_of(output_size, n, "output_size")
     for k in kernel:

@@ -375,8 +375,7 @@ pub fn round_decimals(x: &Tensor, decimals: i64, dest: Dest) -> Result<Tensor> {
 pub fn float_power(a: Arg, b: Arg) -> Result<Tensor> {
     let wide = |x: Arg| -> Result<Option<Tensor>> {
         match x {
-            Arg::T(t) if t.dtype().is_complex() => super::convert::to_dtype(t, DType::C128).map(Some),
-            Arg::T(t) => super::convert::to_dtype(t, DType::F64).map(Some),
+            Arg::T(t) => to_dtype(t, if t.dtype().is_complex() { DType::C128 } else { DType::F64 }).map(Some),
             Arg::S(_) => Ok(None),
         }
     };

@@ -487,11 +487,8 @@ pub fn masked_select(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
     );
     let s = broadcast(&x.shape(), &mask.shape())?;
     let (x, mask) = (shape::expand_to(x, &s)?, shape::expand_to(mask, &s)?);
-    if s.is_empty() {
-        return get(&shape::reshape(&x, &[1])?, &[Item::Tensor(shape::reshape(&mask, &[1])?)]);
-    }
     if x.is_contiguous() && mask.is_contiguous() {
-        // one position for each element, not one per dimension
+        // one position for each element, not one per dimension; a scalar has one element
         let flat = |t: &Tensor| shape::reshape(t, &[-1]);
         return get(&flat(&x)?, &[Item::Tensor(flat(&mask)?)]);
     }

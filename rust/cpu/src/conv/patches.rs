@@ -20,13 +20,13 @@ pub fn with_spans<R>(f: impl FnOnce(&mut Spans) -> R) -> R {
     })
 }
 
-/// Loads what the spans of one register cover.
+/// Loads what the spans of a register cover.
 #[inline(always)]
-pub unsafe fn gather<V: Lanes>(x: *const V::T, step: isize, spans: &Spans, register: usize, tap: usize) -> V {
+pub unsafe fn gather<V: Lanes>(x: *const V::T, step: isize, spans: &Spans, tap: usize) -> V {
     // SAFETY: the spans lie within the plane at `x`; what they do not cover is not read.
     unsafe {
         let mut v = V::zero();
-        for s in spans.of(register, tap) {
+        for s in spans.of(tap) {
             v = v.or(V::load_span(x.wrapping_offset(s.offset), step, s.lo as usize, s.hi as usize));
         }
         v
@@ -62,14 +62,14 @@ impl<T: Real> Body<T> for Turn<'_, T> {
         let mut block = [[T::ZERO; 16]; 16];
         for p in (0..self.k).step_by(V::N) {
             let count = (self.k - p).min(V::N);
-            self.spans.build(window, self.k0 + p, self.k0 + p + count, 1, V::N);
+            self.spans.build(window, self.k0 + p, self.k0 + p + count);
             for x0 in (0..self.step).step_by(V::N) {
                 // SAFETY: planes cover the spans; `dst` has `k` rows of `step` values.
                 unsafe {
                     for i in 0..V::N {
                         let j = self.at + x0 + i;
                         let v = if x0 + i < self.width {
-                            gather::<V>(self.of.x.wrapping_add(j / taps * plane), step, self.spans, 0, j % taps)
+                            gather::<V>(self.of.x.wrapping_add(j / taps * plane), step, self.spans, j % taps)
                         } else {
                             V::zero()
                         };

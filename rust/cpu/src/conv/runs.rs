@@ -164,9 +164,10 @@ impl<'a, T: Gemm> Runs<'a, T> {
                         (results.as_ptr().wrapping_add(i * of.m * positions), positions)
                     };
                     let src = part.of.source(image, at.group);
-                    let copy = Copy { of: part, band: self.band, at, channels: channels.clone(), src };
+                    let dst = copies.as_ptr();
+                    let fill = Fill { of: part, band: self.band, at, channels: channels.clone(), src, dst };
                     // SAFETY: the scratch has room for the block's channels.
-                    unsafe { T::run(Fill { copy, dst: copies.as_ptr() }) };
+                    unsafe { T::run(fill) };
                     let b = copies.as_ptr().wrapping_sub(channels.start * part.channel(self.band));
                     // SAFETY: the rows of the block lie in the copies, the band in C.
                     unsafe { multiply(part, [k0, k], at.group, b, Shared(c), ldc, positions) };
@@ -244,17 +245,13 @@ unsafe fn multiply<T: Gemm>(
 }
 
 /// The copies of some channels of an image and group for a band.
-struct Copy<'a, T> {
+struct Fill<'a, T> {
     of: &'a Part<'a, T>,
     band: [usize; 2],
     at: &'a Band,
     channels: Range<usize>,
     /// The group's first channel.
     src: *const T,
-}
-
-struct Fill<'a, T> {
-    copy: Copy<'a, T>,
     dst: *mut T,
 }
 
@@ -262,12 +259,11 @@ impl<T: Real> Body<T> for Fill<'_, T> {
     type Out = ();
     #[inline(always)]
     unsafe fn run<V: Lanes<T = T>>(self) {
-        let Copy { of: part, band, at, channels, src } = self.copy;
+        let Fill { of: part, band, at, channels, src, dst: mut plane } = self;
         let (w, reach) = (part.of.window, part.reach);
         let step = w.step[2] as isize;
         let (pitch, columns) = (band[1], at.columns.len());
         let inside = |i: isize, d: usize| (0..w.input[d] as isize).contains(&i);
-        let mut plane = self.dst;
         for channel in channels {
             let src = src.wrapping_add(channel * w.plane());
             for source in &part.copies {

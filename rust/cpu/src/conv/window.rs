@@ -27,13 +27,12 @@ pub struct Span {
     pub hi: u8,
 }
 
-/// The spans of some registers of output positions, for every tap.
+/// The spans of a register of output positions, for every tap.
 #[derive(Default)]
 pub struct Spans {
-    /// Of (register, tap), in this order, and the end.
+    /// Of each tap, and the end.
     starts: Vec<u32>,
     list: Vec<Span>,
-    taps: usize,
 }
 
 impl Window {
@@ -91,42 +90,36 @@ impl Window {
 }
 
 impl Spans {
-    /// For `registers` of `lanes` positions from `p`, up to position `end`.
-    pub fn build(&mut self, window: &Window, p: usize, end: usize, registers: usize, lanes: usize) {
+    /// For positions `p..end`, a register of them at most.
+    pub fn build(&mut self, window: &Window, p: usize, end: usize) {
         self.starts.clear();
         self.list.clear();
-        self.taps = window.taps.len();
         let step = window.step[2] as isize;
         let mut rows: smallvec::SmallVec<[[usize; 4]; 16]> = smallvec::SmallVec::new();
-        for r in 0..registers {
-            let (first, last) = ((p + r * lanes).min(end), (p + (r + 1) * lanes).min(end));
-            rows.clear();
-            window.rows(first, last, |d, h, from, to| rows.push([d, h, from, to]));
-            for tap in &window.taps {
-                self.starts.push(self.list.len() as u32);
-                let mut lane = 0;
-                for &[d, h, from, to] in &rows {
-                    if let Some(row) = window.row(d, h, tap) {
-                        let (lo, hi) = window.columns(from, to, tap);
-                        if lo < hi {
-                            // lane `lane` is column `from`
-                            let offset = row + (from as isize - lane as isize) * step + tap.offset[2];
-                            let (lo, hi) = ((lane + lo - from) as u8, (lane + hi - from) as u8);
-                            self.list.push(Span { offset, lo, hi });
-                        }
+        window.rows(p, end, |d, h, from, to| rows.push([d, h, from, to]));
+        for tap in &window.taps {
+            self.starts.push(self.list.len() as u32);
+            let mut lane = 0;
+            for &[d, h, from, to] in &rows {
+                if let Some(row) = window.row(d, h, tap) {
+                    let (lo, hi) = window.columns(from, to, tap);
+                    if lo < hi {
+                        // lane `lane` is column `from`
+                        let offset = row + (from as isize - lane as isize) * step + tap.offset[2];
+                        let (lo, hi) = ((lane + lo - from) as u8, (lane + hi - from) as u8);
+                        self.list.push(Span { offset, lo, hi });
                     }
-                    lane += to - from;
                 }
+                lane += to - from;
             }
         }
         self.starts.push(self.list.len() as u32);
     }
     #[inline(always)]
-    pub fn of(&self, register: usize, tap: usize) -> &[Span] {
-        let i = register * self.taps + tap;
-        // SAFETY: `build` made an entry for every register and tap, and ends within the list.
+    pub fn of(&self, tap: usize) -> &[Span] {
+        // SAFETY: `build` made an entry for every tap, and ends within the list.
         unsafe {
-            let (a, b) = (*self.starts.get_unchecked(i) as usize, *self.starts.get_unchecked(i + 1) as usize);
+            let (a, b) = (*self.starts.get_unchecked(tap) as usize, *self.starts.get_unchecked(tap + 1) as usize);
             self.list.get_unchecked(a..b)
         }
     }
