@@ -633,3 +633,39 @@ def test_rearrange_of_lists_and_refusals():
             rearrange(x, "a b (c d) -> a b c d", **lengths)
     with pytest.raises(TypeError):
         rearrange(x, "a b c -> a b c", a="2")
+
+
+def test_operands_may_all_be_numbers():
+    x = rtorch.tensor([1.0, 2.0])
+    assert rtorch.sub(2, x).tolist() == [1.0, 0.0] and rtorch.add(1, x, alpha=3).tolist() == [4.0, 7.0]
+    for f, want, dtype in (
+        (lambda: rtorch.add(1.5, 2), 3.5, rtorch.float32),
+        (lambda: rtorch.multiply(2, 3), 6, rtorch.int64),
+        (lambda: rtorch.mul(2, 0.5), 1.0, rtorch.float32),
+        (lambda: rtorch.div(3, 2), 1.5, rtorch.float32),
+        (lambda: rtorch.div(7, 2, rounding_mode="floor"), 3, rtorch.int64),
+        (lambda: rtorch.floor_divide(7, 2), 3, rtorch.int64),
+    ):
+        assert f().item() == want and f().dtype is dtype and f().shape == ()
+    for f, args in ((rtorch.add, ("a", 1)), (rtorch.add, (1,)), (rtorch.eq, (2, x)), (rtorch.exp, (2.0,))):
+        with pytest.raises(TypeError):
+            f(*args)
+
+
+def test_integers_of_numpy_are_integers():
+    i, x = np.int64, rtorch.arange(24.0).reshape(2, 3, 4)
+    assert x.roll(i(1), i(0)).equal(x.roll(1, 0)) and x.roll(i(1)).equal(x.roll(1))
+    assert x.movedim(i(0), i(1)).equal(x.movedim(0, 1))
+    assert [t.shape for t in x.tensor_split(i(2), 2)] == [(2, 3, 2)] * 2
+    assert x.repeat_interleave(i(2), 1).shape == (2, 6, 4)
+    assert rtorch.quantile(x, 0.5, i(0)).equal(rtorch.quantile(x, 0.5, 0))
+    assert rtorch.linalg.norm(x, dim=i(0)).equal(rtorch.linalg.norm(x, dim=0))
+    assert rtorch.nn.functional.group_norm(x, i(3)).equal(rtorch.nn.functional.group_norm(x, 3))
+    assert rtorch.nn.LayerNorm(i(4))(x).shape == x.shape
+
+
+def test_operands_by_keywords_in_any_order():
+    x = rtorch.arange(4.0)
+    assert rtorch.searchsorted(input=x, sorted_sequence=x, right=True).tolist() == [1, 2, 3, 4]
+    assert rtorch.median(x=x).item() == 1.0 and rtorch.quantile(a=x, q=0.5).item() == 1.5
+    assert rtorch.tile(dims=(2,), input=x).shape == (8,) and x.tile(2, 1).shape == (2, 4)

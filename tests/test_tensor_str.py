@@ -86,3 +86,12 @@ def test_a_bad_option_fails_when_it_is_used(bad):
     torch.set_printoptions(**bad)
     with pytest.raises(ValueError):
         repr(torch.tensor([1.5]))
+
+
+def test_results_with_names_are_printed_as_pytorchs():
+    x = torch.eye(2)
+    assert repr(x.kthvalue(1)) == (
+        "torch.return_types.kthvalue(\nvalues=tensor([0., 0.]),\nindices=tensor([1, 0]))"
+    )
+    assert repr(torch.linalg.svd(x)).startswith("torch.return_types.linalg_svd(\nU=tensor([[")
+    assert repr(x.max(0)).startswith("torch.return_types.max(\nvalues=tensor([1., 1.]),\n")

@@ -27,7 +27,7 @@ del _name, _f
 _LAZY = frozenset(
     "accelerator amp backends compiler cpu cuda distributed distributions _dynamo fft func fx hub jit library "
     "linalg masked mps mtia multiprocessing nn onnx optim overrides profiler random return_types serialization signal "
-    "sparse special testing torch_version types utils version wgpu xpu __config__ _utils functional".split()
+    "sparse special testing torch_version types utils version wgpu xpu __config__ _utils _tensor_str functional".split()
 )
 
 

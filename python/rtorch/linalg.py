@@ -6,6 +6,7 @@ Matrices are the last two dimensions, batched over the others. Singular or non-c
 from __future__ import annotations
 
 import math
+import operator
 import re
 
 import rtorch
@@ -247,8 +248,8 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=No
 
 def norm(A, ord=None, dim=None, keepdim=False, *, out=None, dtype=None):
     """Vector or matrix norm, by the number of dims."""
-    if dim is not None and not isinstance(dim, int):
-        dim = tuple(dim)
+    if dim is not None:
+        dim = operator.index(dim) if hasattr(dim, "__index__") else tuple(dim)
     if ord is not None:
         if dim is None and A.dim() not in (1, 2):
             raise RuntimeError(

@@ -13,6 +13,8 @@ FUNCTIONS: dict = {}
 METHODS: dict = {}
 
 _PLAIN = (_C.Tensor,)
+# NumPy's names stand for the first operand as in PyTorch
+_NAMES_OF_INPUT = ("self", "x", "a", "x1")
 
 
 def _overloaded(args, kwargs):
@@ -45,14 +47,16 @@ def op(name=None, *, function=True, method=True, out=False, inplace=False, alias
     def decorate(f):
         public = name or f.__name__
         node = _C._node_name(public)
+        first = next(iter(inspect.signature(f).parameters), None)
 
         @wraps(f)
         def call(*args, **kwargs):
             target = kwargs.pop("out", None) if out else None
-            if "input" in kwargs and not args:
-                args = (kwargs.pop("input"),)
-            elif "self" in kwargs and not args:
-                args = (kwargs.pop("self"),)
+            if not args and first not in kwargs:  # by another of its names
+                for n in _NAMES_OF_INPUT if first == "input" else ("input", "self"):
+                    if n in kwargs:
+                        args = (kwargs.pop(n),)
+                        break
             if "axis" in kwargs and "dim" not in kwargs:
                 kwargs["dim"] = kwargs.pop("axis")
             if "keepdims" in kwargs and "keepdim" not in kwargs:
@@ -178,6 +182,11 @@ def named(kind, fields):
     """A named tuple like PyTorch's `torch.return_types.KIND`."""
     from collections import namedtuple
 
+    def text(self):
+        lines = ",\n".join(f"{name}={value!r}" for name, value in zip(self._fields, self))
+        return f"torch.return_types.{kind}(\n{lines})"
+
     t = namedtuple(kind, fields)
     t.__module__ = "rtorch.return_types"
+    t.__repr__ = text
     return t

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import rtorch
 from rtorch import _C
 
@@ -144,6 +146,8 @@ def _quantile(name, input, q, dim, keepdim, interpolation, ignore_nan):
         raise RuntimeError(f"{name}() input tensor must be non-empty")
     if not input.is_floating_point() or input.dtype in (rtorch.float16, rtorch.bfloat16):
         raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
+    if dim is not None:
+        dim = operator.index(dim)
     if not isinstance(q, rtorch.Tensor):
         if not 0 <= q <= 1:
             raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import rtorch
 import rtorch._C as _C
 
@@ -19,6 +21,11 @@ def _dim(dim, n):
     if not -m <= dim < m:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-m}, {m - 1}], but got {dim})")
     return dim % m
+
+
+def _listed(ints):
+    """One integer, of NumPy or a tensor too, or several of them as a list."""
+    return [operator.index(ints)] if hasattr(ints, "__index__") else list(ints)
 
 
 def _many(f, tensors):
@@ -205,8 +212,7 @@ def meshgrid(*tensors, indexing=None):
 def movedim(input, source, destination):
     """Dimensions moved to new places."""
     n = input.dim()
-    src = [source] if isinstance(source, int) else list(source)
-    dst = [destination] if isinstance(destination, int) else list(destination)
+    src, dst = _listed(source), _listed(destination)
     if len(src) != len(dst):
         raise RuntimeError(
             f"movedim: Invalid source or destination dims: source ({src} dims) should contain the "
@@ -243,7 +249,8 @@ def tensor_split(input, indices_or_sections, dim=0):
                 f"tensor_split expected tensor_indices_or_sections to have dtype of long, but got {cuts.dtype}"
             )
         cuts = cuts.tolist()
-    if isinstance(cuts, int):
+    if hasattr(cuts, "__index__"):
+        cuts = operator.index(cuts)
         if cuts <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
         if cuts > _MOST_PIECES:
@@ -297,12 +304,12 @@ def dsplit(input, indices_or_sections):
 @op()
 def roll(input, shifts, dims=None):
     """Elements shifted along dims, those that fall off re-entering at the other end."""
-    shifts = [shifts] if isinstance(shifts, int) else list(shifts)
+    shifts = _listed(shifts)
     if dims is None or (isinstance(dims, (list, tuple)) and not dims):
         if len(shifts) != 1:
             raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:0")
         return roll(input.reshape(-1), shifts, (0,)).reshape(input.shape)
-    dims = [dims] if isinstance(dims, int) else list(dims)
+    dims = _listed(dims)
     if len(shifts) != len(dims):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
     out = input
@@ -365,8 +372,9 @@ def repeat(input, *sizes):
 
 
 @op()
-def tile(input, *dims):
+def tile(input, *counts, dims=None):
     """`repeat`, with missing leading counts as 1."""
+    dims = counts if dims is None else (dims,)
     if len(dims) == 1 and not isinstance(dims[0], int):
         dims = tuple(dims[0])
     return repeat(input, (1,) * (input.dim() - len(dims)) + tuple(dims))
@@ -388,7 +396,8 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     dim = _dim(dim, input.dim())
     if isinstance(repeats, rtorch.Tensor) and repeats.numel() == 1 and repeats.dim() <= 1:
         repeats = int(repeats)
-    if isinstance(repeats, int):
+    if hasattr(repeats, "__index__") and not isinstance(repeats, rtorch.Tensor):
+        repeats = operator.index(repeats)
         if repeats < 0:
             raise RuntimeError("Repeats must be non-negative")
         shape = list(input.shape)

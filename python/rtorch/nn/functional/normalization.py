@@ -1,6 +1,7 @@
 """Normalisation over batches, channels, layers and groups. The kernels are the core's; the checks are PyTorch's."""
 
 import math
+import operator
 
 from rtorch import Tensor, float32
 from rtorch._C import _nn
@@ -77,6 +78,8 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     _verify_batch_size([n * c // num_groups, num_groups, *input.shape[2:]])
     if isinstance(num_groups, Tensor) and num_groups.dim() == 0 and not num_groups.is_floating_point():
         num_groups = int(num_groups)
+    elif hasattr(num_groups, "__index__"):
+        num_groups = operator.index(num_groups)
     if not isinstance(num_groups, int):
         given = type(num_groups).__name__
         raise TypeError(f"group_norm(): argument 'num_groups' (position 2) must be int, not {given}")

@@ -1,5 +1,7 @@
 """Normalisation within a sample: LayerNorm, GroupNorm, RMSNorm, local response."""
 
+from numbers import Integral
+
 import rtorch
 from rtorch.nn import functional as F
 from rtorch.nn import init
@@ -56,7 +58,8 @@ class _ElementwiseNorm(Module):
 
     def __init__(self, normalized_shape, eps, elementwise_affine, bias, device, dtype):
         super().__init__()
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        one = isinstance(normalized_shape, Integral)
+        self.normalized_shape = (normalized_shape,) if one else tuple(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         for name, wanted in (("weight", elementwise_affine), ("bias", elementwise_affine and bias)):

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::signature::{Kind, Param, Signature};
 use super::value::{Args, Val};
 use crate::dtype::{LayoutKind, PyDType, PyLayout, PyMemoryFormat};
+use crate::error::OrRaise;
 use crate::generator::PyGenerator;
 use crate::{convert, device, tensor};
 
@@ -218,7 +219,12 @@ fn python_type(obj: &Bound<'_, PyAny>) -> Fit<Val<'static>> {
 }
 
 /// A call bound to one signature.
-fn bind_one<'c>(sig: &Signature, call: &'c Call<'_, '_>, vals: &mut SmallVec<[Val<'c>; 4]>) -> Fit<()> {
+fn bind_one<'c>(
+    sig: &Signature,
+    call: &'c Call<'_, '_>,
+    vals: &mut SmallVec<[Val<'c>; 4]>,
+    value: impl Fn(&Param, &'c Bound<'_, PyAny>) -> Fit<Val<'c>>,
+) -> Fit<()> {
     vals.clear();
     let given = call.args.len();
     let mut used = 0;
@@ -262,10 +268,36 @@ fn bind_one<'c>(sig: &Signature, call: &'c Call<'_, '_>, vals: &mut SmallVec<[Va
     if used < call.kwargs.len() { Err(Misfit::Type) } else { Ok(()) }
 }
 
+/// The functions whose operands may all be numbers.
+const NUMBERS_AS_TENSORS: [&str; 9] =
+    ["add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "floor_divide"];
+
+/// Binds a call of theirs with numbers in the place of tensors; the first one becomes a tensor where there is none.
+fn bind_numbers<'c>(sig: &Signature, call: &'c Call<'_, '_>, args: &mut Args<'c>) -> PyResult<bool> {
+    let either = |p: &Param, obj: &'c Bound<'_, PyAny>| match value(p, obj) {
+        Err(Misfit::Type) if p.kind == Kind::Tensor => Ok(Val::Scalar(need(convert::number(obj)?)?)),
+        other => other,
+    };
+    match bind_one(sig, call, &mut args.vals, either) {
+        Ok(()) => {}
+        Err(Misfit::Raised(e)) => return Err(e),
+        Err(Misfit::Type) => return Ok(false),
+    }
+    args.overload = 0;
+    if args.tensors().is_empty()
+        && let Some(Val::Scalar(s)) = args.vals.first()
+    {
+        let dtype = rtorch_core::ops::pointwise::scalar_dtype(*s);
+        let made = rtorch_core::ops::factory::full(&[], *s, dtype, rtorch_core::Device::Cpu).or_raise()?;
+        args.vals[0] = Val::Tensor(Cow::Owned(made));
+    }
+    Ok(true)
+}
+
 /// Binds a call to the first overload that fits.
 pub fn bind<'c>(sigs: &[Signature], call: &'c Call<'_, '_>, args: &mut Args<'c>) -> PyResult<()> {
     for (i, sig) in sigs.iter().enumerate() {
-        match bind_one(sig, call, &mut args.vals) {
+        match bind_one(sig, call, &mut args.vals, value) {
             Ok(()) => {
                 args.overload = i;
                 return Ok(());
@@ -273,6 +305,13 @@ pub fn bind<'c>(sigs: &[Signature], call: &'c Call<'_, '_>, args: &mut Args<'c>)
             Err(Misfit::Raised(e)) => return Err(e),
             Err(Misfit::Type) => {}
         }
+    }
+    if let Some(sig) = sigs.first()
+        && !call.method
+        && NUMBERS_AS_TENSORS.contains(&sig.name)
+        && bind_numbers(sig, call, args)?
+    {
+        return Ok(());
     }
     Err(PyTypeError::new_err(explain(sigs, call)))
 }
