@@ -335,3 +335,101 @@ def test_scalars_transposed_are_themselves():
     assert x.mT == x and x.mH == x.conj() and rtorch.adjoint(x) == x.conj()
     with pytest.raises(RuntimeError):
         rtorch.ones(2).mT  # noqa: B018
+
+
+def hard_matrices(n, dtype):
+    """(name, matrix) whose small values, or scale, an iteration may lose."""
+    a = matrices((n, n), dtype)
+    large = 1e30 if dtype in (rtorch.float32, rtorch.complex64) else 1e200
+    yield "random", a
+    yield "zero", a * 0
+    yield "ones", a * 0 + 1
+    yield "rank 2", a[:, :2] @ a[:2]
+    yield "graded", a * 10.0 ** -rtorch.arange(n, dtype=a.real.dtype).mul(0.5)
+    yield "clustered", rtorch.eye(n, dtype=dtype) + 1e-9 * a
+    yield "large", a * large
+    yield "small", a / large
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [3, 26, 60])
+def test_values_alone_are_numpys_to_rounding(n, dtype):
+    eps = rtorch.finfo(dtype).eps
+    for name, a in hard_matrices(n, dtype):
+        wide = a.to(rtorch.complex128).numpy()
+        wanted = np.linalg.svd(wide, compute_uv=False)
+        bound = 16 * eps * n**0.5 * max(wanted[0], 1e-300)
+        for m in (a, a[:, : n // 3], a[: n // 3]):
+            wanted = np.linalg.svd(m.to(rtorch.complex128).numpy(), compute_uv=False)
+            assert np.abs(la.svdvals(m).numpy() - wanted).max() <= bound, name
+        wanted = np.linalg.eigvalsh((wide + wide.conj().T) / 2)
+        for UPLO, other in (("L", rtorch.triu), ("U", rtorch.tril)):
+            h = (a + a.mH) / 2
+            h = h + other(rtorch.full_like(h, 3.0), 1 if UPLO == "L" else -1)  # not to be read
+            assert np.abs(la.eigvalsh(h, UPLO).numpy() - wanted).max() <= bound, (name, UPLO)
+
+
+@pytest.mark.parametrize("dtype", [rtorch.float64, rtorch.complex128])
+def test_values_alone_have_the_derivatives_of_those_with_vectors(dtype):
+    a = matrices((5, 5), dtype)
+    h = a + a.mH
+    for f, x in ((la.svdvals, a), (la.eigvalsh, h), (la.eigvals, a)):
+        direction = matrices((5, 5), dtype, 1)
+        if f is la.eigvalsh:
+            direction = direction + direction.mH
+        value, along = rtorch.func.jvp(f, (x,), (direction,))
+        step = 1e-6
+        near(along * 1e-3, (f(x + step * direction) - f(x - step * direction)) / (2 * step) * 1e-3)
+        near(value, f(x.clone().requires_grad_()))
+
+
+def test_a_solves_gradient_uses_the_factors_of_the_solve():
+    a, b = matrices((2, 6, 6), rtorch.complex128), matrices((2, 6, 2), rtorch.complex128)
+    leaves = a.clone().requires_grad_(), b.clone().requires_grad_()
+    x = la.solve(*leaves)
+    g = matrices(x.shape, x.dtype, 1)
+    ga, gb = rtorch.autograd.grad(x, leaves, g, create_graph=True)
+    near(a.mH @ gb, g)
+    near(ga, -gb @ x.mH)
+    assert rtorch.autograd.gradgradcheck(la.solve, (leaves[0][:, :3, :3], leaves[1][:, :3]))
+    per_sample = rtorch.func.vmap(rtorch.func.grad(lambda m, r: la.solve(m, r).abs().sum(), (0, 1)))(a, b)
+    together = rtorch.func.grad(lambda m, r: la.solve(m, r).abs().sum(), (0, 1))(a, b)
+    for one, other in zip(per_sample, together):
+        near(one, other)
+    # what is written to the matrix behind the solve changes neither
+    leaf = a.clone().requires_grad_()
+    m = leaf * 1
+    x = la.solve(m, b)
+    m.mul_(2)
+    near(rtorch.autograd.grad(x, leaf, g)[0], ga)
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_cholesky_ex_names_the_minor_of_each_matrix(upper):
+    good = positive((3, 3), rtorch.complex128)
+    bad = good.clone()
+    bad[1, 1] = -1
+    factors, info = la.cholesky_ex(rtorch.stack([good, bad, -good]), upper=upper)
+    assert info.tolist() == [0, 2, 1] and info.dtype == rtorch.int32
+    near(factors[0], la.cholesky(good, upper=upper))
+    near(factors[1], bad.triu() if upper else bad.tril())
+    with pytest.raises(la.LinAlgError, match="of order 2"):
+        la.cholesky_ex(bad, upper=upper, check_errors=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("columns", [1, 3, 4])
+def test_triangles_of_any_layout_are_solved(dtype, columns):
+    n = 37
+    a = matrices((n, n), dtype) / n + 2 * rtorch.eye(n, dtype=dtype)
+    strided = rtorch.zeros(n, 2 * n, dtype=dtype)[:, ::2]
+    strided.copy_(a)
+    b = matrices((n, columns), dtype, 1)
+    for m in (a, a.mT.contiguous().mT, strided, a.conj().resolve_conj()):
+        for upper in (False, True):
+            for unit in (False, True):
+                t = m.triu() if upper else m.tril()
+                t = t - t.diagonal().diag() + rtorch.eye(n, dtype=dtype) if unit else t
+                near(t @ la.solve_triangular(m, b, upper=upper, unitriangular=unit), b)
+                x = la.solve_triangular(m.mH, b, upper=not upper, unitriangular=unit)
+                near(t.mH @ x, b)

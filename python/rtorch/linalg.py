@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 
 import rtorch
 from rtorch import _C
@@ -104,22 +103,11 @@ def cholesky(A, *, upper=False, out=None):
 
 def cholesky_ex(A, *, upper=False, check_errors=False, out=None):
     """Cholesky factor and for each matrix the order of its first minor that is not positive, 0 where there is none."""
-    try:
-        return _out(cholesky_ex_type(cholesky(A, upper=upper), _info(A)), out)
-    except LinAlgError:
-        if check_errors:
-            raise
-    factors, orders = [], []
-    for matrix in A.reshape((-1,) + A.shape[-2:]):
-        order = 0
-        try:
-            factor = cholesky(matrix, upper=upper)
-        except LinAlgError as e:
-            factor, order = matrix.triu() if upper else matrix.tril(), int(re.search(r"of order (\d+)", str(e))[1])
-        factors.append(factor)
-        orders.append(order)
-    info = rtorch.tensor(orders, dtype=rtorch.int32, device=A.device)
-    return _out(cholesky_ex_type(rtorch.stack(factors).reshape(A.shape), info.reshape(A.shape[:-2])), out)
+    if check_errors:
+        factor, info = cholesky(A, upper=upper), _info(A)
+    else:
+        factor, info = _l.cholesky_ex(_square("cholesky_ex", A), upper)
+    return _out(cholesky_ex_type(factor, info), out)
 
 
 def qr(A, mode="reduced", *, out=None):
@@ -149,7 +137,7 @@ def _no_driver(driver):
 def svdvals(A, *, driver=None, out=None):
     """Singular values, descending."""
     _no_driver(driver)
-    return _out(_l.svd(_matrix("svdvals", A), False)[1], out)
+    return _out(_l.svdvals(_matrix("svdvals", A)), out)
 
 
 def _upper(UPLO):
@@ -167,7 +155,7 @@ def eigh(A, UPLO="L", *, out=None):
 
 def eigvalsh(A, UPLO="L", *, out=None):
     """Eigenvalues of symmetric matrices, ascending."""
-    return _out(_l.eigh(_square("eigvalsh", A), _upper(UPLO))[0], out)
+    return _out(_l.eigvalsh(_square("eigvalsh", A), _upper(UPLO)), out)
 
 
 def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
@@ -187,8 +175,9 @@ def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
             "linalg.solve_triangular: Incompatible shapes of A and B for the equation AX = B "
             f"({A.size(-2)}x{A.size(-1)} and {B.size(-2)}x{B.size(-1)})"
         )
-    batch = rtorch.broadcast_shapes(A.shape[:-2], B.shape[:-2])
-    A, B = A.expand(*batch, *A.shape[-2:]), B.expand(*batch, *B.shape[-2:])
+    if A.dim() > 2 or B.dim() > 2:
+        batch = rtorch.broadcast_shapes(A.shape[:-2], B.shape[:-2])
+        A, B = A.expand(*batch, *A.shape[-2:]), B.expand(*batch, *B.shape[-2:])
     return _out(_l.solve_triangular(A, B, upper, unitriangular), out)
 
 
@@ -358,6 +347,22 @@ def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None, out=None):
     return _out(_Pinv.apply(A, atol, rtol, hermitian), out)
 
 
+class _FullRank(_Pinv):
+    """`_Pinv` of matrices that are taken for ones of full rank, by a triangular factor where that has none of the
+    small numbers on its diagonal that singular values would be asked about."""
+
+    @staticmethod
+    def forward(A, atol, rtol, hermitian):
+        wide = A.size(-2) < A.size(-1)
+        if A.numel() and not _C._vmap_levels(A):
+            Q, R = qr(A.mH if wide else A)
+            sizes = R.diagonal(0, -2, -1).abs()
+            if bool((sizes.amin(-1) > 10 * rtorch.finfo(A.dtype).eps * sizes.amax(-1)).all()):
+                inverse = solve_triangular(R, Q.mH, upper=True)
+                return inverse.mH if wide else inverse
+        return _Pinv.forward(A, atol, rtol, hermitian)
+
+
 _LSTSQ_DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
@@ -382,7 +387,8 @@ def lstsq(A, B, rcond=None, *, driver=None):
     if rhs.dim() < 2 or A.size(-2) != rhs.size(-2):
         raise RuntimeError("torch.linalg.lstsq: input.size(-2) should match other.size(-2)")
     m, n = A.shape[-2:]
-    solution = pinv(A, rtol=rcond) @ rhs
+    inverse = _FullRank.apply(A, None, rcond, False) if driver == "gels" and A.numel() else pinv(A, rtol=rcond)
+    solution = inverse @ rhs
     empty = rtorch.empty(0, dtype=A.real.dtype, device=A.device)
     rank = rtorch.empty(0, dtype=rtorch.int64, device=A.device)
     if driver != "gels":

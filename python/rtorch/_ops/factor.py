@@ -120,12 +120,16 @@ def _unpack(LU, pivots, data=True, swaps=True):
     empty = LU.new_empty(0)
     P, L, U = empty, empty, empty
     if swaps:
-        order = _l.permutation(pivots, m, False)
         # row i of P^T has its one in column order[i]
+        order = _l.permutation(pivots, m, False)
         P = LU.new_zeros(*LU.shape[:-2], m, m)
         P = P.scatter(-2, order.unsqueeze(-2), 1.0) if P.numel() else P
     if data:
-        L = LU[..., :, :k].tril(-1) + rtorch.eye(m, k, dtype=LU.dtype, device=LU.device)
+        L = LU[..., :, :k].tril(-1)
+        if L.requires_grad:
+            L = L + rtorch.eye(m, k, dtype=LU.dtype, device=LU.device)
+        else:
+            L.diagonal(0, -2, -1).fill_(1)
         U = LU[..., :k, :].triu()
     return P, L, U
 
@@ -214,28 +218,68 @@ def geqrf(input, *, out=None):
     return give(result, out)
 
 
+# Reflections that are taken together: products of so many columns run at the speed of large ones.
+_TOGETHER = 64
+
+
 def _reflected(A, tau, c, adjoint=False):
     """H_1 H_2 ... H_k C, or of the adjoint product, for reflections H = I - tau v v^H of `geqrf`; C is the identity's
-    first columns where it is None.
-
-    On the CPU as I - V T V^H, with the vectors v (one on the diagonal, zeros above) as V's columns and T triangular:
-    T^-1 is diag(1 / tau) plus what is above the diagonal of V^H V (Puglisi, "Modification of the Householder method
-    based on the compact WY representation", 1992), here without the quotient, since tau may be 0."""
-    k = tau.size(-1)
-    V = A[..., :, :k].tril(-1) + rtorch.eye(A.size(-2), k, dtype=A.dtype, device=A.device)
+    first columns where it is None. On the CPU in blocks of I - V T V^H (`_block`)."""
+    (m, n), k = A.shape[-2:], tau.size(-1)
     whole = c is None
-    if whole:
-        c = rtorch.eye(A.size(-2), A.size(-1), dtype=A.dtype, device=A.device)
+    if whole and (k == 0 or A.device.type != "cpu"):
+        c = rtorch.eye(m, n, dtype=A.dtype, device=A.device)
         c = rtorch.where(rtorch.zeros_like(A, dtype=rtorch.bool), A, c)  # part of the graph without reflections too
     if A.device.type != "cpu":  # which has no triangular solver
+        V = A[..., :, :k].tril(-1) + rtorch.eye(m, k, dtype=A.dtype, device=A.device)
         for i in range(k) if adjoint else reversed(range(k)):
             v, t = V[..., :, i : i + 1], tau[..., i : i + 1].unsqueeze(-1)
             c = c - (t.conj() if adjoint else t) * (v @ (v.mH @ c))
         return c
-    above = tau.unsqueeze(-1) * (V.mH @ V).triu(1)
-    T = rtorch.linalg.solve_triangular(above, rtorch.diag_embed(tau), upper=True, unitriangular=True)
-    inner = V[..., : A.size(-1), :].mH if whole else V.mH @ c
-    return c - V @ ((T.mH if adjoint else T) @ inner)
+    starts = range(0, k, _TOGETHER)
+    if whole and k:
+        return _columns(A, tau, starts)
+    if adjoint:
+        done = []
+        for s in starts:
+            V, T = _block(A, tau, s)
+            c = c - V @ (T.mH @ (V.mH @ c))
+            done.append(c[..., :_TOGETHER, :])  # which later reflections leave alone
+            c = c[..., _TOGETHER:, :]
+        return rtorch.cat([*done, c], -2)
+    rest = c[..., k:, :]
+    for s in reversed(starts):
+        V, T = _block(A, tau, s)
+        rest = rtorch.cat([c[..., s : s + T.size(-1), :], rest], -2)
+        rest = rest - V @ (T @ (V.mH @ rest))
+    return rest
+
+
+def _block(A, tau, s):
+    """V and T of the reflections from `s` on: their product is I - V T V^H, with the vectors v (one on the diagonal,
+    zeros above) as V's columns and T triangular. T^-1 is diag(1 / tau) plus what is above the diagonal of V^H V
+    (Puglisi, "Modification of the Householder method based on the compact WY representation", 1992), here without
+    the quotient, since tau may be 0."""
+    t = tau[..., s : s + _TOGETHER]
+    v = A[..., s:, s : s + t.size(-1)]
+    V = v.tril(-1) + rtorch.eye(v.size(-2), v.size(-1), dtype=A.dtype, device=A.device)
+    above = t.unsqueeze(-1) * (V.mH @ V).triu(1)
+    return V, rtorch.linalg.solve_triangular(above, rtorch.diag_embed(t), upper=True, unitriangular=True)
+
+
+def _columns(A, tau, starts):
+    """The first columns of the reflections' product: those behind a block do not see it from above."""
+    (m, n), k, batch = A.shape[-2:], tau.size(-1), A.shape[:-2]
+    kind = {"dtype": A.dtype, "device": A.device}
+    rest = rtorch.eye(m - k, n - k, **kind).expand(*batch, m - k, n - k)
+    for s in reversed(starts):
+        V, T = _block(A, tau, s)
+        b = T.size(-1)
+        inner = rtorch.cat([V[..., :b, :].mH, V[..., b:, :].mH @ rest], -1)
+        above = rtorch.eye(b, n - s, **kind).expand(*batch, b, n - s)
+        beside = rtorch.zeros(*batch, m - s - b, b, **kind)
+        rest = rtorch.cat([above, rtorch.cat([beside, rest], -1)], -2) - V @ (T @ inner)
+    return rest
 
 
 def householder_product(A, tau, *, out=None):
@@ -324,5 +368,4 @@ def eig(A, *, out=None):
 
 def eigvals(A, *, out=None):
     """Complex eigenvalues of square matrices."""
-    values = _l.eig(check_square("eigvals", A))[0]
-    return give(values, out)
+    return give(_l.eigvals(check_square("eigvals", A)), out)

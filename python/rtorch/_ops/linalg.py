@@ -145,6 +145,8 @@ def multi_dot(tensors, *, out=None):
                 f"multi_dot(): tensors {i} and {i + 1} with shapes {list(ts[i].shape)} and "
                 f"{list(ts[i + 1].shape)} cannot be multiplied"
             )
+    if n == 2 and not first and not last and out is None:
+        return ts[0] @ ts[1]
     cost = [[0] * n for _ in range(n)]
     cut = [[0] * n for _ in range(n)]
     for width in range(1, n):

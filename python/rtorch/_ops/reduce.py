@@ -298,6 +298,9 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
         norm = total - correction
     if not isinstance(norm, rtorch.Tensor):
         norm = max(norm, 0)
+    if x.size(0) == 1 and not x.is_complex():
+        # one variable's is a sum, which centres as it reads: what has a name here would be written to memory
+        return ((x - mean).square().sum() if w is None else ((x - mean).square() * w).sum()) / norm
     centred = x - mean
     c = (centred if w is None else centred * w) @ centred.mH / norm
     return c.squeeze()

@@ -1,116 +1,34 @@
 //! Decompositions and solvers of the last two dimensions, in f32, f64 and complex numbers of both, by the faer crate:
-//! `factor.rs` LU, Cholesky, QR; `spectral.rs` eigenvalues and singular values (`ql.rs` of small Hermitian ones);
-//! `ldl.rs` indefinite symmetric matrices. The matrices of a batch are shared among threads; faer's own threads stay
-//! off, since they would not survive a fork. Fails as PyTorch does, naming the first bad matrix of a batch. Products of
-//! matrices are in `matmul`; what is composed of these (det, pinv, lstsq, ...) is not here.
+//! `factor.rs` LU, Cholesky, QR; `spectral.rs` eigenvalues and singular values (`ql.rs` of small Hermitian matrices,
+//! `values.rs` from two diagonals); `ldl.rs` indefinite symmetric matrices; `triangular.rs` triangular systems. The
+//! matrices of a batch are shared among threads; faer's own threads stay off, since they would not survive a fork.
+//! Fails as PyTorch does, naming the first bad matrix of a batch. Products of matrices are in `matmul`; what is
+//! composed of these (det, pinv, lstsq, ...) is not here.
 
 mod element;
 mod factor;
 mod ldl;
+mod part;
 mod ql;
 mod spectral;
+mod triangular;
+mod values;
 
-use faer::{Mat, c32, c64};
+use faer::{Mat, MatRef, c32, c64};
 use rtorch_ir::prim::LinalgOp;
 use rtorch_ir::{DType, Error, Result, storage_dtypes};
 use smallvec::SmallVec;
 
 use crate::threads::{check_interrupt, parallel_for};
-use crate::walk::{Base, Walk, byte_strides, direct};
+use crate::walk::direct;
 use crate::{Arg, Source};
 use element::Element;
-use factor::{Lu, all_finite, cholesky, qr, reflections};
+use factor::{Lu, all_finite, qr, reflections};
+use part::Part;
+use triangular::Triangle;
 
 /// Multiplications that are worth a thread.
 const GRAIN: usize = 1 << 15;
-
-/// The matrices, vectors or numbers that one operand or result holds per batch element.
-struct Part {
-    base: Base,
-    batch: Walk<1>,
-    /// Sizes and byte strides of the dimensions after the batch.
-    dims: SmallVec<[(usize, isize); 2]>,
-}
-
-impl Part {
-    fn new(arg: Arg, batch_dims: usize) -> Part {
-        let strides = byte_strides(arg.layout, arg.dtype.size());
-        let shape = &arg.layout.shape;
-        Part {
-            base: Base::of(&arg),
-            batch: Walk::new(&shape[..batch_dims], [&strides[..batch_dims]]),
-            dims: (batch_dims..shape.len()).map(|d| (shape[d], strides[d])).collect(),
-        }
-    }
-    fn at(&self, b: usize) -> isize {
-        let [at] = self.batch.at(b);
-        at
-    }
-    /// Matrix `b`, in its own precision.
-    fn read<T: Element>(&self, b: usize) -> Mat<T> {
-        let at = self.at(b);
-        let ((m, row), (n, col)) = (self.dims[0], self.dims[1]);
-        Mat::from_fn(m, n, |i, j| {
-            // SAFETY: an element of the window, whose dtype is T's.
-            unsafe { *self.base.at::<T>(at + i as isize * row + j as isize * col) }
-        })
-    }
-    fn read_vector<V: Copy>(&self, b: usize) -> Vec<V> {
-        let (at, (n, step)) = (self.at(b), self.dims[0]);
-        // SAFETY: an element of the window, whose dtype is V's.
-        (0..n).map(|i| unsafe { *self.base.at::<V>(at + i as isize * step) }).collect()
-    }
-    /// Stores `f(row, column)` in matrix `b`.
-    fn write<T>(&self, b: usize, f: impl Fn(usize, usize) -> T) {
-        let at = self.at(b);
-        let ((m, row), (n, col)) = (self.dims[0], self.dims[1]);
-        for i in 0..m {
-            for j in 0..n {
-                // SAFETY: an element of the window; each matrix is one thread's.
-                unsafe { *self.base.at::<T>(at + i as isize * row + j as isize * col) = f(i, j) };
-            }
-        }
-    }
-    fn write_vector<V: Copy>(&self, b: usize, v: &[V]) {
-        let (at, (_, step)) = (self.at(b), self.dims[0]);
-        for (i, &v) in v.iter().enumerate() {
-            // SAFETY: as in `write`.
-            unsafe { *self.base.at::<V>(at + i as isize * step) = v };
-        }
-    }
-    fn write_number<V>(&self, b: usize, v: V) {
-        // SAFETY: as in `write`.
-        unsafe { *self.base.at::<V>(self.at(b)) = v };
-    }
-    /// Real numbers of T's precision.
-    fn write_reals<T: Element>(&self, b: usize, v: &[f64]) {
-        let (at, step) = (self.at(b), self.dims.first().map_or(0, |d| d.1));
-        for (i, &v) in v.iter().enumerate() {
-            // SAFETY: as in `write`.
-            unsafe { T::store_real(self.base.at(at + i as isize * step), v) };
-        }
-    }
-    /// Complex numbers, of single precision where T is.
-    fn write_complex<T: Element>(&self, b: usize, f: impl Fn(usize, usize) -> c64, columns: bool) {
-        let double = matches!(T::DTYPE, DType::F64 | DType::C128);
-        let at = self.at(b);
-        let (m, row) = self.dims[0];
-        let (n, col) = if columns { self.dims[1] } else { (1, 0) };
-        for i in 0..m {
-            for j in 0..n {
-                let (at, v) = (at + i as isize * row + j as isize * col, f(i, j));
-                // SAFETY: as in `write`.
-                unsafe {
-                    if double {
-                        *self.base.at::<c64>(at) = v;
-                    } else {
-                        *self.base.at::<c32>(at) = c32::new(v.re as f32, v.im as f32);
-                    }
-                }
-            }
-        }
-    }
-}
 
 /// `Prim::Linalg`.
 pub fn linalg(op: LinalgOp, inputs: &[Source], outs: &[Arg]) -> Result<()> {
@@ -137,16 +55,16 @@ pub fn linalg(op: LinalgOp, inputs: &[Source], outs: &[Arg]) -> Result<()> {
 /// PyTorch's name of the function, as in its messages.
 fn name(op: LinalgOp) -> &'static str {
     match op {
-        LinalgOp::Solve => "torch.linalg.solve",
+        LinalgOp::Solve { .. } | LinalgOp::SolveFactored { .. } => "torch.linalg.solve",
         LinalgOp::Inverse => "linalg.inv",
         LinalgOp::SlogDet => "linalg.slogdet",
         LinalgOp::Lu => "linalg.lu_factor",
         LinalgOp::Cholesky { .. } => "linalg.cholesky",
         LinalgOp::Qr { .. } => "linalg.qr",
         LinalgOp::Geqrf => "geqrf",
-        LinalgOp::Svd { .. } => "linalg.svd",
-        LinalgOp::Eigh { .. } => "linalg.eigh",
-        LinalgOp::Eig => "linalg.eig",
+        LinalgOp::Svd { .. } | LinalgOp::SvdVals => "linalg.svd",
+        LinalgOp::Eigh { .. } | LinalgOp::EighVals { .. } => "linalg.eigh",
+        LinalgOp::Eig | LinalgOp::EigVals => "linalg.eig",
         LinalgOp::TriangularSolve { .. } => "linalg.solve_triangular",
         LinalgOp::Ldl { .. } => "linalg.ldl_factor",
         LinalgOp::LdlSolve { .. } => "linalg.ldl_solve",
@@ -186,6 +104,7 @@ fn adjoint<T: Element>(a: &Mat<T>) -> Mat<T> {
 }
 
 const SINGULAR: &str = "The solver failed because the input matrix is singular.";
+const NO_INFS: &str = "input tensor should not contain infs or NaNs.";
 const NOT_FINITE: &str = "The algorithm failed to converge because the input matrix contained non-finite values.";
 
 fn not_converged(code: usize) -> String {
@@ -195,121 +114,158 @@ fn not_converged(code: usize) -> String {
     )
 }
 
+type Done = std::result::Result<(), String>;
+
 /// One matrix of the batch, or what is wrong with it.
-fn one<T: Element>(op: LinalgOp, ins: &[Part], outs: &[Part], b: usize) -> std::result::Result<(), String> {
-    let a: Mat<T> = ins[0].read(b);
+fn one<T: Element>(op: LinalgOp, ins: &[Part], outs: &[Part], b: usize) -> Done {
+    let a = &ins[0];
     match op {
-        LinalgOp::Solve => {
-            let lu = Lu::new(&a);
-            if lu.zero_pivot().is_some() {
-                return Err(SINGULAR.into());
-            }
-            let x = lu.solve(&ins[1].read(b));
-            outs[0].write(b, |i, j| x[(i, j)]);
+        LinalgOp::Solve { factors } => return solve::<T>(factors, ins, outs, b),
+        LinalgOp::SolveFactored { adjoint } => solve_factored::<T>(adjoint, ins, outs, b),
+        LinalgOp::Inverse => return inverse::<T>(a, &outs[0], b),
+        LinalgOp::TriangularSolve { upper, unit } => {
+            let mut x: Mat<T> = ins[1].read(b);
+            triangular::solve(a.view(b), Triangle { upper, unit }, &mut x);
+            outs[0].put(b, x.as_ref());
         }
-        LinalgOp::Inverse => {
-            let lu = Lu::new(&a);
-            if let Some(at) = lu.zero_pivot() {
-                return Err(format!(
-                    "The diagonal element {} is zero, the inversion could not be completed because the input matrix is \
-                     singular.",
-                    at + 1
-                ));
-            }
-            let x = lu.solve(&Mat::identity(a.nrows(), a.nrows()));
-            outs[0].write(b, |i, j| x[(i, j)]);
+        LinalgOp::LdlSolve { hermitian } => {
+            let pivots: Vec<i32> = ins[1].read_vector(b);
+            outs[0].put(b, ldl::solve::<T>(a.view(b), &pivots, ins[2].read(b), hermitian).as_ref());
         }
         LinalgOp::SlogDet => {
-            let (sign, log) = Lu::new(&a).slogdet();
+            let (sign, log) = Lu::<T>::new(|| a.read(b)).slogdet();
             outs[0].write_number(b, sign);
             outs[1].write_reals::<T>(b, &[log]);
         }
         LinalgOp::Lu => {
-            let lu = Lu::new(&a);
-            outs[0].write(b, |i, j| lu.packed[(i, j)]);
+            let lu = Lu::<T>::new(|| a.read(b));
+            outs[0].put(b, lu.packed.as_ref());
             outs[1].write_vector(b, &lu.pivots());
         }
-        LinalgOp::Cholesky { upper } => {
-            let l = cholesky(&if upper { adjoint(&a) } else { a }).map_err(|order| {
-                format!(
-                    "The factorization could not be completed because the input is not positive-definite (the leading \
-                     minor of order {order} is not positive-definite)."
-                )
-            })?;
-            outs[0].write(b, |i, j| if upper { l[(j, i)].conjugate() } else { l[(i, j)] });
-        }
+        LinalgOp::Cholesky { upper, check } => return cholesky::<T>(upper, check, a, outs, b),
         LinalgOp::Qr { full } => {
+            let a: Mat<T> = a.read(b);
             let (q, r) = qr(&a, if full { a.nrows() } else { a.nrows().min(a.ncols()) });
-            outs[0].write(b, |i, j| q[(i, j)]);
-            outs[1].write(b, |i, j| r[(i, j)]);
+            outs[0].put(b, q.as_ref());
+            outs[1].put(b, r.as_ref());
         }
         LinalgOp::Geqrf => {
-            let (packed, taus) = reflections(a);
-            outs[0].write(b, |i, j| packed[(i, j)]);
+            let (packed, taus) = reflections::<T>(a.read(b));
+            outs[0].put(b, packed.as_ref());
             outs[1].write_vector(b, &taus);
         }
-        LinalgOp::TriangularSolve { upper, unit } => {
-            let mut x: Mat<T> = ins[1].read(b);
-            match (upper, unit) {
-                (true, true) => a.solve_unit_upper_triangular_in_place(x.as_mut()),
-                (true, false) => a.solve_upper_triangular_in_place(x.as_mut()),
-                (false, true) => a.solve_unit_lower_triangular_in_place(x.as_mut()),
-                (false, false) => a.solve_lower_triangular_in_place(x.as_mut()),
-            }
-            outs[0].write(b, |i, j| x[(i, j)]);
-        }
         LinalgOp::Ldl { hermitian } => {
-            let (ld, pivots, _) = ldl::factor(a, hermitian);
-            outs[0].write(b, |i, j| ld[(i, j)]);
+            let (mut ld, n) = a.read_columns::<T>(b);
+            let pivots = ldl::factor(&mut ld, n, hermitian);
+            outs[0].put_rows(b, MatRef::from_column_major_slice(&ld, n, n), |i| 0..i + 1);
             outs[1].write_vector(b, &pivots);
         }
-        LinalgOp::LdlSolve { hermitian } => {
-            let pivots: Vec<i32> = ins[1].read_vector(b);
-            let x = ldl::solve(&a, &pivots, ins[2].read(b), hermitian);
-            outs[0].write(b, |i, j| x[(i, j)]);
+        LinalgOp::Svd { full } => {
+            let (u, s, v) = finite::<T, _>(a.read(b), NOT_FINITE, |a| spectral::svd(&a, full))?;
+            outs[0].put(b, u.as_ref());
+            outs[1].write_reals::<T>(b, &s);
+            outs[2].put(b, v.as_ref());
         }
-        LinalgOp::Svd { .. } | LinalgOp::Eigh { .. } | LinalgOp::Eig => spectrum::<T>(op, a, outs, b)?,
+        LinalgOp::SvdVals => {
+            outs[0].write_reals::<T>(b, &finite::<T, _>(a.read(b), NOT_FINITE, spectral::svdvals)?);
+        }
+        LinalgOp::Eigh { upper } => {
+            let (values, vectors) = finite::<T, _>(a.read(b), "", |a| spectral::eigh(&a, upper))?;
+            outs[0].write_reals::<T>(b, &values);
+            outs[1].put(b, vectors.as_ref());
+        }
+        LinalgOp::EighVals { upper } => {
+            outs[0].write_reals::<T>(b, &finite::<T, _>(a.read(b), "", |a| spectral::eigvalsh(a, upper))?);
+        }
+        LinalgOp::Eig => {
+            let (values, vectors) = finite::<T, _>(a.read(b), NO_INFS, |a| spectral::eig(&a))?;
+            outs[0].write_complex::<T>(b, |i, _| values[i], false);
+            outs[1].write_complex::<T>(b, |i, j| vectors[(i, j)], true);
+        }
+        LinalgOp::EigVals => {
+            let values = finite::<T, _>(a.read(b), NO_INFS, |a| spectral::eigvals(&a))?;
+            outs[0].write_complex::<T>(b, |i, _| values[i], false);
+        }
     }
     Ok(())
 }
 
-fn spectrum<T: Element>(op: LinalgOp, a: Mat<T>, outs: &[Part], b: usize) -> std::result::Result<(), String> {
+/// What `f` finds of a matrix; `refusal` (that it does not converge, where empty) of one that is not finite.
+fn finite<T: Element, R>(
+    a: Mat<T>,
+    refusal: &str,
+    f: impl FnOnce(Mat<T>) -> Option<R>,
+) -> std::result::Result<R, String> {
     let n = a.nrows();
-    let finite = all_finite(&a);
-    match op {
-        LinalgOp::Svd { full } => {
-            if !finite {
-                return Err(NOT_FINITE.into());
+    match all_finite(&a) {
+        false if !refusal.is_empty() => Err(refusal.into()),
+        false => Err(not_converged(n.saturating_sub(1))),
+        true => f(a).ok_or_else(|| not_converged(n.saturating_sub(1))),
+    }
+}
+
+/// The solution and, where asked for, the columns of the packed factors as rows, and P's rows.
+fn solve<T: Element>(factors: bool, ins: &[Part], outs: &[Part], b: usize) -> Done {
+    let lu = Lu::<T>::new(|| ins[0].read(b));
+    if lu.zero_pivot().is_some() {
+        return Err(SINGULAR.into());
+    }
+    outs[0].put(b, lu.solve(ins[1].view(b)).as_ref());
+    if factors {
+        outs[1].put(b, lu.packed.transpose());
+        outs[2].write_vector(b, &lu.rows());
+    }
+    Ok(())
+}
+
+/// With the factors that `solve` left.
+fn solve_factored<T: Element>(adjoint: bool, ins: &[Part], outs: &[Part], b: usize) {
+    let (packed, rows) = (ins[1].view::<T>(b).transpose(), ins[2].read_vector::<i32>(b));
+    // memory that somebody wrote to leads nowhere else
+    let row = |i: usize| (rows[i].unsigned_abs() as usize).min(rows.len() - 1);
+    let x = match adjoint {
+        true => factor::solve_adjoint(packed, row, ins[3].read(b)),
+        false => factor::solve(packed, row, ins[3].view(b)),
+    };
+    outs[0].put(b, x.as_ref());
+}
+
+fn inverse<T: Element>(a: &Part, out: &Part, b: usize) -> Done {
+    let lu = Lu::<T>::new(|| a.read(b));
+    if let Some(at) = lu.zero_pivot() {
+        return Err(format!(
+            "The diagonal element {} is zero, the inversion could not be completed because the input matrix is \
+             singular.",
+            at + 1
+        ));
+    }
+    let n = lu.packed.nrows();
+    out.put(b, lu.solve(Mat::identity(n, n).as_ref()).as_ref());
+    Ok(())
+}
+
+/// The factor and 0, or of a matrix that has none its triangle and the order of the first minor that is not positive.
+fn cholesky<T: Element>(upper: bool, check: bool, a: &Part, outs: &[Part], b: usize) -> Done {
+    let triangle = |i: usize| if upper { i..usize::MAX } else { 0..i + 1 };
+    match factor::cholesky::<T>(if upper { a.read_adjoint(b) } else { a.read(b) }) {
+        Ok(l) => {
+            match upper {
+                true if T::IS_REAL => outs[0].put_rows(b, l.transpose(), triangle),
+                true => outs[0].put_rows(b, adjoint(&l).as_ref(), triangle),
+                false => outs[0].put_rows(b, l.as_ref(), triangle),
             }
-            let (u, s, v) = spectral::svd(&a, full).ok_or_else(|| not_converged(n.saturating_sub(1)))?;
-            outs[0].write(b, |i, j| u[(i, j)]);
-            outs[1].write_reals::<T>(b, &s);
-            outs[2].write(b, |i, j| v[(i, j)]);
+            outs[1].write_number(b, 0i32);
         }
-        LinalgOp::Eigh { upper } => {
-            let found = if finite { spectral::eigh(&a, upper) } else { None };
-            let (values, vectors) = found.ok_or_else(|| not_converged(n.saturating_sub(1)))?;
-            outs[0].write_reals::<T>(b, &values);
-            outs[1].write(b, |i, j| vectors[(i, j)]);
+        Err(order) if check => {
+            return Err(format!(
+                "The factorization could not be completed because the input is not positive-definite (the leading \
+                 minor of order {order} is not positive-definite)."
+            ));
         }
-        LinalgOp::Eig => {
-            if !finite {
-                return Err("input tensor should not contain infs or NaNs.".into());
-            }
-            let (values, vectors) = spectral::eig(&a).ok_or_else(|| not_converged(n.saturating_sub(1)))?;
-            outs[0].write_complex::<T>(b, |i, _| values[i], false);
-            outs[1].write_complex::<T>(b, |i, j| vectors[(i, j)], true);
+        Err(order) => {
+            outs[0].put_rows::<T>(b, a.view(b), triangle);
+            outs[1].write_number(b, order as i32);
         }
-        LinalgOp::Solve
-        | LinalgOp::Inverse
-        | LinalgOp::SlogDet
-        | LinalgOp::Lu
-        | LinalgOp::Cholesky { .. }
-        | LinalgOp::Qr { .. }
-        | LinalgOp::Geqrf
-        | LinalgOp::TriangularSolve { .. }
-        | LinalgOp::Ldl { .. }
-        | LinalgOp::LdlSolve { .. } => {}
     }
     Ok(())
 }
@@ -351,7 +307,7 @@ mod tests {
                 let a = T::with(dtype, layout, &rng.reals(2 * n * n));
                 let b = T::new(dtype, &[2, n, 3], &rng.reals(6 * n));
                 let x = T::full(dtype, &[2, n, 3], 0.0);
-                run_op(LinalgOp::Solve, &[&a, &b], &[&x]).unwrap();
+                run_op(LinalgOp::Solve { factors: false }, &[&a, &b], &[&x]).unwrap();
                 let inv = T::full(dtype, &[2, n, n], 0.0);
                 run_op(LinalgOp::Inverse, &[&a], &[&inv]).unwrap();
                 let (sign, log) = (T::full(dtype, &[2], 0.0), T::full(dtype, &[2], 0.0));
@@ -386,6 +342,45 @@ mod tests {
     }
 
     #[test]
+    fn kept_factors_solve_again() {
+        let mut rng = Rng(3);
+        for (dtype, n, k) in BOTH.into_iter().flat_map(|d| [(d, 1usize, 1usize), (d, 5, 2), (d, 40, 7)]) {
+            let (a, b) =
+                (T::new(dtype, &[2, n, n], &rng.reals(2 * n * n)), T::new(dtype, &[2, n, k], &rng.reals(2 * n * k)));
+            let (x, f, p) =
+                (T::full(dtype, &[2, n, k], 0.0), T::full(dtype, &[2, n, n], 0.0), T::full(DType::I32, &[2, n], 0.0));
+            run_op(LinalgOp::Solve { factors: true }, &[&a, &b], &[&x, &f, &p]).unwrap();
+            let (again, adjoint) = (T::full(dtype, &[2, n, k], 0.0), T::full(dtype, &[2, n, k], 0.0));
+            run_op(LinalgOp::SolveFactored { adjoint: false }, &[&a, &f, &p, &b], &[&again]).unwrap();
+            assert_eq!(x.get(), again.get());
+            run_op(LinalgOp::SolveFactored { adjoint: true }, &[&a, &f, &p, &b], &[&adjoint]).unwrap();
+            let (av, xv, bv) = (a.get(), adjoint.get(), b.get());
+            for e in 0..2 {
+                let at = transpose(&av[e * n * n..][..n * n], n, n);
+                close(&product(&at, &xv[e * n * k..][..n * k], n, n, k), &bv[e * n * k..][..n * k], dtype);
+            }
+        }
+    }
+
+    #[test]
+    fn indefinite_matrices_are_solved() {
+        let mut rng = Rng(4);
+        for (dtype, n) in BOTH.into_iter().flat_map(|d| [(d, 1usize), (d, 2), (d, 7), (d, 50)]) {
+            let half = rng.reals(n * n);
+            let av: Vec<f64> = (0..n * n).map(|i| half[i] + half[i % n * n + i / n]).collect();
+            let (a, b) = (T::new(dtype, &[n, n], &av), T::new(dtype, &[n, 4], &rng.reals(4 * n)));
+            let (ld, p) = (T::full(dtype, &[n, n], 5.0), T::full(DType::I32, &[n], 0.0));
+            run_op(LinalgOp::Ldl { hermitian: false }, &[&a], &[&ld, &p]).unwrap();
+            if n == 50 {
+                assert!(p.get().iter().any(|&p| p < 0.0) && p.get().iter().any(|&p| p > 0.0));
+            }
+            let x = T::full(dtype, &[n, 4], 0.0);
+            run_op(LinalgOp::LdlSolve { hermitian: false }, &[&ld, &p, &b], &[&x]).unwrap();
+            close(&product(&av, &x.get(), n, n, 4), &b.get(), dtype);
+        }
+    }
+
+    #[test]
     fn decompositions_multiply_back() {
         let mut rng = Rng(2);
         for dtype in BOTH {
@@ -407,6 +402,9 @@ mod tests {
                     let us: Vec<f64> = (0..m * k).map(|i| uv[i / k * uc + i % k] * sv[i % k]).collect();
                     close(&product(&us, &vv[..k * n], m, k, n), &av, dtype);
                     close(&product(&transpose(&uv, m, uc), &uv, uc, m, uc), &identity(uc), dtype);
+                    let alone = T::full(dtype, &[k], 0.0);
+                    run_op(LinalgOp::SvdVals, &[&a], &[&alone]).unwrap();
+                    close(&alone.get(), &sv, dtype);
                 }
                 let square = product(&transpose(&av, m, n), &av, n, m, n);
                 let spd: Vec<f64> = square.iter().zip(identity(n)).map(|(a, i)| a + i).collect();
@@ -418,8 +416,13 @@ mod tests {
                     assert!(wv.windows(2).all(|p| p[0] <= p[1]));
                     let scaled: Vec<f64> = (0..n * n).map(|i| vv[i] * wv[i % n]).collect();
                     close(&product(&scaled, &transpose(&vv, n, n), n, n, n), &spd, dtype);
+                    let alone = T::full(dtype, &[n], 0.0);
+                    run_op(LinalgOp::EighVals { upper }, &[&s], &[&alone]).unwrap();
+                    close(&alone.get(), &wv, dtype);
                     let l = T::full(dtype, &[n, n], 0.0);
-                    run_op(LinalgOp::Cholesky { upper }, &[&s], &[&l]).unwrap();
+                    let info = T::full(DType::I32, &[], 7.0);
+                    run_op(LinalgOp::Cholesky { upper, check: true }, &[&s], &[&l, &info]).unwrap();
+                    assert_eq!(info.get(), [0.0]);
                     let (lv, lt) = (l.get(), transpose(&l.get(), n, n));
                     let (a, b) = if upper { (&lt, &lv) } else { (&lv, &lt) };
                     close(&product(a, b, n, n, n), &spd, dtype);
@@ -436,7 +439,7 @@ mod tests {
         let (b, x) = (T::full(DType::F32, &[2, 3, 1], 1.0), T::full(DType::F32, &[2, 3, 1], 0.0));
         let text = |r: Result<()>| r.unwrap_err().message;
         assert_eq!(
-            text(run_op(LinalgOp::Solve, &[&a, &b], &[&x])),
+            text(run_op(LinalgOp::Solve { factors: false }, &[&a, &b], &[&x])),
             "torch.linalg.solve: (Batch element 1): The solver failed because the input matrix is singular."
         );
         let zero = T::full(DType::F64, &[3, 3], 0.0);
@@ -445,8 +448,11 @@ mod tests {
             "linalg.inv: The diagonal element 1 is zero, the inversion could not be completed because the input matrix \
              is singular."
         );
+        let (l, info) = (T::full(DType::F64, &[3, 3], 5.0), T::full(DType::I32, &[], 0.0));
+        run_op(LinalgOp::Cholesky { upper: true, check: false }, &[&zero], &[&l, &info]).unwrap();
+        assert_eq!((l.get(), info.get()), (vec![0.0; 9], vec![1.0]));
         assert_eq!(
-            text(run_op(LinalgOp::Cholesky { upper: false }, &[&zero], &[&T::full(DType::F64, &[3, 3], 0.0)])),
+            text(run_op(LinalgOp::Cholesky { upper: false, check: true }, &[&zero], &[&l, &info])),
             "linalg.cholesky: The factorization could not be completed because the input is not positive-definite (the \
              leading minor of order 1 is not positive-definite)."
         );

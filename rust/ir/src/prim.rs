@@ -126,16 +126,24 @@ pub struct CtcParams {
 /// Decompositions and solvers on the last two dimensions, batched.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LinalgOp {
-    /// (A, B) -> X with A X = B.
-    Solve,
+    /// (A, B) -> X with A X = B; with `factors` also what `SolveFactored` takes.
+    Solve {
+        factors: bool,
+    },
+    /// (A, factors, permutation, B) -> X with A X = B, or A^H X = B, by the factors that `Solve` left.
+    SolveFactored {
+        adjoint: bool,
+    },
     Inverse,
     /// A -> sign, log|det|.
     SlogDet,
     /// A -> L and U in one matrix, LAPACK's row interchanges (int32, from 1).
     Lu,
-    /// A -> L.
+    /// A -> L, and int32 0; of a matrix that is not positive-definite an error where `check`, else its triangle and the
+    /// order of the first minor that is not.
     Cholesky {
         upper: bool,
+        check: bool,
     },
     /// A -> Q, R.
     Qr {
@@ -147,12 +155,20 @@ pub enum LinalgOp {
     Svd {
         full: bool,
     },
+    /// A -> S.
+    SvdVals,
     /// A -> eigenvalues, eigenvectors of a symmetric matrix.
     Eigh {
         upper: bool,
     },
+    /// A -> eigenvalues of a symmetric matrix.
+    EighVals {
+        upper: bool,
+    },
     /// A -> eigenvalues, eigenvectors, complex.
     Eig,
+    /// A -> eigenvalues, complex.
+    EigVals,
     /// Symmetric A -> L and D in one matrix, pivots (int32).
     Ldl {
         hermitian: bool,
@@ -671,22 +687,27 @@ fn linalg_shapes(op: LinalgOp, x: &[Meta]) -> SmallVec<[Meta; 3]> {
         Meta { shape, dtype: x[0].dtype }
     };
     let real = |tail: &[usize]| Meta { dtype: x[0].dtype.real(), ..of(tail) };
+    let int = |tail: &[usize]| Meta { dtype: DType::I32, ..of(tail) };
+    let complex = |m: Meta| Meta { dtype: x[0].dtype.complex(), ..m };
     match op {
-        LinalgOp::Solve | LinalgOp::TriangularSolve { .. } => smallvec![x[1].clone()],
-        LinalgOp::Inverse | LinalgOp::Cholesky { .. } => smallvec![x[0].clone()],
+        LinalgOp::Solve { factors: true } => smallvec![x[1].clone(), x[0].clone(), int(&[cols])],
+        LinalgOp::Solve { factors: false } | LinalgOp::TriangularSolve { .. } => smallvec![x[1].clone()],
+        LinalgOp::SolveFactored { .. } => smallvec![x[3].clone()],
+        LinalgOp::Inverse => smallvec![x[0].clone()],
+        LinalgOp::Cholesky { .. } => smallvec![x[0].clone(), int(&[])],
         LinalgOp::SlogDet => smallvec![of(&[]), real(&[])],
         LinalgOp::Qr { full: true } => smallvec![of(&[rows, rows]), of(&[rows, cols])],
         LinalgOp::Qr { full: false } => smallvec![of(&[rows, k]), of(&[k, cols])],
         LinalgOp::Svd { full: true } => smallvec![of(&[rows, rows]), real(&[k]), of(&[cols, cols])],
         LinalgOp::Svd { full: false } => smallvec![of(&[rows, k]), real(&[k]), of(&[k, cols])],
+        LinalgOp::SvdVals => smallvec![real(&[k])],
         LinalgOp::Eigh { .. } => smallvec![real(&[cols]), x[0].clone()],
-        LinalgOp::Lu | LinalgOp::Ldl { .. } => smallvec![x[0].clone(), Meta { dtype: DType::I32, ..of(&[k]) }],
+        LinalgOp::EighVals { .. } => smallvec![real(&[cols])],
+        LinalgOp::Lu | LinalgOp::Ldl { .. } => smallvec![x[0].clone(), int(&[k])],
         LinalgOp::Geqrf => smallvec![x[0].clone(), of(&[k])],
         LinalgOp::LdlSolve { .. } => smallvec![x[2].clone()],
-        LinalgOp::Eig => {
-            let complex = |m: Meta| Meta { dtype: x[0].dtype.complex(), ..m };
-            smallvec![complex(of(&[cols])), complex(x[0].clone())]
-        }
+        LinalgOp::Eig => smallvec![complex(of(&[cols])), complex(x[0].clone())],
+        LinalgOp::EigVals => smallvec![complex(of(&[cols]))],
     }
 }
 

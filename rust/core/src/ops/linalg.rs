@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::pointwise::{Arg, where_};
 use super::shape;
+use crate::autograd::record;
 use crate::dispatch::{prim, prim1};
 use crate::tensor::Tensor;
 
@@ -297,6 +298,26 @@ pub fn matrix_ops(name: &'static str, op: LinalgOp, x: &[&Tensor]) -> Result<Sma
     prim(name, Prim::Linalg(op), x)
 }
 
+/// Singular values: with the vectors where a gradient will want them.
+pub fn svdvals(a: &Tensor) -> Result<Tensor> {
+    if record::wanted(&[a]) {
+        return Ok(matrix_ops("LinalgSvdBackward0", LinalgOp::Svd { full: false }, &[a])?.swap_remove(1));
+    }
+    matrix_op("LinalgSvdBackward0", LinalgOp::SvdVals, &[a])
+}
+
+/// Eigenvalues of a Hermitian matrix, likewise.
+pub fn eigvalsh(a: &Tensor, upper: bool) -> Result<Tensor> {
+    let op = if record::wanted(&[a]) { LinalgOp::Eigh { upper } } else { LinalgOp::EighVals { upper } };
+    matrix_op("LinalgEighBackward0", op, &[a])
+}
+
+/// Eigenvalues, likewise.
+pub fn eigvals(a: &Tensor) -> Result<Tensor> {
+    let op = if record::wanted(&[a]) { LinalgOp::Eig } else { LinalgOp::EigVals };
+    matrix_op("LinalgEigBackward0", op, &[a])
+}
+
 /// A batch of square matrices, or PyTorch's error.
 pub fn check_square(name: &str, a: &Tensor) -> Result<()> {
     let n = a.ndim();
@@ -346,7 +367,9 @@ pub fn solve(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         s.extend_from_slice(&x.shape()[k - 2..]);
         if x.shape() == s { Ok(x.clone()) } else { shape::expand_to(x, &s) }
     };
-    let x = matrix_op("LinalgSolveExBackward0", LinalgOp::Solve, &[&full(a)?, &full(&rhs)?])?;
+    // the factors are kept for backward alone
+    let op = LinalgOp::Solve { factors: record::wanted(&[a]) || record::wanted(&[b]) };
+    let x = matrix_op("LinalgSolveExBackward0", op, &[&full(a)?, &full(&rhs)?])?;
     if vector { shape::squeeze(&x, Some(&[-1])) } else { Ok(x) }
 }
 

@@ -17,11 +17,14 @@ use crate::tensor::Tensor;
 
 pub fn saves(op: LinalgOp) -> (SmallVec<[usize; 4]>, SmallVec<[usize; 2]>) {
     match op {
-        LinalgOp::Solve | LinalgOp::TriangularSolve { .. } => (smallvec![0], smallvec![0]),
+        LinalgOp::Solve { factors: true } => (smallvec![0], smallvec![0, 1, 2]),
+        LinalgOp::SolveFactored { .. } => (smallvec![0, 1, 2], smallvec![0]),
+        LinalgOp::Solve { factors: false } | LinalgOp::TriangularSolve { .. } => (smallvec![0], smallvec![0]),
         LinalgOp::Inverse | LinalgOp::Cholesky { .. } => (SmallVec::new(), smallvec![0]),
         LinalgOp::SlogDet => (smallvec![0], smallvec![0]),
         LinalgOp::Qr { .. } => (SmallVec::new(), smallvec![0, 1]),
         LinalgOp::Svd { .. } => (SmallVec::new(), smallvec![0, 1, 2]),
+        LinalgOp::SvdVals | LinalgOp::EighVals { .. } | LinalgOp::EigVals => (smallvec![0], SmallVec::new()),
         LinalgOp::Eigh { .. } | LinalgOp::Eig | LinalgOp::Lu => (SmallVec::new(), smallvec![0, 1]),
         LinalgOp::Geqrf | LinalgOp::Ldl { .. } | LinalgOp::LdlSolve { .. } => (SmallVec::new(), SmallVec::new()),
     }
@@ -68,10 +71,27 @@ fn lower(x: &Tensor, k: i64) -> Result<Tensor> {
 
 pub fn linalg(c: &Ctx, op: LinalgOp) -> Result<Cotangents> {
     match op {
-        LinalgOp::Solve => {
+        // the factors are no function of A here: nobody but `SolveFactored` reads them, whose rule goes by A
+        LinalgOp::Solve { .. } | LinalgOp::SolveFactored { .. } if !c.has(0) => Ok(vec![None; c.inputs()]),
+        LinalgOp::Solve { factors: true } => {
             let (a, x) = (c.input(0)?, c.output(0)?);
-            let gb = matrix_op("LinalgSolveBackward0", LinalgOp::Solve, &[&mh(&a)?, &c.grad(0)?])?;
-            Ok(vec![c.when(0, || neg(&mm(&gb, &mh(&x)?)?))?, Some(gb)])
+            let gb = factored(true, &a, &c.output(1)?, &c.output(2)?, &c.grad(0)?)?;
+            Ok(vec![c.when(0, || mm(&neg(&gb)?, &mh(&x)?))?, Some(gb)])
+        }
+        LinalgOp::Solve { factors: false } => {
+            let (a, x) = (c.input(0)?, c.output(0)?);
+            let op = LinalgOp::Solve { factors: false };
+            let gb = matrix_op("LinalgSolveBackward0", op, &[&mh(&a)?, &c.grad(0)?])?;
+            Ok(vec![c.when(0, || mm(&neg(&gb)?, &mh(&x)?))?, Some(gb)])
+        }
+        LinalgOp::SolveFactored { adjoint } => {
+            let (a, x) = (c.input(0)?, c.output(0)?);
+            let gb = factored(!adjoint, &a, &c.input(1)?, &c.input(2)?, &c.grad(0)?)?;
+            let ga = c.when(0, || match adjoint {
+                true => mm(&neg(&x)?, &mh(&gb)?),
+                false => mm(&neg(&gb)?, &mh(&x)?),
+            })?;
+            Ok(vec![ga, None, None, Some(gb)])
         }
         LinalgOp::TriangularSolve { upper, unit } => {
             let (a, x) = (c.input(0)?, c.output(0)?);
@@ -99,16 +119,41 @@ pub fn linalg(c: &Ctx, op: LinalgOp) -> Result<Cotangents> {
             let g = shape::unsqueeze(&shape::unsqueeze(&g, -1)?, -1)?;
             Ok(vec![Some(ops::mul(&mh(&inverse)?, &g)?)])
         }
-        LinalgOp::Cholesky { upper } => cholesky(c, upper),
+        LinalgOp::Cholesky { upper, .. } => cholesky(c, upper),
         LinalgOp::Qr { full } => qr(c, full),
         LinalgOp::Svd { full } => svd(c, full),
         LinalgOp::Eigh { .. } => eigh(c),
+        LinalgOp::SvdVals | LinalgOp::EighVals { .. } | LinalgOp::EigVals => values(c, op),
         LinalgOp::Lu => lu(c),
         LinalgOp::Eig => eig(c),
         LinalgOp::Geqrf => Err(Error::not_implemented("derivative for geqrf is not implemented")),
         LinalgOp::Ldl { .. } => Err(Error::not_implemented("derivative for ldl_factor_ex is not implemented")),
         LinalgOp::LdlSolve { .. } => Err(Error::not_implemented("derivative for ldl_solve is not implemented")),
     }
+}
+
+/// A X = B (or A^H X = B) by the factors of `LinalgOp::Solve`, which are data.
+fn factored(adjoint: bool, a: &Tensor, factors: &Tensor, rows: &Tensor, b: &Tensor) -> Result<Tensor> {
+    matrix_op("LinalgSolveBackward0", LinalgOp::SolveFactored { adjoint }, &[a, &factors.detach(), rows, b])
+}
+
+/// Of values that were computed without vectors: with them, now.
+fn values(c: &Ctx, op: LinalgOp) -> Result<Cotangents> {
+    let (a, g) = (c.input(0)?, c.grad(0)?);
+    let whole = |name, op| ops::linalg::matrix_ops(name, op, &[&a]);
+    let (row, n) = (shape::unsqueeze(&g, -2)?, a.ndim());
+    if op == LinalgOp::SvdVals {
+        let f = whole("LinalgSvdBackward0", LinalgOp::Svd { full: false })?;
+        return Ok(vec![Some(mm(&ops::mul(&f[0], &row)?, &f[2])?)]);
+    }
+    if let LinalgOp::EighVals { upper } = op {
+        let v = whole("LinalgEighBackward0", LinalgOp::Eigh { upper })?.swap_remove(1);
+        return Ok(vec![Some(mm(&ops::mul(&v, &row)?, &mh(&v)?)?)]);
+    }
+    let vh = mh(&whole("LinalgEigBackward0", LinalgOp::Eig)?[1])?;
+    let scaled = ops::mul(&shape::unsqueeze(&g, n as i64 - 1)?, &vh)?;
+    let ga = matrix_op("LinalgSolveBackward0", LinalgOp::Solve { factors: false }, &[&vh, &scaled])?;
+    Ok(vec![Some(if a.dtype().is_float() { ops::complex::part(&ga, 0)? } else { ga })])
 }
 
 /// Symmetric with half of the diagonal: the projection of Murray's formula.
@@ -325,7 +370,7 @@ fn eig(c: &Ctx) -> Result<Cotangents> {
         let diagonal = ops::linalg::diag_embed(&shape::diagonal(&off, 0, -2, -1)?)?;
         inner = ops::add(&inner, &ops::sub(&off, &diagonal)?)?;
     }
-    let ga = matrix_op("LinalgSolveBackward0", LinalgOp::Solve, &[&vh, &mm(&inner, &vh)?])?;
+    let ga = matrix_op("LinalgSolveBackward0", LinalgOp::Solve { factors: false }, &[&vh, &mm(&inner, &vh)?])?;
     let real = c.node.inputs[0].dtype.is_float();
     Ok(vec![Some(if real { ops::complex::part(&ga, 0)? } else { ga })])
 }

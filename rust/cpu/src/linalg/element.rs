@@ -17,6 +17,8 @@ pub trait Element: ComplexField + Copy + Default + Send + Sync + PartialEq + 'st
     unsafe fn store_real(at: *mut u8, v: f64);
     /// Eigenvalues and right eigenvectors of a square matrix, None where the algorithm does not converge.
     fn eigen(a: &Mat<Self>) -> Option<(Vec<c64>, Mat<c64>)>;
+    /// Eigenvalues alone.
+    fn eigenvalues(a: &Mat<Self>) -> Option<Vec<c64>>;
 
     fn zero() -> Self {
         Self::of(0.0, 0.0)
@@ -89,6 +91,10 @@ macro_rules! real {
                 let vectors = Mat::from_fn(n, n, |i, j| c64::new(u[(i, j)].re.into(), u[(i, j)].im.into()));
                 Some((spectrum(n, |i| s[i]), vectors))
             }
+            fn eigenvalues(a: &Mat<$t>) -> Option<Vec<c64>> {
+                let values = a.eigenvalues().ok()?;
+                Some(spectrum(values.len(), |i| values[i]))
+            }
         }
     };
 }
@@ -116,6 +122,10 @@ macro_rules! complex {
                 let (s, u) = (e.S().column_vector(), e.U());
                 let vectors = Mat::from_fn(n, n, |i, j| c64::new(u[(i, j)].re.into(), u[(i, j)].im.into()));
                 Some((spectrum(n, |i| s[i]), vectors))
+            }
+            fn eigenvalues(a: &Mat<$t>) -> Option<Vec<c64>> {
+                let values = a.eigenvalues().ok()?;
+                Some(spectrum(values.len(), |i| values[i]))
             }
         }
     };

@@ -1,11 +1,16 @@
 //! Triangular factors: LU, Cholesky, QR (by faer) and what they solve. Signs and pivots are LAPACK's, as PyTorch's are.
 
 use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt::factor::{LltError, cholesky_in_place, cholesky_in_place_scratch};
 use faer::linalg::lu::partial_pivoting::factor::{lu_in_place, lu_in_place_scratch};
-use faer::linalg::solvers::{Llt, Qr};
-use faer::{Mat, Par, Side};
+use faer::linalg::solvers::Qr;
+use faer::{Mat, MatRef, Par};
 
 use super::element::Element;
+use super::triangular::{self, Triangle};
+
+const LOWER: Triangle = Triangle { upper: false, unit: true };
+const UPPER: Triangle = Triangle { upper: true, unit: false };
 
 /// P A = L U in one matrix: the unit lower factor below the diagonal, the upper one from it on.
 pub struct Lu<T: Element> {
@@ -15,9 +20,10 @@ pub struct Lu<T: Element> {
 }
 
 impl<T: Element> Lu<T> {
-    pub fn new(a: &Mat<T>) -> Lu<T> {
-        let (m, n) = a.shape();
-        let mut packed = a.clone();
+    /// Of the matrix that `read` gives (again, where it has a column without a pivot).
+    pub fn new(read: impl Fn() -> Mat<T>) -> Lu<T> {
+        let mut packed = read();
+        let (m, n) = packed.shape();
         let (mut rows, mut inverse) = (vec![0usize; m], vec![0usize; m]);
         if m > 0 && n > 0 {
             let mut memory = MemBuffer::new(lu_in_place_scratch::<usize, T>(m, n, Par::Seq, Default::default()));
@@ -26,9 +32,12 @@ impl<T: Element> Lu<T> {
         } else {
             rows = (0..m).collect();
         }
-        let lu = Lu { packed, rows };
+        if all_finite(&packed) {
+            return Lu { packed, rows };
+        }
         // A column without a pivot divides by zero there, and is skipped here.
-        if all_finite(&lu.packed) || !all_finite(a) { lu } else { Lu::by_columns(a.clone()) }
+        let again = read();
+        if all_finite(&again) { Lu::by_columns(again) } else { Lu { packed, rows } }
     }
     fn by_columns(mut a: Mat<T>) -> Lu<T> {
         let (m, n) = a.shape();
@@ -77,11 +86,12 @@ impl<T: Element> Lu<T> {
             .collect()
     }
     /// A X = B.
-    pub fn solve(&self, b: &Mat<T>) -> Mat<T> {
-        let mut x = Mat::from_fn(b.nrows(), b.ncols(), |i, j| b[(self.rows[i], j)]);
-        self.packed.solve_unit_lower_triangular_in_place(x.as_mut());
-        self.packed.solve_upper_triangular_in_place(x.as_mut());
-        x
+    pub fn solve(&self, b: MatRef<T>) -> Mat<T> {
+        solve(self.packed.as_ref(), |i| self.rows[i], b)
+    }
+    /// The rows of A that those of P A are.
+    pub fn rows(&self) -> Vec<i32> {
+        self.rows.iter().map(|&r| r as i32).collect()
     }
     /// The determinant's sign (or phase) and the logarithm of its absolute value.
     pub fn slogdet(&self) -> (T, f64) {
@@ -98,26 +108,46 @@ impl<T: Element> Lu<T> {
     }
 }
 
-pub fn all_finite<T: Element>(a: &Mat<T>) -> bool {
-    (0..a.ncols()).all(|j| (0..a.nrows()).all(|i| a[(i, j)].is_finite_number()))
+/// A X = B, for a packed LU whose row i is row `rows(i)` of A.
+pub fn solve<T: Element>(packed: MatRef<T>, rows: impl Fn(usize) -> usize, b: MatRef<T>) -> Mat<T> {
+    let mut x = Mat::from_fn(b.nrows(), b.ncols(), |i, j| b[(rows(i), j)]);
+    triangular::solve(packed, LOWER, &mut x);
+    triangular::solve(packed, UPPER, &mut x);
+    x
 }
 
-/// L with A = L L^H of the lower triangle; the order of the first minor that is not positive.
-pub fn cholesky<T: Element>(a: &Mat<T>) -> Result<Mat<T>, usize> {
+/// A^H X = B.
+pub fn solve_adjoint<T: Element>(packed: MatRef<T>, rows: impl Fn(usize) -> usize, mut b: Mat<T>) -> Mat<T> {
+    triangular::solve_adjoint(packed, Triangle { upper: false, ..UPPER }, &mut b);
+    triangular::solve_adjoint(packed, Triangle { upper: true, ..LOWER }, &mut b);
+    let mut x = Mat::zeros(b.nrows(), b.ncols());
+    for j in 0..b.ncols() {
+        (0..b.nrows()).for_each(|i| x[(rows(i), j)] = b[(i, j)]);
+    }
+    x
+}
+
+pub fn all_finite<T: Element>(a: &Mat<T>) -> bool {
+    // without a way out, which would keep the loop from being vectorised
+    (0..a.ncols()).all(|j| a.col_as_slice(j).iter().fold(true, |finite, v| finite & v.is_finite_number()))
+}
+
+/// L with A = L L^H of the lower triangle, undefined above its diagonal; the order of the first minor that is not
+/// positive.
+pub fn cholesky<T: Element>(mut a: Mat<T>) -> Result<Mat<T>, usize> {
     let n = a.nrows();
     if n == 0 {
-        return Ok(a.clone());
+        return Ok(a);
     }
-    match Llt::new(a.as_ref(), Side::Lower) {
-        Ok(f) => {
-            let l = f.L();
-            // a NaN is not less than zero, and not positive either
-            match (0..n).find(|&i| l[(i, i)].re().is_nan() || l[(i, i)].re() <= 0.0) {
-                Some(i) => Err(i + 1),
-                None => Ok(Mat::from_fn(n, n, |i, j| if j <= i { l[(i, j)] } else { T::zero() })),
-            }
-        }
-        Err(faer::linalg::cholesky::llt::factor::LltError::NonPositivePivot { index }) => Err(index + 1),
+    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<T>(n, Par::Seq, Default::default()));
+    let stack = MemStack::new(&mut memory);
+    match cholesky_in_place(a.as_mut(), Default::default(), Par::Seq, stack, Default::default()) {
+        // a NaN is not less than zero, and not positive either
+        Ok(_) => match (0..n).find(|&i| a[(i, i)].re().is_nan() || a[(i, i)].re() <= 0.0) {
+            Some(i) => Err(i + 1),
+            None => Ok(a),
+        },
+        Err(LltError::NonPositivePivot { index }) => Err(index + 1),
     }
 }
 

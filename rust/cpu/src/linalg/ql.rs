@@ -21,10 +21,8 @@ pub fn eigh<T: Element>(a: &Mat<T>, upper: bool) -> Option<(Vec<f64>, Mat<T>)> {
     let n = a.nrows();
     let at = |i: usize| if upper { n - 1 - i } else { i };
     let hermitian = turned(a, upper);
-    let largest = (0..n * n).fold(0.0f64, |m, i| m.max(hermitian[(i / n, i % n)].modulus()));
-    let beyond = largest > 0.0 && !(1.0 / LARGE..=LARGE).contains(&largest);
-    let scale = if beyond { largest.log2().round().exp2() } else { 1.0 };
-    let (mut d, mut e, q) = tridiagonal(if beyond { scaled(hermitian, 1.0 / scale) } else { hermitian });
+    let scale = scale(&hermitian);
+    let (mut d, mut e, q) = tridiagonal(if scale != 1.0 { scaled(hermitian, 1.0 / scale) } else { hermitian });
     if upper {
         d.reverse();
         e.reverse();
@@ -54,7 +52,14 @@ pub fn turned<T: Element>(a: &Mat<T>, upper: bool) -> Mat<T> {
 
 const EPS32: f64 = f32::EPSILON as f64 / 2.0;
 
-fn scaled<T: Element>(a: Mat<T>, by: f64) -> Mat<T> {
+/// The power of two to divide a matrix by, 1 where squares of its elements do no harm.
+pub fn scale<T: Element>(a: &Mat<T>) -> f64 {
+    let largest = (0..a.ncols()).fold(0.0f64, |m, j| a.col_as_slice(j).iter().fold(m, |m, v| m.max(v.size())));
+    let beyond = largest > 0.0 && !(1.0 / LARGE..=LARGE).contains(&largest);
+    if beyond { largest.log2().round().clamp(-1000.0, 1000.0).exp2() } else { 1.0 }
+}
+
+pub fn scaled<T: Element>(a: Mat<T>, by: f64) -> Mat<T> {
     Mat::from_fn(a.nrows(), a.ncols(), |i, j| a[(i, j)].scale(by))
 }
 

@@ -28,10 +28,18 @@ pub fn register(r: &mut Registry) {
     r.op("slogdet", &["slogdet(Tensor A)"], |a| all("LinalgSlogdetBackward0", LinalgOp::SlogDet, &[a.t(0)]))
         .within(MODULE);
     r.op("cholesky", &["cholesky(Tensor A, bool upper)"], |a| {
-        let op = LinalgOp::Cholesky { upper: a.b(1) };
+        let op = LinalgOp::Cholesky { upper: a.b(1), check: true };
         Ok(linalg::matrix_op("LinalgCholeskyExBackward0", op, &[a.t(0)])?.into())
     })
     .within(MODULE);
+    r.op("cholesky_ex", &["cholesky_ex(Tensor A, bool upper)"], |a| {
+        all("LinalgCholeskyExBackward0", LinalgOp::Cholesky { upper: a.b(1), check: false }, &[a.t(0)])
+    })
+    .within(MODULE);
+    r.op("svdvals", &["svdvals(Tensor A)"], |a| Ok(linalg::svdvals(a.t(0))?.into())).within(MODULE);
+    r.op("eigvalsh", &["eigvalsh(Tensor A, bool upper)"], |a| Ok(linalg::eigvalsh(a.t(0), a.b(1))?.into()))
+        .within(MODULE);
+    r.op("eigvals", &["eigvals(Tensor A)"], |a| Ok(linalg::eigvals(a.t(0))?.into())).within(MODULE);
     r.op("qr", &["qr(Tensor A, bool full)"], |a| all("LinalgQrBackward0", LinalgOp::Qr { full: a.b(1) }, &[a.t(0)]))
         .within(MODULE);
     r.op("svd", &["svd(Tensor A, bool full)"], |a| {
