@@ -38,6 +38,20 @@ def _is_default(t):
     return f is getattr(base, "__func__", base)
 
 
+def _by_own_names(first, args, kwargs):
+    """The positional arguments; those given by NumPy's names get ours."""
+    if not args and first not in kwargs:
+        for n in _NAMES_OF_INPUT if first == "input" else ("input", "self"):
+            if n in kwargs:
+                args = (kwargs.pop(n),)
+                break
+    if "axis" in kwargs and "dim" not in kwargs:
+        kwargs["dim"] = kwargs.pop("axis")
+    if "keepdims" in kwargs and "keepdim" not in kwargs:
+        kwargs["keepdim"] = kwargs.pop("keepdims")
+    return args
+
+
 def op(name=None, *, function=True, method=True, out=False, inplace=False, aliases=()):
     """Registers a function under `name` (and `aliases`) as `rtorch.name` and `Tensor.name`.
 
@@ -46,35 +60,30 @@ def op(name=None, *, function=True, method=True, out=False, inplace=False, alias
 
     def decorate(f):
         public = name or f.__name__
-        node = _C._node_name(public)
+        node, nobody_asks = _C._node_name(public), _C._nobody_asks
         first = next(iter(inspect.signature(f).parameters), None)
 
         @wraps(f)
         def call(*args, **kwargs):
-            target = kwargs.pop("out", None) if out else None
-            if not args and first not in kwargs:  # by another of its names
-                for n in _NAMES_OF_INPUT if first == "input" else ("input", "self"):
-                    if n in kwargs:
-                        args = (kwargs.pop(n),)
-                        break
-            if "axis" in kwargs and "dim" not in kwargs:
-                kwargs["dim"] = kwargs.pop("axis")
-            if "keepdims" in kwargs and "keepdim" not in kwargs:
-                kwargs["keepdim"] = kwargs.pop("keepdims")
-            over = _overloaded(args, kwargs)
-            if _C._in_function_mode():
-                r = _C._ask_function_mode(call, tuple(type(x) for x in over), args, kwargs)
-                if r is not NotImplemented:
-                    return r if target is None else _C._write_out(r, target)
-            if over:
+            target = None
+            if kwargs:
+                target = kwargs.pop("out", None) if out else None
+                args = _by_own_names(first, args, kwargs)
+            if not nobody_asks(args, kwargs):
+                over = _overloaded(args, kwargs)
                 types = tuple(type(x) for x in over)
+                if _C._in_function_mode():
+                    r = _C._ask_function_mode(call, types, args, kwargs)
+                    if r is not NotImplemented:
+                        return r if target is None else _C._write_out(r, target)
                 for x in over:
                     r = x.__torch_function__(call, types, args, kwargs)
                     if r is not NotImplemented:
                         return r
-                raise TypeError(
-                    f"no implementation found for 'rtorch.{public}' on types that implement __torch_function__"
-                )
+                if over:
+                    raise TypeError(
+                        f"no implementation found for 'rtorch.{public}' on types that implement __torch_function__"
+                    )
             try:
                 result = f(*args, **kwargs)
             except AttributeError as e:

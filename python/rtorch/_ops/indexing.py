@@ -35,9 +35,7 @@ def index_fill(input, dim, index, value):
     hit[index] = True
     if dim + 1 < input.dim():
         hit = hit.reshape([-1] + [1] * (input.dim() - dim - 1))
-    if not isinstance(value, rtorch.Tensor):
-        value = rtorch.full((), value, dtype=input.dtype, device=input.device)
-    return one_node(node, given, rtorch.where(hit, value.to(input.dtype), input))
+    return one_node(node, given, rtorch.masked_fill(input, hit, value))
 
 
 @op(inplace=True)
@@ -263,6 +261,10 @@ def index_reduce(input, dim, index, source, reduce, *, include_self=True):
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
     dim = _dim(dim, input.dim())
+    alike = input.dim() and input.shape == source.shape and input.dtype == source.dtype and input.is_floating_point()
+    recorded = input.requires_grad or source.requires_grad
+    if alike and include_self and reduce != "mean" and not recorded and index.shape == (input.size(dim),):
+        return _C._nn._index_reduce(input, dim, _long(index, "index_reduce"), source, reduce)
     shape = [1] * max(input.dim(), 1)
     shape[dim] = -1
     at = _long(index, "index_reduce").reshape(shape if input.dim() else ()).expand(source.shape)

@@ -110,10 +110,7 @@ def linalg_cross(input, other, *, dim=-1):
         )
     if input.dtype == rtorch.bool and other.dtype == rtorch.bool:
         raise NotImplementedError("\"cross\" not implemented for 'Bool'")
-    a, b = rtorch.broadcast_tensors(input, other)
-    a1, a2, a3 = a.unbind(d)
-    b1, b2, b3 = b.unbind(d)
-    return rtorch.stack([a2 * b3 - a3 * b2, a3 * b1 - a1 * b3, a1 * b2 - a2 * b1], d)
+    return rtorch._C._nn._cross(input, other, d)
 
 
 @op(method=False)

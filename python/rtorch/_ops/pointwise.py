@@ -38,6 +38,8 @@ def fill(input, value):
             raise RuntimeError(
                 f"fill only supports 0-dimension value tensor but got tensor with {value.dim()} dimensions."
             )
+        if isinstance(value, (bool, int, float)) and input.is_floating_point():
+            return rtorch._C._nn._filled(input, value)
         whole = rtorch.ones(input.shape, dtype=rtorch.bool, device=input.device)
         return rtorch.masked_fill(input, whole, value)
     return rtorch.empty_like(input).fill_(value)
@@ -59,13 +61,9 @@ def frexp(input):
     field = (bits >> digits).to(rtorch.int32) & top
     ordinary = (field > 0) & (field < top)
     exponent = (field - below - tiny.to(rtorch.int32) * steps) * ordinary
-    dual = rtorch.autograd.forward_ad.unpack_dual(input).tangent is not None
-    if dual or input.requires_grad and rtorch.is_grad_enabled():
-        half = exponent >> 1
-        first, second = (rtorch.exp2(-e.to(x.dtype)).to(input.dtype) for e in (half, exponent - half))
-        return frexp_type(rtorch.where(ordinary, input * first * second, input), exponent)
     mantissa = rtorch.where(ordinary, (bits & ~(top << digits)) | (below << digits), bits)
-    return frexp_type(mantissa.view(x.dtype).to(input.dtype), exponent)
+    mantissa = mantissa.view(x.dtype).to(input.dtype)
+    return frexp_type(rtorch._C._nn._link_mantissa(input, mantissa), exponent)
 
 
 @op(inplace=True, out=True)

@@ -222,6 +222,16 @@ pub fn lstm(layer: &rtorch_cpu::lstm::Layer) -> Result<()> {
     shielded(|| rtorch_cpu::lstm::run(layer))
 }
 
+/// Two parts next to each other: row-major, or one number, as `rtorch_cpu::interleave` takes them.
+pub fn interleave(parts: [&Window; 2], out: &Window) -> Result<()> {
+    account(parts.into_iter(), std::slice::from_ref(out));
+    let (re, im, out) = (cpu_arg(parts[0])?, cpu_arg(parts[1])?, cpu_arg(out)?);
+    shielded(|| {
+        rtorch_cpu::interleave(re, im, out);
+        Ok(())
+    })
+}
+
 /// Calls `f` with an input as the CPU's kernels take it.
 fn with_source<T>(x: &Input, f: impl FnOnce(&rtorch_cpu::Source) -> Result<T>) -> Result<T> {
     let leaves: SmallVec<[rtorch_cpu::Arg; 2]> = x.leaves.iter().map(cpu_arg).collect::<Result<_>>()?;

@@ -34,6 +34,17 @@ pub enum From {
     Cotangent,
 }
 
+impl From {
+    /// A leaf's number in a derivative: the operands come first, then the result and its cotangent.
+    fn leaf(k: usize, operands: usize) -> From {
+        match k {
+            k if k < operands => From::Input(k),
+            k if k == operands => From::Output,
+            _ => From::Cotangent,
+        }
+    }
+}
+
 /// The cotangent of one input, before it is summed to the input's shape.
 pub struct Grad {
     pub kernel: Arc<Kernel>,
@@ -78,6 +89,14 @@ impl Kernel {
         let _ = k.grads.set(vec![Some(Arc::new(Grad { kernel: Kernel::new(derivative), leaves }))]);
         k
     }
+    /// The same where the cotangent of the one leaf may be a program over that leaf (0), the result (1) and the
+    /// result's cotangent (2), of which it need not read all.
+    pub fn given(program: Program, numbers: SmallVec<[Scalar; 2]>, mut derivative: Program) -> Arc<Kernel> {
+        let k = Kernel::with_numbers(program, numbers);
+        let leaves = derivative.prune().into_iter().map(|leaf| From::leaf(leaf, 1)).collect();
+        let _ = k.grads.set(vec![Some(Arc::new(Grad { kernel: Kernel::new(derivative), leaves }))]);
+        k
+    }
     #[inline]
     pub fn dtype(&self) -> DType {
         self.dtype
@@ -107,13 +126,7 @@ impl Kernel {
         }
         let (mut d, which) = derive::vjp(&self.program, self.dtype(), &[i]);
         which[0]?;
-        let n = self.leaves();
-        let which = |k: usize| match k {
-            k if k < n => From::Input(k),
-            k if k == n => From::Output,
-            _ => From::Cotangent,
-        };
-        let leaves = d.prune().into_iter().map(which).collect();
+        let leaves = d.prune().into_iter().map(|leaf| From::leaf(leaf, self.leaves())).collect();
         Some(Arc::new(Grad { kernel: Kernel::new(d), leaves }))
     }
 }

@@ -5,6 +5,7 @@ use rtorch_ir::{Layout, Result};
 
 use crate::element::dispatch_size;
 use crate::threads::parallel_for;
+use crate::versions::versions;
 use crate::walk::{Base, Walk, byte_strides, direct};
 use crate::{Arg, Source};
 
@@ -46,6 +47,44 @@ pub(crate) fn copy_broadcast(from: Arg, to: Arg) -> Result<()> {
     copy(Arg { ptr: from.ptr, dtype: from.dtype, layout: &layout }, to);
     Ok(())
 }
+
+/// Pairs of elements that one core writes at a time; parts that are one number are laid out as often.
+const PAIRS: usize = 512;
+
+/// Two row-major operands of one dtype next to each other, as the parts of complex numbers lie; one that has a single
+/// element is read again and again.
+pub fn interleave(re: Arg, im: Arg, out: Arg) {
+    let n = out.layout.numel();
+    dispatch_size!(re.dtype, T => {
+        let part = |a: &Arg| {
+            // SAFETY: the operand has an element.
+            (a.layout.numel() == n, [unsafe { a.base().cast::<T>().read_unaligned() }; PAIRS])
+        };
+        let ((whole_re, re_tile), (whole_im, im_tile)) = (part(&re), part(&im));
+        parallel_for(n.div_ceil(PAIRS), GRAIN / PAIRS, &|range| {
+            for i in range {
+                let (start, count) = (i * PAIRS, PAIRS.min(n - i * PAIRS));
+                // SAFETY: elements of the operands, and as many pairs of the result, which no other task writes.
+                unsafe {
+                    let at = |a: &Arg, whole: bool, tile: &[T; PAIRS]| match whole {
+                        true => std::slice::from_raw_parts(a.base().cast::<T>().add(start), count),
+                        false => std::slice::from_raw_parts(tile.as_ptr(), count),
+                    };
+                    let to = std::slice::from_raw_parts_mut(out.base().cast::<[T; 2]>().add(start), count);
+                    pairs::<T>(to, at(&re, whole_re, &re_tile), at(&im, whole_im, &im_tile));
+                }
+            }
+        });
+    });
+}
+
+#[inline(always)]
+fn zip<T: Copy>(to: &mut [[T; 2]], a: &[T], b: &[T]) {
+    for ((to, &a), &b) in to.iter_mut().zip(a).zip(b) {
+        *to = [a, b];
+    }
+}
+versions!(fn pairs[T: Copy](to: &mut [[T; 2]], a: &[T], b: &[T]) = zip::<T>);
 
 fn copy_typed<T: Copy>(from: Arg, to: Arg) {
     let size = size_of::<T>();

@@ -50,7 +50,12 @@ pub fn map(program: &Program, shape: &[usize], leaves: &[Arg], outs: &[Arg]) -> 
     let dtypes: SmallVec<[DType; 2]> = outs.iter().map(|o| o.dtype).collect();
     let plan = compile(program, &dtypes)?;
     let order = iteration_order(shape, outs);
-    let exec = Exec::new(plan, shape, leaves, outs, &order);
+    let mut exec = Exec::new(plan, shape, leaves, outs, &order);
+    exec.copies = program.is_identity() && exec.moves();
+    if let Some(value) = exec.filling() {
+        fill(&value, outs[0].base(), n);
+        return Ok(());
+    }
     let grain = GRAIN / (program.cost() as usize).clamp(1, 64);
     match exec.blocked(shape, leaves, &order) {
         Some(blocks) if n >= BLOCK_FROM => exec.run_blocks(&blocks, grain),
@@ -149,6 +154,23 @@ pub unsafe fn splat(c: &Filled, dst: *mut u8, n: usize) {
     }
 }
 
+/// The same by several threads.
+fn fill(c: &Filled, dst: *mut u8, n: usize) {
+    let at = dst as usize;
+    parallel_for(n.div_ceil(RUN), GRAIN / RUN, &|r| {
+        let (start, end) = (r.start * RUN, (r.end * RUN).min(n));
+        let dst = (at + start * c.size) as *mut u8;
+        // SAFETY: elements of the output, which holds `n`.
+        unsafe {
+            if c.bits[..c.size].iter().all(|&b| b == c.bits[0]) {
+                dst.write_bytes(c.bits[0], (end - start) * c.size);
+            } else {
+                splat(c, dst, end - start);
+            }
+        }
+    });
+}
+
 /// Fills `total` bytes with copies of `bytes` bytes, the last one cut off.
 ///
 /// # Safety
@@ -207,6 +229,8 @@ pub struct Exec {
     scratch: usize,
     /// Elements after which tiles end anyway.
     row: Option<usize>,
+    /// Is it a copy of one operand into a contiguous result?
+    copies: bool,
     /// Elements per call.
     tile: usize,
     outs_from: usize,
@@ -289,11 +313,14 @@ impl Exec {
             0 => RUN,
             s => (TILE_BYTES / (s + streamed) / least * least).clamp(least, MOST * TILE),
         };
-        // a long row that repeats is read where it lies by tiles that end where it does
-        let row = sources[..outs_from].iter().find_map(|s| match s {
-            Source::Memory(w) => w.period().filter(|&p| p >= TILE),
-            Source::Periodic(..) | Source::Index(_) => None,
-        });
+        // long rows are read where they lie by tiles that end where they do, the repeating ones first
+        let row = |long: fn(&Walk) -> Option<usize>| {
+            sources[..outs_from].iter().find_map(|s| match s {
+                Source::Memory(w) => long(w).filter(|&p| p >= TILE),
+                Source::Periodic(..) | Source::Index(_) => None,
+            })
+        };
+        let row = row(Walk::period).or_else(|| row(Walk::row));
         let mut scratch = 0;
         let offsets = sizes
             .iter()
@@ -303,7 +330,24 @@ impl Exec {
                 at
             })
             .collect();
-        Exec { plan, sources, staged, offsets, scratch, tile, row, outs_from }
+        Exec { plan, sources, staged, offsets, scratch, tile, row, copies: false, outs_from }
+    }
+
+    /// One operand of the result's type, neither of which overlaps the other, and a contiguous result?
+    fn moves(&self) -> bool {
+        match self.sources.as_slice() {
+            [Source::Memory(x), Source::Memory(out)] => x.size == out.size && out.is_linear() && !self.staged[0],
+            _ => false,
+        }
+    }
+
+    /// The number that a program without operands writes into a contiguous result.
+    fn filling(&self) -> Option<Filled> {
+        let Source::Memory(out) = self.sources.last()? else { return None };
+        if self.sources.len() != self.outs_from + 1 || !out.is_linear() {
+            return None;
+        }
+        self.plan.constant(out.size)
     }
 
     /// Number of the first output's place.
@@ -409,13 +453,27 @@ impl Exec {
         for d in 0..b.dims.len() {
             lin += at[d] * b.steps[d];
         }
+        if let (true, Some(Source::Memory(out)), [(_, strides)]) =
+            (self.copies, self.sources.get(self.outs_from), b.across.as_slice())
+        {
+            // nothing is computed: the block goes where it belongs
+            let off: isize = at.iter().zip(strides).map(|(&c, &s)| c as isize * s).sum();
+            let Source::Memory(w) = &self.sources[0] else { return };
+            // SAFETY: the block lies in both operands; the result is contiguous in the order of the iteration.
+            unsafe {
+                let dst = out.base.wrapping_add(lin * out.size);
+                let from = w.base.wrapping_offset(off);
+                transpose_block(dst, b.steps[b.rows], from, strides[last], [rows, cols], w.size);
+            }
+            return;
+        }
         for (k, (leaf, strides)) in b.across.iter().enumerate() {
             let off: isize = at.iter().zip(strides).map(|(&c, &s)| c as isize * s).sum();
             let Source::Memory(w) = &self.sources[*leaf] else { continue };
             // SAFETY: the block lies in the operand; staging has room for it.
             unsafe {
                 let dst = staging.add(k * BLOCK_ROWS * BLOCK_COLS * 16);
-                transpose_block(dst, w.base.wrapping_offset(off), strides[last], rows, cols, w.size);
+                transpose_block(dst, cols, w.base.wrapping_offset(off), strides[last], [rows, cols], w.size);
             }
         }
         for r in 0..rows {

@@ -7,11 +7,14 @@ use smallvec::SmallVec;
 
 use crate::simd::convert::converter;
 use crate::simd::kernels::{Kernel, kernel};
-use crate::simd::pairs::{Kernel4, choice, pair};
+use crate::simd::pairs::{Form, Kernel4, choice, clamp, pair};
 
 /// Elements of a tile: a few registers of 2 to 4 KB each stay in L1 (chain of 8 ops on 1M floats, Zen 5: tiles of 256
 /// to 1024 within 5 % of each other).
 pub const TILE: usize = 512;
+
+/// Choices that one comparison is joined with.
+const CHOICES: usize = 3;
 
 /// Number of a place. Leaves first, then outputs, then constants, then slots.
 pub type Place = u16;
@@ -46,6 +49,22 @@ impl Step {
                 Call::Four(f) => f(dst, at(s[0]), at(s[1]), at(s[2]), at(s[3]), n),
             }
         }
+    }
+}
+
+impl Plan {
+    /// The element, of `size` bytes, that a plan of one step writes everywhere.
+    pub fn constant(&self, size: usize) -> Option<Filled> {
+        let ([step], [value]) = (self.steps.as_slice(), self.consts.as_slice()) else { return None };
+        let first = self.operands.len();
+        if step.src.iter().any(|&s| s as usize != first) {
+            return None;
+        }
+        let mut to = Filled { bits: [0; 16], size };
+        let (from, dst) = (value.bits.as_ptr().cast_mut(), to.bits.as_mut_ptr());
+        // SAFETY: one element of at most 16 bytes each.
+        unsafe { step.run(|p| if p as usize == first { from } else { dst }, 1) };
+        Some(to)
     }
 }
 
@@ -265,6 +284,8 @@ impl Builder<'_> {
                     At { place: self.constant(value), dtype }
                 } else if let Some(i) = passes_on(op, t, known) {
                     At { place: src[i], dtype }
+                } else if let Some(place) = self.computed_before(op, t, src) {
+                    At { place, dtype }
                 } else {
                     let dst = self.target(r, dtype, outs);
                     self.step(k, dst, src, Some((op, t)));
@@ -277,6 +298,11 @@ impl Builder<'_> {
             self.computed[r as usize] = Some(at.place);
         }
         Ok(())
+    }
+    /// Where a step left what a row of these sources is: derivatives often say the same twice.
+    fn computed_before(&self, op: ScalarOp, t: CType, src: [Place; 3]) -> Option<Place> {
+        let same = |i: &usize| self.rows[*i] == Some((op, t)) && self.steps[*i].src[..3] == src;
+        (0..self.steps.len()).find(same).map(|i| self.steps[i].dst)
     }
     fn output(&mut self, o: usize, r: Reg, dtype: DType) {
         let place = (self.out_base + o) as Place;
@@ -315,24 +341,57 @@ impl Builder<'_> {
             }
         }
     }
-    /// Joins a step whose slot only one later step reads with that one, where there is a kernel for both.
+    /// Joins a step whose slot only one later step reads with that one, where there is a kernel for both. A comparison
+    /// is joined with every choice that it makes, if these are few: it costs each of them a load.
     fn join(&mut self) {
         let mut gone: SmallVec<[bool; 16]> = smallvec::smallvec![false; self.steps.len()];
         for i in 0..self.steps.len() {
             let (first, Some((op, t))) = (self.steps[i], self.rows[i]) else { continue };
-            let reads = |s: &Step| s.src.contains(&first.dst);
-            let Some(j) = (i + 1..self.steps.len()).find(|&j| reads(&self.steps[j])) else { continue };
-            let (second, Some((next, u))) = (self.steps[j], self.rows[j]) else { continue };
-            if (first.dst as usize) < self.slot_base || t != u || self.steps[j + 1..].iter().any(reads) {
+            if (first.dst as usize) < self.slot_base {
                 continue;
             }
-            let Some(step) = joined((op, &first), (next, &second), t) else { continue };
-            self.steps[j] = step;
-            self.rows[j] = None;
+            let reads = |&j: &usize| self.steps[j].src.contains(&first.dst);
+            let readers: SmallVec<[usize; 4]> = (i + 1..self.steps.len()).filter(reads).collect();
+            let all: Option<SmallVec<[Step; 4]>> = readers
+                .iter()
+                .map(|&j| {
+                    let (next, u) = self.rows[j]?;
+                    let several = next == ScalarOp::Where && readers.len() <= CHOICES;
+                    if t != u || readers.len() > 1 && !several {
+                        return None;
+                    }
+                    joined((op, &first), (next, &self.steps[j]), t)
+                })
+                .collect();
+            let Some(all) = all.filter(|a| !a.is_empty()) else { continue };
+            for (j, step) in readers.into_iter().zip(all) {
+                self.steps[j] = step;
+                // a choice says by which comparison it is made
+                self.rows[j] = self.rows[j].filter(|r| r.0 == ScalarOp::Where).map(|r| (op, r.1));
+            }
             gone[i] = true;
         }
+        self.join_bounds(&mut gone);
         let mut at = 0..;
         self.steps.retain(|_| !at.next().is_some_and(|i| gone[i]));
+    }
+    /// Joins two choices that cut a number to bounds.
+    fn join_bounds(&mut self, gone: &mut [bool]) {
+        for j in 0..self.steps.len() {
+            let (second, Some((next, t))) = (self.steps[j], self.rows[j]) else { continue };
+            let inner = second.src[3];
+            let Some(i) = (0..j).find(|&i| !gone[i] && self.steps[i].dst == inner) else { continue };
+            let (first, Some((op, u))) = (self.steps[i], self.rows[i]) else { continue };
+            let read = (i + 1..self.steps.len()).any(|k| k != j && !gone[k] && self.steps[k].src.contains(&inner));
+            if gone[j] || (inner as usize) < self.slot_base || read || t != u {
+                continue;
+            }
+            if let Some(step) = bounded((op, &first), (next, &second), t) {
+                self.steps[j] = step;
+                self.rows[j] = None;
+                gone[i] = true;
+            }
+        }
     }
     /// Drops the constants that no step reads: those that others were made of.
     fn drop_constants(&mut self) {
@@ -434,6 +493,34 @@ fn joined(first: (ScalarOp, &Step), second: (ScalarOp, &Step), t: CType) -> Opti
     (b.src[0] != b.src[1]).then_some(Step { call: Call::Three(kernel), dst: b.dst, src })
 }
 
+/// The step for two choices, the second of which passes on what the first made where it does not choose a bound.
+fn bounded(first: (ScalarOp, &Step), second: (ScalarOp, &Step), t: CType) -> Option<Step> {
+    let (Call::Four(_), Call::Four(_)) = (first.1.call, second.1.call) else { return None };
+    // where(x OP bound, bound, else)
+    let bound = |op: ScalarOp, s: &Step| match op {
+        _ if s.src[1] != s.src[2] => None,
+        ScalarOp::Lt => Some((false, true)),
+        ScalarOp::Le => Some((false, false)),
+        ScalarOp::Gt => Some((true, true)),
+        ScalarOp::Ge => Some((true, false)),
+        _ => None,
+    };
+    let ((upper, strict), (then_upper, then_strict)) = (bound(first.0, first.1)?, bound(second.0, second.1)?);
+    let (a, b) = (first.1.src, second.1.src);
+    if strict != then_strict || upper == then_upper || a[3] != a[0] || b[1] == first.1.dst {
+        return None;
+    }
+    let form = match (then_upper, b[0]) {
+        (true, x) if x == a[0] => Form::UpperFirst,
+        (false, x) if x == a[0] => Form::LowerFirst,
+        (true, x) if x == first.1.dst => Form::LowerThenUpper,
+        _ => return None,
+    };
+    let (low, high) = if then_upper { (a[1], b[1]) } else { (b[1], a[1]) };
+    let kernel = clamp(form, strict, t)?;
+    Some(Step { call: Call::Three(kernel), dst: second.1.dst, src: [a[0], low, high, high] })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -462,13 +549,47 @@ mod tests {
     fn a_comparison_is_joined_with_its_choice() {
         assert_eq!(steps(|a, b| ex::where_(ex::lt(a, b), b, a)), (1, 0));
         assert_eq!(steps(|a, b| ex::where_(ex::isnan(a), b, a + b)), (2, 0));
-        // not where somebody else reads the comparison
+        // with several choices, too
         assert_eq!(
             steps(|a, b| {
                 let c = ex::lt(a, b);
                 ex::where_(c, a, ex::where_(c, b, a + b))
             }),
-            (4, 0)
+            (3, 0)
         );
+        // not where something else reads the comparison
+        assert_eq!(
+            steps(|a, b| {
+                let c = ex::lt(a, b);
+                ex::where_(ex::logical_not(c), a, ex::where_(c, b, a + b))
+            }),
+            (5, 0)
+        );
+    }
+
+    #[test]
+    fn two_choices_that_cut_to_bounds_are_one_step() {
+        let upper_first =
+            |x: Ex, b: Ex| ex::where_(ex::gt(x, b), b, ex::where_(ex::lt(x, x.lit(-1.0)), x.lit(-1.0), x));
+        assert_eq!(steps(upper_first), (1, 1));
+        let one_then_other = |x: Ex, b: Ex| {
+            let low = ex::where_(ex::le(x, b), b, x);
+            ex::where_(ex::ge(low, x.lit(1.0)), x.lit(1.0), low)
+        };
+        assert_eq!(steps(one_then_other), (1, 1));
+        // not where the bounds are of two kinds, or what is between them is wanted
+        let mixed = |x: Ex, b: Ex| ex::where_(ex::ge(x, b), b, ex::where_(ex::lt(x, x.lit(-1.0)), x.lit(-1.0), x));
+        assert_eq!(steps(mixed), (2, 1));
+        let wanted = |x: Ex, b: Ex| {
+            let low = ex::where_(ex::lt(x, b), b, x);
+            ex::maximum(low, ex::where_(ex::gt(low, x.lit(1.0)), x.lit(1.0), low))
+        };
+        assert_eq!(steps(wanted), (3, 1));
+    }
+
+    #[test]
+    fn what_is_said_twice_is_computed_once() {
+        assert_eq!(steps(|a, b| ex::exp(a) * ex::log(ex::exp(a) + b)), (4, 0));
+        assert_eq!(steps(|a, b| ex::where_(ex::lt(a, b), a, b) + ex::where_(ex::lt(a, b), b, a)), (3, 0));
     }
 }

@@ -83,6 +83,13 @@ impl Walk {
             [] | [_] | [_, ..] => None,
         }
     }
+    /// The length of the contiguous rows that the operand consists of, where it is not one of them.
+    pub fn row(&self) -> Option<usize> {
+        match self.dims.as_slice() {
+            [_, .., inner] if inner.stride == self.size as isize => Some(inner.size),
+            [] | [_] | [_, ..] => None,
+        }
+    }
     /// Rows that lie across: contiguous from row to row, strided within one.
     pub fn is_across(&self) -> bool {
         match self.dims.as_slice() {
@@ -286,24 +293,37 @@ unsafe fn write_run<T: Copy>(dst: *mut T, stride: isize, src: *const T, n: usize
 }
 
 /// Copies a block of `rows` by `cols` elements whose rows are contiguous in the source's *columns*: element (r, c) lies
-/// at `src + r * size + c * stride`, and goes to `dst[r * cols + c]`.
+/// at `src + r * size + c * stride`, and goes to `dst[r * width + c]`.
 ///
 /// # Safety
-/// The block lies in valid memory, `dst` holds `rows * cols` elements.
-pub unsafe fn transpose_block(dst: *mut u8, src: *const u8, stride: isize, rows: usize, cols: usize, size: usize) {
+/// The block lies in valid memory, `dst` holds `rows` rows that are `width` elements apart.
+pub unsafe fn transpose_block(
+    dst: *mut u8,
+    width: usize,
+    src: *const u8,
+    stride: isize,
+    block: [usize; 2],
+    size: usize,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match size {
-            1 => transpose_typed::<u8>(dst, src, stride, rows, cols),
-            2 => transpose_typed::<u16>(dst, src, stride, rows, cols),
-            4 => transpose_typed::<u32>(dst, src, stride, rows, cols),
-            8 => transpose_typed::<u64>(dst, src, stride, rows, cols),
-            _ => transpose_typed::<[u64; 2]>(dst, src, stride, rows, cols),
+            1 => transpose_typed::<u8>(dst, width, src, stride, block),
+            2 => transpose_typed::<u16>(dst, width, src, stride, block),
+            4 => transpose_typed::<u32>(dst, width, src, stride, block),
+            8 => transpose_typed::<u64>(dst, width, src, stride, block),
+            _ => transpose_typed::<[u64; 2]>(dst, width, src, stride, block),
         }
     }
 }
 
-unsafe fn transpose_typed<T: Copy>(dst: *mut u8, src: *const u8, stride: isize, rows: usize, cols: usize) {
+unsafe fn transpose_typed<T: Copy>(
+    dst: *mut u8,
+    width: usize,
+    src: *const u8,
+    stride: isize,
+    [rows, cols]: [usize; 2],
+) {
     const B: usize = 8;
     let d = dst.cast::<T>();
     // SAFETY: the caller's promise; all indices lie in the block.
@@ -321,19 +341,19 @@ unsafe fn transpose_typed<T: Copy>(dst: *mut u8, src: *const u8, stride: isize, 
                 }
                 for r in 0..B {
                     for c in 0..B {
-                        d.add((r0 + r) * cols + c0 + c).write_unaligned(t[c][r]);
+                        d.add((r0 + r) * width + c0 + c).write_unaligned(t[c][r]);
                     }
                 }
             }
             for r in full_r..rows {
                 for c in c0..c0 + B {
-                    d.add(r * cols + c).write_unaligned(at(r, c));
+                    d.add(r * width + c).write_unaligned(at(r, c));
                 }
             }
         }
         for c in full_c..cols {
             for r in 0..rows {
-                d.add(r * cols + c).write_unaligned(at(r, c));
+                d.add(r * width + c).write_unaligned(at(r, c));
             }
         }
     }

@@ -49,6 +49,7 @@ mod versions;
 mod walk;
 
 pub use alloc::Buffer;
+pub use assemble::interleave;
 pub use interp::map;
 pub use memory::Memory;
 pub use run::run;

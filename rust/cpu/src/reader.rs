@@ -160,7 +160,7 @@ impl<'r> Cursor<'r> {
         self.room(rows * n * w.size)?;
         let (src, _) = w.locate(start);
         // SAFETY: the block lies in the operand; the buffer has room for it.
-        unsafe { transpose_block(self.buffer.as_ptr(), src, inner.stride, rows, n, w.size) };
+        unsafe { transpose_block(self.buffer.as_ptr(), n, src, inner.stride, [rows, n], w.size) };
         self.turned = (start, n, rows);
         Ok(Some(self.buffer.as_ptr()))
     }

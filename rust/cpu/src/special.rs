@@ -38,8 +38,8 @@ enum Body {
 macro_rules! each {
     ($f:path) => {
         Body::Two(|x, z, y| {
-            for (i, y) in y.iter_mut().enumerate() {
-                *y = $f(x[i], z[i]);
+            for ((y, &x), &z) in y.iter_mut().zip(x).zip(z) {
+                *y = $f(x, z);
             }
         })
     };

@@ -4,7 +4,7 @@
 use smallvec::SmallVec;
 
 use crate::dtype::DType;
-use crate::program::{Ex, Inst, Program, build, ex::*};
+use crate::program::{Ex, Inst, Program, Reg, build, ex::*};
 use crate::table::ScalarOp;
 
 /// Cotangents of a row's arguments: `x` the arguments, `y` the result, `g` its cotangent, all of one float type.
@@ -38,6 +38,87 @@ pub fn is_differentiable(op: ScalarOp) -> bool {
     d.iter().any(|d| d.is_some())
 }
 
+/// A cotangent that flows only where some choices' conditions hold, or do not. The choice is put around it as late as
+/// possible: both branches of one meet in one choice again, and what a branch that was not taken computes with the
+/// cotangent (0 times infinity) reaches nobody.
+#[derive(Clone)]
+struct Term {
+    /// Conditions, the outermost choice first, and whether they must hold.
+    under: SmallVec<[(Reg, bool); 4]>,
+    ex: Ex,
+}
+
+impl Term {
+    /// Another value under the same conditions.
+    fn with(&self, ex: Ex) -> Term {
+        Term { under: self.under.clone(), ex }
+    }
+    fn branch(&self, condition: Reg, holds: bool) -> Term {
+        let mut t = self.clone();
+        t.under.push((condition, holds));
+        t
+    }
+    /// The cotangent as a value, 0 where the conditions are not met.
+    fn whole(self) -> Ex {
+        self.under.iter().rev().fold(self.ex, |ex, &(c, holds)| match holds {
+            true => where_(Ex(c), ex, ex.lit(0.0)),
+            false => where_(Ex(c), ex.lit(0.0), ex),
+        })
+    }
+}
+
+/// The cotangents that arrived at a value.
+#[derive(Clone, Default)]
+struct Arrived(SmallVec<[Term; 2]>);
+
+impl Arrived {
+    /// The zeros of rows that are constant almost everywhere are left out beside others, so that the fractional part
+    /// passes its cotangent on as it is.
+    fn add(&mut self, t: Term) {
+        if t.ex.is_zero() && !self.0.is_empty() {
+            return;
+        }
+        self.0.retain(|s| !s.ex.is_zero());
+        self.0.push(t);
+    }
+    /// Their sum as one term.
+    fn settled(self) -> Option<Term> {
+        let mut terms = self.0;
+        while let Some((i, j)) = pair_of(&terms) {
+            let (b, a) = (terms.remove(j), terms[i].clone());
+            let mut under = a.under;
+            let ex = if under == b.under {
+                a.ex + b.ex
+            } else {
+                match under.pop() {
+                    Some(_) if a.ex.0 == b.ex.0 => a.ex,
+                    Some((c, true)) => where_(Ex(c), a.ex, b.ex),
+                    Some((c, false)) => where_(Ex(c), b.ex, a.ex),
+                    None => a.ex,
+                }
+            };
+            terms[i] = Term { under, ex };
+        }
+        let mut terms = terms.into_iter();
+        let first = terms.next()?;
+        if terms.len() == 0 {
+            return Some(first);
+        }
+        let ex = terms.fold(first.whole(), |sum, t| sum + t.whole());
+        Some(Term { under: SmallVec::new(), ex })
+    }
+}
+
+/// Two terms under the same conditions, or those of one choice's branches.
+fn pair_of(terms: &[Term]) -> Option<(usize, usize)> {
+    let meet = |a: &Term, b: &Term| match (a.under.split_last(), b.under.split_last()) {
+        (Some((x, outer)), Some((y, other))) => x.0 == y.0 && outer == other,
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    (0..terms.len()).find_map(|i| (i + 1..terms.len()).find(|&j| meet(&terms[i], &terms[j])).map(|j| (i, j)))
+}
+
 /// The vector-Jacobian product of a one-output program: a program over the leaves of `program` followed by a leaf for
 /// its result and one for the cotangent (of dtype `g`), whose outputs are the cotangents of the leaves `wanted`, stored
 /// as these leaves' dtypes (None where the output does not depend on the leaf). Unused leaves are kept: numbers stay
@@ -52,33 +133,40 @@ pub fn vjp(program: &Program, g: DType, wanted: &[usize]) -> (Program, SmallVec<
     let last = last_op(program, out);
     let needs = depends_on(program, wanted);
     let (mut p, found) = build(start, || {
-        let mut cot: Vec<Option<Ex>> = vec![None; n];
+        let mut cot: Vec<Arrived> = vec![Arrived::default(); n];
         let out_t = program.ctype(out).dtype();
-        cot[out as usize] = Some(Ex(g).cast(out_t));
+        cot[out as usize].add(Term { under: SmallVec::new(), ex: Ex(g).cast(out_t) });
         for i in (0..n).rev() {
             let (inst, _) = program.values[i];
-            let Some(gy) = cot[i] else { continue };
-            if !needs[i] {
+            if !needs[i] || matches!(inst, Inst::Load(_) | Inst::Const(_) | Inst::Index) {
                 continue;
             }
+            let Some(term) = std::mem::take(&mut cot[i]).settled() else { continue };
             match inst {
                 Inst::Load(_) | Inst::Const(_) | Inst::Index => {}
                 Inst::Cast(a) => {
                     let from = program.dtype(a);
                     if from.is_differentiable() && needs[a as usize] {
-                        add_to(&mut cot[a as usize], gy.cast(from.ctype().dtype()));
+                        cot[a as usize].add(term.with(term.ex.cast(from.ctype().dtype())));
+                    }
+                }
+                Inst::Op(ScalarOp::Where, [c, a, b]) => {
+                    for (r, holds) in [(a, true), (b, false)] {
+                        if needs[r as usize] {
+                            cot[r as usize].add(term.branch(c, holds));
+                        }
                     }
                 }
                 Inst::Op(op, a) => {
                     // the row that makes the result (but for rounding) reads it rather than computing it again
                     let y = if i == last { Ex(result).cast(program.ctype(i as u16).dtype()) } else { Ex(i as u16) };
-                    let d = row_grads(op, a.map(Ex), y, gy);
+                    let d = row_grads(op, a.map(Ex), y, term.ex);
                     for (k, d) in d.into_iter().enumerate() {
                         let r = a[k] as usize;
                         if let Some(d) = d
                             && needs[r]
                         {
-                            add_to(&mut cot[r], d);
+                            cot[r].add(term.with(d));
                         }
                     }
                 }
@@ -87,15 +175,13 @@ pub fn vjp(program: &Program, g: DType, wanted: &[usize]) -> (Program, SmallVec<
         // a leaf may be loaded by several values
         let mut found: SmallVec<[Option<Ex>; 4]> = SmallVec::new();
         for &w in wanted {
-            let mut sum: Option<Ex> = None;
+            let mut sum = Arrived::default();
             for (i, v) in program.values.iter().enumerate() {
-                if v.0 == Inst::Load(w as u16)
-                    && let Some(c) = cot[i]
-                {
-                    add_to(&mut sum, c);
+                if v.0 == Inst::Load(w as u16) {
+                    cot[i].0.drain(..).for_each(|t| sum.add(t));
                 }
             }
-            found.push(sum.map(|s| s.cast(program.leaves[w])));
+            found.push(sum.settled().map(|t| t.whole().cast(program.leaves[w])));
         }
         found
     });
@@ -159,8 +245,7 @@ fn last_op(p: &Program, out: u16) -> usize {
     r as usize
 }
 
-/// Adds a cotangent. The zeros of rows that are constant almost everywhere are left out beside others, so that the
-/// fractional part passes its cotangent on as it is.
+/// Adds a tangent, zeros left out beside others as in `Arrived`.
 fn add_to(slot: &mut Option<Ex>, d: Ex) {
     *slot = Some(match *slot {
         Some(s) if d.is_zero() => s,
@@ -248,5 +333,35 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn branches_of_a_choice_meet_in_one() {
+        // hard: x - 1 above 1, x + 1 below -1, else 0 times x
+        let (mut p, y) = build(Program::new(), || {
+            let x = Ex::leaf(DType::F64);
+            let low = where_(lt(x, x.lit(-1.0)), x + 1.0, x * 0.0);
+            where_(gt(x, x.lit(1.0)), x - 1.0, low)
+        });
+        p.outputs.push(y.0);
+        let (mut d, which) = vjp(&p, DType::F64, &[0]);
+        assert_eq!(which.as_slice(), &[Some(0)]);
+        d.prune();
+        // two comparisons, two choices and a product
+        assert_eq!(d.len(), 5);
+        let at = |x: f64, g: f64| oracle::run(&d, &[oracle::Val::Float(x), oracle::Val::Float(g)], 0)[0].float();
+        assert_eq!([at(3.0, 2.0), at(-3.0, 2.0), at(0.5, 2.0)], [2.0, 2.0, 0.0]);
+    }
+
+    #[test]
+    fn what_a_branch_not_taken_computes_reaches_nobody() {
+        let (mut p, y) = build(Program::new(), || {
+            let x = Ex::leaf(DType::F64);
+            where_(gt(x, x.lit(0.0)), sqrt(x), x * x)
+        });
+        p.outputs.push(y.0);
+        let (d, which) = vjp(&p, DType::F64, &[0]);
+        let leaves = [0.0, 0.0, 1.0].map(oracle::Val::Float);
+        assert_eq!(oracle::run(&d, &leaves, 0)[which[0].unwrap()].float(), 0.0);
     }
 }

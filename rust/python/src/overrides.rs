@@ -205,6 +205,12 @@ fn _pop_function_mode() -> Option<Py<PyAny>> {
     set_modes(Vec::pop)
 }
 
+/// Has nobody to be asked about a call of a composition, neither a mode nor the class of an argument?
+#[pyfunction]
+fn _nobody_asks(args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> bool {
+    !in_mode() && !args.iter().any(|x| any_in(&x)) && (kwargs.is_empty() || !kwargs.values().iter().any(|x| any_in(&x)))
+}
+
 #[pyfunction]
 fn _in_function_mode() -> bool {
     IN_MODE.get()
@@ -261,6 +267,7 @@ pub fn install(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(_push_function_mode, m)?)?;
     m.add_function(wrap_pyfunction!(_pop_function_mode, m)?)?;
     m.add_function(wrap_pyfunction!(_in_function_mode, m)?)?;
+    m.add_function(wrap_pyfunction!(_nobody_asks, m)?)?;
     m.add_function(wrap_pyfunction!(_ask_function_mode, m)?)?;
     m.add_function(wrap_pyfunction!(_disabled_torch_function_impl, m)?)?;
     m.add_function(wrap_pyfunction!(_has_torch_function, m)?)

@@ -32,6 +32,8 @@ def pdist(input, p=2.0):
     if p < 0:
         raise RuntimeError("pdist only supports non-negative p values")
     n = input.size(0)
+    if n < 2:
+        return input[:0].sum(1)
     i, j = rtorch.ones(n, n, device=input.device).triu(1).nonzero().unbind(1)
     difference = input[i] - input[j]
     if p == 0:  # a count, whose gradient is zero and not missing

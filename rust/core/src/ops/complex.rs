@@ -8,8 +8,9 @@ use smallvec::SmallVec;
 
 use super::nn::rule;
 use super::pointwise::{Arg, Rule, Spec, compose, not_implemented, program};
-use super::shape;
+use super::{several, shape};
 use crate::autograd::{composite, mode};
+use crate::backend;
 use crate::dispatch;
 use crate::inplace;
 use crate::kernel::Kernel;
@@ -50,8 +51,10 @@ pub fn join(re: &Tensor, im: &Tensor) -> Result<Tensor> {
         let layout = dispatch::map_layout(&[&re.layout(), &im.layout()])?;
         let out = Tensor::empty_with(layout, re.dtype().complex(), re.device())?;
         let out = crate::batch::cover(out, &[re, im])?;
-        inplace::copy_(&part(&out, 0)?, re)?;
-        inplace::copy_(&part(&out, 1)?, im)?;
+        if !in_one_pass(re, im, &out)? {
+            inplace::copy_(&part(&out, 0)?, re)?;
+            inplace::copy_(&part(&out, 1)?, im)?;
+        }
         out
     };
     rule::record("ComplexBackward0", &[re, im], &[&out], &[], |b| {
@@ -60,6 +63,20 @@ pub fn join(re: &Tensor, im: &Tensor) -> Result<Tensor> {
         Ok(vec![one(0)?, one(1)?])
     })?;
     Ok(out)
+}
+
+/// Writes both parts at once where they lie row by row on the CPU, or are one number.
+fn in_one_pass(re: &Tensor, im: &Tensor, out: &Tensor) -> Result<bool> {
+    if !several::applies(&[re, im]) || re.dtype() != im.dtype() || !out.is_contiguous() || out.numel() == 0 {
+        return Ok(false);
+    }
+    let shape = out.shape();
+    let whole = |t: &Tensor| t.numel() == 1 || t.shape() == shape && t.is_contiguous();
+    if !whole(re) || !whole(im) {
+        return Ok(false);
+    }
+    backend::interleave([&dispatch::window(re)?, &dispatch::window(im)?], &dispatch::window(out)?)?;
+    Ok(true)
 }
 
 /// An expression some of whose arguments are complex; `common` is their promoted dtype.

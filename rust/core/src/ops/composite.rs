@@ -6,7 +6,8 @@ use rtorch_ir::{DType, Result, Scalar, ScalarOp, ensure, storage_dtypes};
 
 use super::complex;
 use super::convert::to_dtype;
-use super::pointwise::{Arg, Rule, binary, compose, into, result_type, unary, where_};
+use super::nn::rule::{self, Save};
+use super::pointwise::{Arg, Rule, binary, compose, compose_given, into, result_type, unary, where_};
 use crate::tensor::Tensor;
 
 type Dest<'a> = Option<&'a Tensor>;
@@ -129,6 +130,49 @@ pub fn angle(x: &Tensor, dest: Dest) -> Result<Tensor> {
     if x.dtype().is_complex() && dest.is_none() { super::complex::angle(x) } else { real_angle(x, dest) }
 }
 
+fn real_angle(x: &Tensor, dest: Dest) -> Result<Tensor> {
+    let body = |a: &[Ex]| {
+        let a = a[0];
+        let turned = ex::where_(ex::lt(a, a.lit(0.0)), a.lit(std::f64::consts::PI), a.lit(0.0));
+        ex::where_(ex::isnan(a), a, turned)
+    };
+    compose_given("real_angle", "AngleBackward0", Rule::Float, &[Arg::T(x)], dest, body, |_, _, g| g.lit(0.0))
+}
+
+/// A number in the place of every element; the gradient is zero, not absent.
+pub fn filled(x: &Tensor, value: Scalar) -> Result<Tensor> {
+    let args = [Arg::T(x), Arg::S(value)];
+    compose_given("filled", "FillBackward0", Rule::FloatOnly, &args, None, |a| a[1], |_, _, g| g.lit(0.0))
+}
+
+/// The loss of smooth_l1 (`slope` 1 / beta) and huber (`slope` 1) from the difference: a parabola within `width` of 0,
+/// straight beyond.
+pub fn rounded_distance(d: &Tensor, width: f64, divided: bool) -> Result<Tensor> {
+    // the difference cut to the width; the loss is near * (d - near / 2) on either side of it
+    let near = |a: &[Ex]| ex::where_(ex::gt(a[0], a[1]), a[1], ex::where_(ex::lt(a[0], -a[1]), -a[1], a[0]));
+    let scaled = |v: Ex, a: &[Ex]| if divided { v / a[1] } else { v };
+    let (name, grad) = if divided { ("smooth_l1", "SmoothL1LossBackward0") } else { ("huber", "HuberLossBackward0") };
+    let body = |a: &[Ex]| {
+        let n = near(a);
+        scaled(n * (a[0] - n * 0.5), a)
+    };
+    compose_given(name, grad, Rule::FloatOnly, &[Arg::T(d), width.into()], None, body, |a, _, g| scaled(near(a), a) * g)
+}
+
+/// Records `m`, the mantissas of x, as a function of x: both differ by a power of two.
+pub fn link_mantissa(x: &Tensor, m: &Tensor) -> Result<()> {
+    rule::record("FrexpBackward0", &[x], &[m], &[Save::Input(x), Save::Output(m, 0)], |b| {
+        let (x, m, g) = (b.saved(0)?, b.saved(1)?, b.grad(0)?);
+        let args = [Arg::T(&g), Arg::T(&x), Arg::T(&m)];
+        let dx = compose("mantissa_grad", "MulBackward0", Rule::Same, &args, None, |a| {
+            // zeros, infinities and NaN are their own mantissas
+            let same = ex::where_(ex::eq(a[1], a[2]), a[0], a[2] / a[1] * a[0]);
+            ex::where_(ex::isnan(a[1]), a[0], same)
+        })?;
+        Ok(vec![Some(dx)])
+    })
+}
+
 unary! {
     /// Radians to degrees.
     rad2deg "Rad2DegBackward0" RealFloat |a| a * (180.0 / std::f64::consts::PI);
@@ -150,10 +194,6 @@ unary! {
     };
     isposinf "" RealBool |a| if a.dtype().is_float() { ex::eq(a, a.lit(f64::INFINITY)) } else { ex::ne(a, a) };
     isneginf "" RealBool |a| if a.dtype().is_float() { ex::eq(a, a.lit(f64::NEG_INFINITY)) } else { ex::ne(a, a) };
-    real_angle "AngleBackward0" Float |a| {
-        let turned = ex::where_(ex::lt(a, a.lit(0.0)), a.lit(std::f64::consts::PI), a.lit(0.0));
-        ex::where_(ex::isnan(a), a, turned)
-    };
     /// -x log(x); 0 at 0, -inf below.
     entr "SpecialEntrBackward0" RealFloat |a| {
         let zero = ex::eq(a, a.lit(0.0));
@@ -167,15 +207,20 @@ unary! {
 /// log(x / (1 - x)), x clamped to [eps, 1 - eps] where eps is given.
 pub fn logit(x: &Tensor, eps: Option<f64>, dest: Dest) -> Result<Tensor> {
     let log_odds = |a: Ex| ex::log(a / (-a + 1.0));
-    match eps {
-        None => compose("logit", "LogitBackward0", Rule::RealFloat, &[Arg::T(x)], dest, |a| log_odds(a[0])),
-        Some(e) => {
-            compose("logit_eps", "LogitBackward0", Rule::Float, &[Arg::T(x), e.into(), (1.0 - e).into()], dest, |a| {
-                let low = ex::where_(ex::lt(a[0], a[1]), a[1], a[0]);
-                log_odds(ex::where_(ex::gt(low, a[2]), a[2], low))
-            })
-        }
-    }
+    let slope = |x: Ex, g: Ex| {
+        let spread = (x.lit(1.0) - x) * x;
+        ex::where_(ex::lt(spread, x.lit(0.0)), x.lit(f64::NAN), g / spread)
+    };
+    const GRAD: &str = "LogitBackward0";
+    let Some(e) = eps else {
+        let (body, given) = (|a: &[Ex]| log_odds(a[0]), |a: &[Ex], _: Ex, g: Ex| slope(a[0], g));
+        return compose_given("logit", GRAD, Rule::RealFloat, &[Arg::T(x)], dest, body, given);
+    };
+    let body = |a: &[Ex]| {
+        let low = ex::where_(ex::lt(a[0], a[1]), a[1], a[0]);
+        log_odds(ex::where_(ex::gt(low, a[2]), a[2], low))
+    };
+    compose("logit_eps", GRAD, Rule::Float, &[Arg::T(x), e.into(), (1.0 - e).into()], dest, body)
 }
 
 /// x log(y), 0 where x is 0 (unless y is NaN).

@@ -13,6 +13,11 @@ pub fn full_with(layout: Layout, value: Scalar, dtype: DType, device: Device) ->
     dispatch::generate(&Kernel::new(Program::fill(value, dtype)), layout, device)
 }
 
+/// Memory of a layout as the allocator gives it; 0 on other devices than the CPU.
+pub fn empty_with(layout: Layout, dtype: DType, device: Device) -> Result<Tensor> {
+    if device.is_cpu() { Tensor::empty_with(layout, dtype, device) } else { full_with(layout, 0.into(), dtype, device) }
+}
+
 pub fn full(shape: &[usize], value: Scalar, dtype: DType, device: Device) -> Result<Tensor> {
     full_with(Layout::contiguous(shape), value, dtype, device)
 }

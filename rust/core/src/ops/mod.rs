@@ -4,6 +4,7 @@
 pub mod complex;
 pub mod composite;
 pub mod convert;
+pub mod cross;
 pub mod factory;
 pub mod fft;
 pub mod index;
@@ -13,6 +14,7 @@ pub mod pointwise;
 pub mod random;
 pub mod reduce;
 pub mod search;
+mod several;
 pub mod shape;
 pub mod special;
 

@@ -119,8 +119,16 @@ pub struct Spec<'a> {
     pub conditions: usize,
 }
 
+/// The cotangent of an operator's one tensor, where it takes fewer steps than what the rows say: an expression over the
+/// arguments, the result and its cotangent.
+pub type Given<'a> = &'a dyn Fn(&[Ex], Ex, Ex) -> Ex;
+
 /// Runs an operator; with `dest`, writes to that tensor.
 pub fn run(spec: &Spec, args: &[Arg], dest: Option<&Tensor>) -> Result<Tensor> {
+    run_given(spec, args, dest, None)
+}
+
+fn run_given(spec: &Spec, args: &[Arg], dest: Option<&Tensor>, given: Option<Given>) -> Result<Tensor> {
     let common = result_type(&args[spec.conditions..])?;
     // a condition of complex numbers is their cast to bool
     if common.is_complex() && !spec.name.starts_with("logical_") {
@@ -135,7 +143,7 @@ pub fn run(spec: &Spec, args: &[Arg], dest: Option<&Tensor>) -> Result<Tensor> {
         args.iter().filter_map(|a| if let Arg::T(t) = a { Some(*t) } else { None }).collect();
     let moved = unify_devices(&tensors)?;
     let tensors: SmallVec<[&Tensor; 3]> = tensors.iter().zip(&moved).map(|(t, m)| m.as_ref().unwrap_or(t)).collect();
-    let kernel = cached(spec, args, compute, out, final_dtype);
+    let kernel = cached(spec, args, [compute, out, final_dtype], given);
     match dest {
         None => dispatch::map(spec.grad, &kernel, &tensors),
         Some(d) => {
@@ -204,7 +212,7 @@ thread_local! {
     static CACHE: RefCell<Vec<Option<(Key, Arc<Kernel>)>>> = RefCell::new(vec![None; CACHE_SLOTS]);
 }
 
-fn cached(spec: &Spec, args: &[Arg], compute: DType, out: DType, dest: DType) -> Arc<Kernel> {
+fn cached(spec: &Spec, args: &[Arg], [compute, out, dest]: [DType; 3], given: Option<Given>) -> Arc<Kernel> {
     let mut key: Key = SmallVec::new();
     key.push(spec.name.as_ptr() as u64 ^ (spec.name.len() as u64) << 56);
     key.push(compute as u64 | (out as u64) << 8 | (dest as u64) << 16);
@@ -230,28 +238,48 @@ fn cached(spec: &Spec, args: &[Arg], compute: DType, out: DType, dest: DType) ->
         return k;
     }
     let numbers = args.iter().filter_map(|a| if let Arg::S(s) = a { Some(*s) } else { None }).collect();
-    let kernel = Kernel::with_numbers(program(spec, args, compute, out, dest), numbers);
+    let whole = program(spec, args, compute, out, dest);
+    let kernel = match given {
+        Some(f) => Kernel::given(whole, numbers, derivative(f, spec, args, compute, dest)),
+        None => Kernel::with_numbers(whole, numbers),
+    };
     CACHE.with(|c| c.borrow_mut()[slot] = Some((key, kernel.clone())));
     kernel
 }
 
 pub fn program(spec: &Spec, args: &[Arg], compute: DType, out: DType, dest: DType) -> Program {
-    let (mut p, y) = build(Program::new(), || {
-        // bools compute as int32, and the result is cast back
-        let inner = if compute == DType::Bool { DType::I32 } else { compute };
-        let xs: SmallVec<[Ex; 4]> = args
-            .iter()
-            .enumerate()
-            .map(|(i, a)| match a {
-                Arg::T(t) if i < spec.conditions => Ex::leaf(t.dtype()).cast(DType::Bool),
-                Arg::T(t) => Ex::leaf(t.dtype()).cast(compute).cast(inner),
-                Arg::S(s) if i < spec.conditions => Ex::constant(*s, DType::Bool),
-                Arg::S(s) => Ex::constant(*s, inner.ctype().dtype()),
-            })
-            .collect();
-        (spec.body)(&xs).cast(out).cast(dest)
-    });
+    let (mut p, y) =
+        build(Program::new(), || (spec.body)(&arguments(spec, args, compute, inner(compute))).cast(out).cast(dest));
     p.outputs.push(y.0);
+    p
+}
+
+/// The type that a program computes in: bools compute as int32, and the result is cast back.
+fn inner(compute: DType) -> DType {
+    if compute == DType::Bool { DType::I32 } else { compute }
+}
+
+fn arguments(spec: &Spec, args: &[Arg], compute: DType, inner: DType) -> SmallVec<[Ex; 4]> {
+    let argument = |(i, a): (usize, &Arg)| match a {
+        Arg::T(t) if i < spec.conditions => Ex::leaf(t.dtype()).cast(DType::Bool),
+        Arg::T(t) => Ex::leaf(t.dtype()).cast(compute).cast(inner),
+        Arg::S(s) if i < spec.conditions => Ex::constant(*s, DType::Bool),
+        Arg::S(s) => Ex::constant(*s, inner.ctype().dtype()),
+    };
+    args.iter().enumerate().map(argument).collect()
+}
+
+/// A given derivative as `Kernel::given` takes it.
+fn derivative(given: Given, spec: &Spec, args: &[Arg], compute: DType, dest: DType) -> Program {
+    let inner = inner(compute);
+    let (mut p, d) = build(Program::new(), || {
+        let xs = arguments(spec, args, compute, inner);
+        let (y, g) = (Ex::leaf(dest).cast(inner), Ex::leaf(dest).cast(inner));
+        given(&xs, y, g)
+    });
+    let leaf = p.leaves[0];
+    let d = p.cast(d.0, leaf);
+    p.outputs.push(d);
     p
 }
 
@@ -514,6 +542,19 @@ pub fn compose(
     body: impl Fn(&[Ex]) -> Ex,
 ) -> Result<Tensor> {
     run(&Spec { name, grad, rule, body: &body, conditions: 0 }, args, dest)
+}
+
+/// The same with its derivative given; one of the arguments is a tensor.
+pub fn compose_given(
+    name: &'static str,
+    grad: &'static str,
+    rule: Rule,
+    args: &[Arg],
+    dest: Option<&Tensor>,
+    body: impl Fn(&[Ex]) -> Ex,
+    given: impl Fn(&[Ex], Ex, Ex) -> Ex,
+) -> Result<Tensor> {
+    run_given(&Spec { name, grad, rule, body: &body, conditions: 0 }, args, dest, Some(&given))
 }
 
 /// `where(condition, a, b)`.

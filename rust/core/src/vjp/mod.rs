@@ -139,8 +139,12 @@ fn map(n: &Arc<GradNode>, grads: &[Option<Tensor>]) -> Result<Cotangents> {
         out.push(Some(if refs.is_empty() {
             ops::factory::zeros(&m.shape, m.dtype, m.device)?
         } else {
-            let same = d.kernel.program.is_identity();
-            let gi = if same { refs[0].clone() } else { dispatch::map("DerivativeBackward0", &d.kernel, &refs)? };
+            let gi = match refs.as_slice() {
+                [g] if d.kernel.program.is_identity() => (*g).clone(),
+                // the real parts lie there already
+                [g] if takes_real(&d.kernel.program) => ops::complex::part(g, 0)?,
+                _ => dispatch::map("DerivativeBackward0", &d.kernel, &refs)?,
+            };
             // an operand without any dependence on the cotangent's shape
             let fits = || rtorch_ir::shape::broadcast(&gi.shape(), &m.shape).is_ok_and(|s| s == m.shape);
             if gi.numel() < m.shape.iter().product() && fits() { ops::shape::expand_to(&gi, &m.shape)? } else { gi }
@@ -151,6 +155,15 @@ fn map(n: &Arc<GradNode>, grads: &[Option<Tensor>]) -> Result<Cotangents> {
         out.push(Some(ops::factory::zeros(&m.shape, m.dtype, m.device)?));
     }
     Ok(out)
+}
+
+/// Does a program of one leaf answer the real parts of complex numbers, as they are?
+fn takes_real(p: &rtorch_ir::Program) -> bool {
+    let (Some(from), &[out]) = (p.leaves.first(), p.outputs.as_slice()) else { return false };
+    let (inst, to) = p.values[out as usize];
+    matches!(inst, Inst::Cast(a) if p.values[a as usize].0 == Inst::Load(0))
+        && !to.is_complex()
+        && to.complex() == *from
 }
 
 /// lgamma and digamma where their gradient is differentiated on: as operators, of which each knows the next one. The

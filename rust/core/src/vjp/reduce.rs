@@ -6,7 +6,6 @@ use rtorch_ir::{Prim, Result, ScalarOp, Shape};
 use smallvec::{SmallVec, smallvec};
 
 use super::{Cotangents, Ctx};
-use crate::dispatch;
 use crate::ops::pointwise::{Arg, Rule, compose};
 use crate::ops::{self, shape};
 use crate::tensor::Tensor;
@@ -102,9 +101,8 @@ pub fn extreme(c: &Ctx, axis: usize, keepdim: bool) -> Result<Cotangents> {
     let shape = c.shape(0);
     let g = unreduce(&c.grad(0)?, &shape, &[axis], keepdim)?;
     let index = unreduce(&c.output(1)?, &shape, &[axis], keepdim)?;
-    let zeros = ops::factory::zeros(&shape, g.dtype(), g.device())?;
     let p = Prim::Scatter { axis, op: ScatterOp::Add };
-    Ok(vec![Some(dispatch::prim1("ScatterAddBackward0", p, &[&zeros, &index, &g])?)])
+    Ok(vec![Some(super::index::added("ScatterAddBackward0", p, &shape, &index, &g)?)])
 }
 
 /// d var = 2 (x - mean) / (n - correction), d mean = 1 / n.
@@ -154,9 +152,8 @@ pub fn scan(c: &Ctx, op: ScanOp, axis: usize) -> Result<Cotangents> {
     Ok(vec![Some(match op {
         ScanOp::Sum => reversed_cumsum(&g, axis)?,
         ScanOp::Max | ScanOp::Min => {
-            let zeros = ops::factory::zeros(&c.shape(0), g.dtype(), g.device())?;
             let p = Prim::Scatter { axis, op: ScatterOp::Add };
-            dispatch::prim1("ScatterAddBackward0", p, &[&zeros, &c.output(1)?, &g])?
+            super::index::added("ScatterAddBackward0", p, &c.shape(0), &c.output(1)?, &g)?
         }
         ScanOp::LogSumExp => {
             // sum over j >= i of g_j exp(x_i - y_j)

@@ -1,6 +1,7 @@
 //! Pooling into a given number of windows: window i of n over size s runs from floor(i s / n) to ceil((i + 1) s / n).
 
 use rtorch_ir::{DType, Result};
+use smallvec::SmallVec;
 
 use super::rows::Ordered;
 use super::{Spatial3, compute_dtype, for_planes, planes, spatial};
@@ -32,13 +33,20 @@ impl Cut {
     #[inline(always)]
     fn rows(&self, mut f: impl FnMut(usize, usize, usize, usize)) {
         let [a, b, c] = self.out;
-        for p in 0..a * b * c {
-            let (d, h, w) = (self.window(0, p / c / b), self.window(1, p / c % b), self.window(2, p % c));
-            let count = (d.1 - d.0) * (h.1 - h.0) * (w.1 - w.0);
-            for i in d.0..d.1 {
-                for j in h.0..h.1 {
-                    let row = (i * self.input[1] + j) * self.input[2];
-                    f(p, count, row + w.0, row + w.1);
+        // a division costs more than a small window
+        let across: SmallVec<[(usize, usize); 32]> = (0..c).map(|k| self.window(2, k)).collect();
+        let mut p = 0;
+        for d in (0..a).map(|k| self.window(0, k)) {
+            for h in (0..b).map(|k| self.window(1, k)) {
+                for &w in &across {
+                    let count = (d.1 - d.0) * (h.1 - h.0) * (w.1 - w.0);
+                    for i in d.0..d.1 {
+                        for j in h.0..h.1 {
+                            let row = (i * self.input[1] + j) * self.input[2];
+                            f(p, count, row + w.0, row + w.1);
+                        }
+                    }
+                    p += 1;
                 }
             }
         }

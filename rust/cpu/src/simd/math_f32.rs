@@ -193,6 +193,13 @@ pub fn log1p<I: Isa>(x: f32) -> f32 {
     if x == 0.0 { x } else { y }
 }
 
+#[inline(always)]
+pub fn atanh<I: Isa>(x: f32) -> f32 {
+    let a = x.abs();
+    let y = 0.5 * log1p::<I>(2.0 * a / (1.0 - a));
+    (if a == 1.0 { f32::INFINITY } else { y }).copysign(x)
+}
+
 /// (tanh(x)/x - 1) / x^2 in z = x^2, |x| <= 0.625, 2^-32.6.
 const TANH_P: [f32; 6] = [
     -0.3333333134651184,

@@ -658,21 +658,45 @@ pub fn acos<I: Isa>(x: f64) -> f64 {
     if large { far } else { std::f64::consts::FRAC_PI_2 - c.copysign(x) }
 }
 
-/// For |x| below 1e150.
+/// Beyond this the inverse hyperbolic functions are log(2x).
+const FAR: f64 = 1e9;
+
 #[inline(always)]
 pub fn asinh<I: Isa>(x: f64) -> f64 {
     let a = x.abs();
+    let far = a > FAR;
     let s = a * a;
-    let y = log1p::<I>(a + s / (1.0 + (s + 1.0).sqrt()));
-    (if a == f64::INFINITY { a } else { y }).copysign(x)
+    let near = a + s / (1.0 + (s + 1.0).sqrt());
+    let y = log1p::<I>(if far { a - 1.0 } else { near }) + if far { std::f64::consts::LN_2 } else { 0.0 };
+    y.copysign(x)
 }
 
-/// For x below 1e150.
 #[inline(always)]
 pub fn acosh<I: Isa>(x: f64) -> f64 {
+    let far = x > FAR;
     let t = x - 1.0;
-    let y = log1p::<I>(t + (t * (t + 2.0)).sqrt());
+    let near = t + (t * (t + 2.0)).sqrt();
+    let y = log1p::<I>(if far { t } else { near }) + if far { std::f64::consts::LN_2 } else { 0.0 };
     if x < 1.0 { f64::NAN } else { y }
+}
+
+/// sqrt(x^2 + y^2), the operands scaled by a power of two where their squares would leave the range.
+#[inline(always)]
+pub fn hypot<I: Isa>(x: f64, y: f64) -> f64 {
+    const BIG: f64 = 1e150;
+    const SMALL: f64 = 1e-145;
+    // 2^600 and its inverse
+    const UP: f64 = 4.149515568880993e180;
+    const DOWN: f64 = 2.409919865102884e-181;
+    let (a, b) = (x.abs(), y.abs());
+    let most = if a > b { a } else { b };
+    let scale = if most > BIG { DOWN } else { 1.0 };
+    let scale = if most < SMALL { UP } else { scale };
+    let back = if most > BIG { UP } else { 1.0 };
+    let back = if most < SMALL { DOWN } else { back };
+    let (p, q) = (a * scale, b * scale);
+    let h = fma::<I>(p, p, q * q).sqrt() * back;
+    if a == f64::INFINITY || b == f64::INFINITY { f64::INFINITY } else { h }
 }
 
 #[inline(always)]

@@ -22,13 +22,15 @@ const COMPARISONS: [ScalarOp; 6] = [ScalarOp::Eq, ScalarOp::Ne, ScalarOp::Lt, Sc
 /// Types that are compared and chosen.
 const CHOSEN: [CType; 4] = [CType::I32, CType::I64, CType::F32, CType::F64];
 type Choices = [[Kernel4; 6]; 4];
+/// By type, form and strictness (`clamp`).
+type Clamps = [[[Kernel; 2]; 3]; 4];
 
 macro_rules! isa_module {
     ($module:ident, $isa:ident, [$($attr:meta),*]) => {
         mod $module {
             use std::slice::{from_raw_parts, from_raw_parts_mut};
 
-            use super::{Choices, Table};
+            use super::{Choices, Clamps, Table};
             use crate::simd::lane::{F32, F64, I32, I64, Lane, Num, Real};
 
             type I = crate::simd::lane::$isa;
@@ -152,6 +154,69 @@ macro_rules! isa_module {
                 }
             }
 
+            /// dst = x cut to two bounds. FORM 0: the upper one c first; 1: the lower one b first; 2: x cut to the
+            /// lower one, and what that is to the upper one. STRICT: what equals a bound stays (the sign of a zero).
+            $(#[$attr])*
+            unsafe fn clamp<T: Num, const FORM: usize, const STRICT: bool>(
+                dst: *mut u8,
+                x: *const u8,
+                b: *const u8,
+                c: *const u8,
+                n: usize,
+            ) {
+                #[inline(always)]
+                fn each<T: Num, const FORM: usize, const STRICT: bool>(
+                    dst: &mut [T::Mem],
+                    x: &[T::Mem],
+                    b: &[T::Mem],
+                    c: &[T::Mem],
+                ) {
+                    let below = |a: T, b: T| if STRICT { a.lt(b).0 } else { a.le(b).0 };
+                    for i in 0..dst.len() {
+                        // SAFETY: all slices have the same length.
+                        unsafe {
+                            let get = |s: &[T::Mem]| <T as Lane>::get(*s.get_unchecked(i));
+                            let (x, low, high) = (get(x), get(b), get(c));
+                            let y = match FORM {
+                                0 => {
+                                    let y = if below(x, low) { low } else { x };
+                                    if below(high, x) { high } else { y }
+                                }
+                                1 => {
+                                    let y = if below(high, x) { high } else { x };
+                                    if below(x, low) { low } else { y }
+                                }
+                                _ => {
+                                    let y = if below(x, low) { low } else { x };
+                                    if below(high, y) { high } else { y }
+                                }
+                            };
+                            *dst.get_unchecked_mut(i) = y.put();
+                        }
+                    }
+                }
+                // SAFETY: as in `pair`.
+                unsafe {
+                    each::<T, FORM, STRICT>(
+                        from_raw_parts_mut(dst.cast(), n),
+                        from_raw_parts(x.cast(), n),
+                        from_raw_parts(b.cast(), n),
+                        from_raw_parts(c.cast(), n),
+                    );
+                }
+            }
+
+            macro_rules! forms {
+                ($t:ty) => {
+                    [
+                        [clamp::<$t, 0, false>, clamp::<$t, 0, true>],
+                        [clamp::<$t, 1, false>, clamp::<$t, 1, true>],
+                        [clamp::<$t, 2, false>, clamp::<$t, 2, true>],
+                    ]
+                };
+            }
+            pub static CLAMPS: Clamps = [forms!(I32<I>), forms!(I64<I>), forms!(F32<I>), forms!(F64<I>)];
+
             macro_rules! comparisons {
                 ($t:ty) => {
                     [
@@ -176,15 +241,15 @@ isa_module!(avx512, Avx512, [target_feature(enable = "avx512f,avx512bw,avx512cd,
 isa_module!(avx2, Avx2, [target_feature(enable = "avx2,fma,f16c")]);
 isa_module!(baseline, Baseline, []);
 
-fn tables() -> (&'static Table, &'static Choices) {
+fn tables() -> (&'static Table, &'static Choices, &'static Clamps) {
     match capability() {
         #[cfg(target_arch = "x86_64")]
-        Capability::Avx512 => (&avx512::TABLE, &avx512::CHOICES),
+        Capability::Avx512 => (&avx512::TABLE, &avx512::CHOICES, &avx512::CLAMPS),
         #[cfg(target_arch = "x86_64")]
-        Capability::Avx2 => (&avx2::TABLE, &avx2::CHOICES),
+        Capability::Avx2 => (&avx2::TABLE, &avx2::CHOICES, &avx2::CLAMPS),
         #[cfg(not(target_arch = "x86_64"))]
-        Capability::Avx512 | Capability::Avx2 => (&baseline::TABLE, &baseline::CHOICES),
-        Capability::Baseline => (&baseline::TABLE, &baseline::CHOICES),
+        Capability::Avx512 | Capability::Avx2 => (&baseline::TABLE, &baseline::CHOICES, &baseline::CLAMPS),
+        Capability::Baseline => (&baseline::TABLE, &baseline::CHOICES, &baseline::CLAMPS),
     }
 }
 
@@ -201,6 +266,19 @@ pub fn choice(comparison: ScalarOp, t: CType) -> Option<Kernel4> {
     let comparison = if comparison == ScalarOp::IsNan { ScalarOp::Ne } else { comparison };
     let at = COMPARISONS.iter().position(|&o| o == comparison)?;
     Some(tables().1[CHOSEN.iter().position(|&x| x == t)?][at])
+}
+
+/// How a number is cut to two bounds: see `clamp`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    UpperFirst,
+    LowerFirst,
+    LowerThenUpper,
+}
+
+/// The kernel `(x, lower, upper)` of two choices that cut a number to bounds, where there is one.
+pub fn clamp(form: Form, strict: bool, t: CType) -> Option<Kernel> {
+    Some(tables().2[CHOSEN.iter().position(|&x| x == t)?][form as usize][usize::from(strict)])
 }
 
 #[cfg(test)]
@@ -263,6 +341,28 @@ mod tests {
             }
             let bits = |x: &[f64]| -> Vec<u64> { x.iter().map(|v| v.to_bits()).collect() };
             assert_eq!(bits(&got), bits(&want), "{op:?}");
+        }
+        for (form, strict) in
+            [Form::UpperFirst, Form::LowerFirst, Form::LowerThenUpper].map(|f| [(f, true), (f, false)]).concat()
+        {
+            let (mut mid, mut want, mut got) = (vec![0f64; N], vec![0f64; N], vec![0f64; N]);
+            let ops = if strict { [ScalarOp::Lt, ScalarOp::Gt] } else { [ScalarOp::Le, ScalarOp::Ge] };
+            let [low, high] = ops.map(|op| choice(op, CType::F64).unwrap());
+            // SAFETY: as above.
+            unsafe {
+                let to = |v: &mut Vec<f64>| v.as_mut_ptr().cast::<u8>();
+                if form == Form::LowerFirst {
+                    high(to(&mut mid), p(&a), p(&y), p(&y), p(&a), N);
+                    low(to(&mut want), p(&a), p(&x), p(&x), p(&mid), N);
+                } else {
+                    low(to(&mut mid), p(&a), p(&x), p(&x), p(&a), N);
+                    let cut = if form == Form::UpperFirst { p(&a) } else { p(&mid) };
+                    high(to(&mut want), cut, p(&y), p(&y), p(&mid), N);
+                }
+                clamp(form, strict, CType::F64).unwrap()(to(&mut got), p(&a), p(&x), p(&y), N);
+            }
+            let bits = |x: &[f64]| -> Vec<u64> { x.iter().map(|v| v.to_bits()).collect() };
+            assert_eq!(bits(&got), bits(&want), "{form:?} {strict}");
         }
         assert!(choice(ScalarOp::Add, CType::F32).is_none());
         assert!(choice(ScalarOp::Lt, CType::Bool).is_none());

@@ -290,7 +290,7 @@ impl<I: Isa> Real for F32<I> {
         tanh math_f32::tanh::<I>;
         asinh |x| through(math_f64::asinh::<I>, x);
         acosh |x| through(math_f64::acosh::<I>, x);
-        atanh |x| through(math_f64::atanh::<I>, x);
+        atanh math_f32::atanh::<I>;
         sigmoid math_f32::sigmoid::<I>;
         erf math_f32::erf::<I>;
         erfc math_f32::erfc::<I>;
@@ -356,8 +356,8 @@ impl<I: Isa> Real for F64<I> {
         sinh math_f64::sinh::<I>;
         cosh math_f64::cosh::<I>;
         tanh math_f64::tanh::<I>;
-        asinh libm::asinh;
-        acosh |x| if x < 1.0 { f64::NAN } else { libm::acosh(x) };
+        asinh math_f64::asinh::<I>;
+        acosh math_f64::acosh::<I>;
         atanh math_f64::atanh::<I>;
         sigmoid math_f64::sigmoid::<I>;
         erf math_f64::erf::<I>;
@@ -377,7 +377,7 @@ impl<I: Isa> Real for F64<I> {
     }
     #[inline(always)]
     fn hypot(self, b: Self) -> Self {
-        Self::get(libm::hypot(self.0, b.0))
+        Self::get(math_f64::hypot::<I>(self.0, b.0))
     }
     #[inline(always)]
     fn big_angle(self) -> bool {

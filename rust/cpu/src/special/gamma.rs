@@ -29,7 +29,13 @@ const BERNOULLI: [f64; 12] = [
 const DIRECT: f64 = 10.0;
 
 /// The sum of (k + q)^-s over k >= 0 (DLMF 25.11.28).
+#[inline]
 pub fn zeta(s: f64, q: f64) -> f64 {
+    // where it has no value is not worth a call
+    if s < 1.0 { f64::NAN } else { sum_of_powers(s, q) }
+}
+
+fn sum_of_powers(s: f64, q: f64) -> f64 {
     if s == 1.0 {
         return f64::INFINITY;
     }
@@ -224,11 +230,14 @@ fn uniform(a: f64, x: f64) -> (f64, f64) {
     (0.5 * libm::erfc(-z) - r, 0.5 * libm::erfc(z) + r)
 }
 
+// where they have no value is not worth a call
+#[inline]
 pub fn lower(a: f64, x: f64) -> f64 {
-    incomplete(a, x).0
+    if a < 0.0 || x < 0.0 { f64::NAN } else { incomplete(a, x).0 }
 }
+#[inline]
 pub fn upper(a: f64, x: f64) -> f64 {
-    incomplete(a, x).1
+    if a < 0.0 || x < 0.0 { f64::NAN } else { incomplete(a, x).1 }
 }
 
 fn lgamma(x: f64) -> f64 {

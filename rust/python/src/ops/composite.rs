@@ -2,6 +2,7 @@
 
 use rtorch_core::ops::Arg;
 use rtorch_core::ops::composite as core;
+use rtorch_core::ops::cross;
 use rtorch_core::{Result, Tensor};
 
 use crate::registry::Registry;
@@ -48,7 +49,27 @@ pub fn register(r: &mut Registry) {
     r.op_named("lerp_".into(), sigs("lerp_"), |a| Ok(core::lerp(a.t(0), a.t(1), a.arg(2), Some(a.t(0)))?.into()))
         .method_only();
     logs(r);
+    parts(r);
     repairs(r);
+}
+
+/// What Python's own compositions are made of.
+fn parts(r: &mut Registry) {
+    r.op("_filled", &["_filled(Tensor input, Scalar value)"], |a| Ok(core::filled(a.t(0), a.s(1))?.into()))
+        .within("_nn");
+    r.op("_rounded_distance", &["_rounded_distance(Tensor input, float width, bool divided)"], |a| {
+        Ok(core::rounded_distance(a.t(0), a.f(1), a.b(2))?.into())
+    })
+    .within("_nn");
+    r.op("_link_mantissa", &["_link_mantissa(Tensor input, Tensor mantissa)"], |a| {
+        core::link_mantissa(a.t(0), a.t(1))?;
+        Ok(a.t(1).clone().into())
+    })
+    .within("_nn");
+    r.op("_cross", &["_cross(Tensor input, Tensor other, int dim)"], |a| {
+        Ok(cross::cross(a.t(0), a.t(1), a.i(2))?.into())
+    })
+    .within("_nn");
 }
 
 fn logs(r: &mut Registry) {

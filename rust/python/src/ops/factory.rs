@@ -143,11 +143,12 @@ fn likes(r: &mut Registry) {
         r.op_named(name.into(), vec![sig], move |a| {
             let o = like(a, 1);
             let layout = layout_of(a.t(0), a.format(6))?;
-            for_each_sample(
-                factory::full_with(layout, Scalar::Int(value), o.dtype.unwrap_or_else(default_dtype), o.device)?,
-                a,
-                &o,
-            )
+            let d = o.dtype.unwrap_or_else(default_dtype);
+            let made = match name {
+                "empty_like" => factory::empty_with(layout, d, o.device)?,
+                _ => factory::full_with(layout, Scalar::Int(value), d, o.device)?,
+            };
+            for_each_sample(made, a, &o)
         })
         .function_only();
     }

@@ -129,6 +129,16 @@ fn writes(r: &mut Registry) {
         Ok(a.t(0).clone().into())
     })
     .method_only();
+    let sig = "_index_reduce(Tensor input, int dim, Tensor index, Tensor source, str reduce)";
+    r.op("_index_reduce", &[sig], move |a| {
+        let op = match a.str(4) {
+            "prod" => ScatterOp::Mul,
+            "amax" => ScatterOp::Max,
+            _ => ScatterOp::Min,
+        };
+        Ok(index::index_add("IndexReduceBackward0", a.t(0), a.i(1), a.t(2), a.t(3), op)?.into())
+    })
+    .within("_nn");
     for name in ["index_put_", "index_put"] {
         let sig = format!("{name}(Tensor input, Tensor?[] indices, Tensor values, bool accumulate=False)");
         r.op_named(name.into(), vec![sig], move |a| {

@@ -8,12 +8,14 @@ use rtorch_ir::program::{Ex, build, ex};
 use rtorch_ir::{DType, Error, Prim, Program, Result, Scalar, ensure};
 use smallvec::SmallVec;
 
+use super::rule::{self, Save};
+use crate::autograd::{forward, mode, record};
 use crate::dispatch::{self, prim1};
 use crate::inplace;
 use crate::kernel::Kernel;
 use crate::ops::convert::to_dtype;
-use crate::ops::pointwise::{Arg, Rule, compose, not_implemented};
-use crate::ops::shape;
+use crate::ops::pointwise::{Arg, Rule, compose, compose_given, not_implemented};
+use crate::ops::{several, shape};
 use crate::tensor::Tensor;
 
 /// Klambauer et al. 2017.
@@ -37,6 +39,23 @@ fn float_op(
     let mut args: SmallVec<[Arg; 5]> = SmallVec::from_slice(&[Arg::T(x)]);
     args.extend(numbers.iter().map(|&v| Arg::S(v.into())));
     compose(name, grad, Rule::FloatOnly, &args, dest, body)
+}
+
+/// The same with its derivative given.
+fn float_op_given(
+    [name, grad]: [&'static str; 2],
+    x: &Tensor,
+    numbers: &[f64],
+    dest: Option<&Tensor>,
+    body: impl Fn(&[Ex]) -> Ex,
+    given: impl Fn(&[Ex], Ex, Ex) -> Ex,
+) -> Result<Tensor> {
+    if !x.dtype().is_float() {
+        return Err(not_implemented(name, x.dtype()));
+    }
+    let mut args: SmallVec<[Arg; 5]> = SmallVec::from_slice(&[Arg::T(x)]);
+    args.extend(numbers.iter().map(|&v| Arg::S(v.into())));
+    compose_given(name, grad, Rule::FloatOnly, &args, dest, body, given)
 }
 
 /// `where(c, a, 0)`: what the branch not taken computes with.
@@ -92,10 +111,18 @@ pub fn leaky_relu(x: &Tensor, slope: f64, dest: Option<&Tensor>) -> Result<Tenso
 
 /// x * scale where positive, else alpha * scale * (exp(x * input_scale) - 1).
 pub fn elu(x: &Tensor, alpha: f64, scale: f64, input_scale: f64, dest: Option<&Tensor>) -> Result<Tensor> {
-    float_op("elu", "EluBackward0", x, &[alpha * scale, scale, input_scale], dest, |a| {
+    let numbers = [alpha * scale, scale, input_scale];
+    let body = |a: &[Ex]| {
         let negative = ex::le(a[0], a[0].lit(0.0));
         ex::where_(negative, ex::expm1(only(negative, a[0]) * a[3]) * a[1], a[0] * a[2])
-    })
+    };
+    // the result tells the branch, and what the exponential was; rounded to 16 bits it has too few digits for that
+    if numbers.iter().all(|&v| v > 0.0) && matches!(x.dtype(), DType::F32 | DType::F64) {
+        return float_op_given(["elu_by_result", "EluBackward0"], x, &numbers, dest, body, |a, y, g| {
+            ex::where_(ex::le(y, y.lit(0.0)), (y + a[1]) * a[3] * g, g * a[2])
+        });
+    }
+    float_op("elu", "EluBackward0", x, &numbers, dest, body)
 }
 
 pub fn selu(x: &Tensor, dest: Option<&Tensor>) -> Result<Tensor> {
@@ -109,7 +136,17 @@ pub fn celu(x: &Tensor, alpha: f64, dest: Option<&Tensor>) -> Result<Tensor> {
 
 /// x * sigmoid(x).
 pub fn silu(x: &Tensor, dest: Option<&Tensor>) -> Result<Tensor> {
-    float_op("silu", "SiluBackward0", x, &[], dest, |a| a[0] * ex::sigmoid(a[0]))
+    float_op_given(
+        ["silu", "SiluBackward0"],
+        x,
+        &[],
+        dest,
+        |a| a[0] * ex::sigmoid(a[0]),
+        |a, _, g| {
+            let s = ex::sigmoid(a[0]);
+            ((s.lit(1.0) - s) * a[0] + 1.0) * s * g
+        },
+    )
 }
 
 /// x * P(X <= x) of the standard normal, by erf or (`tanh`) its approximation.
@@ -137,12 +174,13 @@ pub fn mish(x: &Tensor, dest: Option<&Tensor>) -> Result<Tensor> {
 
 /// log(1 + exp(beta x)) / beta; linear above the threshold.
 pub fn softplus(x: &Tensor, beta: f64, threshold: f64) -> Result<Tensor> {
-    float_op("softplus", "SoftplusBackward0", x, &[beta, threshold], None, |a| {
+    let body = |a: &[Ex]| {
         let z = a[0] * a[1];
-        let linear = ex::gt(z, a[2]);
-        let inside = ex::where_(linear, z.lit(0.0), z);
-        // a factor's derivative is a product, a divisor's a division
-        ex::where_(linear, a[0], ex::log1p(ex::exp(inside)) * (z.lit(1.0) / a[1]))
+        ex::where_(ex::gt(z, a[2]), a[0], ex::log1p(ex::exp(z)) * (z.lit(1.0) / a[1]))
+    };
+    float_op_given(["softplus", "SoftplusBackward0"], x, &[beta, threshold], None, body, |a, _, g| {
+        let z = a[0] * a[1];
+        ex::where_(ex::gt(z, a[2]), g, ex::sigmoid(z) * g)
     })
 }
 
@@ -201,28 +239,38 @@ pub fn hardswish(x: &Tensor, dest: Option<&Tensor>) -> Result<Tensor> {
 
 /// relu6(x + 3) / 6.
 pub fn hardsigmoid(x: &Tensor, dest: Option<&Tensor>) -> Result<Tensor> {
-    float_op("hardsigmoid", "HardsigmoidBackward0", x, &[], dest, |a| {
+    let body = |a: &[Ex]| {
+        let y = a[0] + 3.0;
+        let high = ex::where_(ex::gt(y, y.lit(6.0)), y.lit(6.0), y);
+        ex::where_(ex::lt(y, y.lit(0.0)), y.lit(0.0), high) * SIXTH
+    };
+    float_op_given(["hardsigmoid", "HardsigmoidBackward0"], x, &[], dest, body, |a, _, g| {
         let x = a[0];
-        let inner = ex::where_(ex::ge(x, x.lit(3.0)), x.lit(1.0), (x + 3.0) * SIXTH);
-        ex::where_(ex::le(x, x.lit(-3.0)), x.lit(0.0), inner)
+        let below = ex::where_(ex::ge(x, x.lit(3.0)), x.lit(0.0), g * SIXTH);
+        ex::where_(ex::le(x, x.lit(-3.0)), x.lit(0.0), below)
     })
+}
+
+/// 0 where x lies in [-lambd, lambd], else v.
+fn inside(a: &[Ex], v: Ex) -> Ex {
+    ex::where_(ex::le(ex::abs(a[0]), a[1]), v.lit(0.0), v)
 }
 
 /// x outside [-lambd, lambd], else 0.
 pub fn hardshrink(x: &Tensor, lambd: f64) -> Result<Tensor> {
-    float_op("hardshrink", "HardshrinkBackward0", x, &[lambd], None, |a| {
-        let inside = ex::logical_and(ex::ge(a[0], -a[1]), ex::le(a[0], a[1]));
-        ex::where_(inside, a[0].lit(0.0), a[0])
-    })
+    let body = |a: &[Ex]| inside(a, a[0]);
+    float_op_given(["hardshrink", "HardshrinkBackward0"], x, &[lambd], None, body, |a, _, g| inside(a, g))
 }
 
 /// x moved towards 0 by lambd, 0 inside [-lambd, lambd]; NaN stays.
 pub fn softshrink(x: &Tensor, lambd: f64) -> Result<Tensor> {
     ensure!(lambd >= 0.0, runtime, "lambda must be greater or equal to 0, but found to be {lambd}.");
-    float_op("softshrink", "SoftshrinkBackward0", x, &[lambd], None, |a| {
-        let low = ex::where_(ex::lt(a[0], -a[1]), a[0] + a[1], a[0] * 0.0);
-        ex::where_(ex::gt(a[0], a[1]), a[0] - a[1], low)
-    })
+    let body = |a: &[Ex]| {
+        // what is cut off; zeros keep the sign
+        let cut = ex::where_(ex::gt(a[0], a[1]), a[1], ex::where_(ex::lt(a[0], -a[1]), -a[1], a[0]));
+        ex::copysign(a[0] - cut, a[0])
+    };
+    float_op_given(["softshrink", "SoftshrinkBackward0"], x, &[lambd], None, body, |a, _, g| inside(a, g))
 }
 
 /// x where greater than the threshold, else the value.
@@ -281,8 +329,48 @@ pub fn glu(x: &Tensor, dim: i64) -> Result<Tensor> {
     ensure!(n % 2 == 0, runtime, "Halving dimension must be even, but dimension {d} is size {n}");
     // one node for both halves: its gradient is one concatenation
     let halves = shape::split_sizes(x, &[n / 2, n / 2], dim)?;
-    let args = [Arg::T(&halves[0]), Arg::T(&halves[1])];
-    compose("glu", "GluBackward0", Rule::FloatOnly, &args, None, |a| a[0] * ex::sigmoid(a[1]))
+    let gated = |a: &Tensor, b: &Tensor| {
+        compose("glu", "GluBackward0", Rule::FloatOnly, &[Arg::T(a), Arg::T(b)], None, |a| a[0] * ex::sigmoid(a[1]))
+    };
+    if !x.dtype().is_float() || forward::any(&[x]) || !several::applies(&[x]) || !record::wanted(&[x]) {
+        return gated(&halves[0], &halves[1]);
+    }
+    let out = {
+        let _off = mode::Guard::new(false);
+        gated(&halves[0].detach(), &halves[1].detach())?
+    };
+    rule::record("GluBackward0", &[x], &[&out], &[Save::Input(x)], move |b| {
+        let (x, g) = (b.saved(0)?, b.grad(0)?);
+        let halves = shape::split_sizes(&x, &[n / 2, n / 2], d as i64)?;
+        let (a, gate) = (&halves[0], &halves[1]);
+        if mode::is_enabled() || !several::applies(&[&x, &g]) {
+            let by = |name, args: &[Arg], f: fn(&[Ex]) -> Ex| compose(name, "MulBackward0", Rule::Same, args, None, f);
+            let first = by("glu_grad_value", &[Arg::T(&g), Arg::T(gate)], |a| a[0] * ex::sigmoid(a[1]))?;
+            let second = by("glu_grad_gate", &[Arg::T(&g), Arg::T(a), Arg::T(gate)], |a| {
+                let s = ex::sigmoid(a[2]);
+                a[0] * s * a[1] * (s.lit(1.0) - s)
+            })?;
+            return Ok(vec![Some(shape::cat(&[first, second], d as i64)?)]);
+        }
+        let dx = Tensor::empty(&x.shape(), x.dtype(), x.device())?;
+        let parts = shape::split_sizes(&dx, &[n / 2, n / 2], d as i64)?;
+        several::write(&glu_grads(x.dtype()), &[&g, a, gate], &[&parts[0], &parts[1]])?;
+        Ok(vec![Some(dx)])
+    })?;
+    Ok(out)
+}
+
+/// Both halves of glu's gradient from its cotangent, the value and the gate: one logistic function for both.
+fn glu_grads(dtype: DType) -> Program {
+    let inner = dtype.ctype().dtype();
+    let (mut p, (first, second)) = build(Program::new(), || {
+        let [g, a, gate] = [(); 3].map(|()| Ex::leaf(dtype).cast(inner));
+        let s = ex::sigmoid(gate);
+        let first = g * s;
+        (first.cast(dtype), (first * a * (s.lit(1.0) - s)).cast(dtype))
+    });
+    p.outputs.extend([first.0, second.0]);
+    p
 }
 
 /// softmax (or its logarithm) along a dim.
