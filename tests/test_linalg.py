@@ -369,6 +369,27 @@ def test_values_alone_are_numpys_to_rounding(n, dtype):
             assert np.abs(la.eigvalsh(h, UPLO).numpy() - wanted).max() <= bound, (name, UPLO)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(60, 60), (100, 40), (40, 100), (200, 60), (60, 200)])
+def test_hard_matrices_multiply_back_to_rounding(shape, dtype):
+    m, n = shape
+    for name, a in hard_matrices(max(shape), dtype):
+        if name in ("large", "small"):
+            continue
+        # nearly dependent columns: what is left of them must not be passed over
+        a = a[:m, :n] + 1e-3 * a[:1, :n]
+        eps, size = rtorch.finfo(dtype).eps, float(a.abs().amax()) * (m * n) ** 0.5
+        bound = 4 * eps * max(shape) ** 0.5 * size
+        q, r = la.qr(a)
+        assert float((q @ r - a).abs().max()) <= bound, name
+        assert float((q.mH @ q - rtorch.eye(min(m, n), dtype=dtype)).abs().max()) <= 16 * eps * max(shape) ** 0.5, name
+        assert float(r.tril(-1).abs().max()) == 0
+        packed, tau = rtorch.geqrf(a)
+        near(packed[: min(m, n)].triu(), r)
+        u, s, vh = la.svd(a, full_matrices=False)
+        assert float((u * s @ vh - a).abs().max()) <= 4 * bound, name
+
+
 @pytest.mark.parametrize("dtype", [rtorch.float64, rtorch.complex128])
 def test_values_alone_have_the_derivatives_of_those_with_vectors(dtype):
     a = matrices((5, 5), dtype)

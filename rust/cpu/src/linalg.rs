@@ -1,5 +1,5 @@
 //! Decompositions and solvers of the last two dimensions, in f32, f64 and complex numbers of both, by the faer crate:
-//! `factor.rs` LU, Cholesky, QR; `spectral.rs` eigenvalues and singular values (`ql.rs` of small Hermitian matrices,
+//! `factor.rs` LU and Cholesky; `qr.rs`; `spectral.rs` eigenvalues and singular values (`ql.rs` of small Hermitian matrices,
 //! `values.rs` from two diagonals); `ldl.rs` indefinite symmetric matrices; `triangular.rs` triangular systems. The
 //! matrices of a batch are shared among threads; faer's own threads stay off, since they would not survive a fork.
 //! Fails as PyTorch does, naming the first bad matrix of a batch. Products of matrices are in `matmul`; what is
@@ -10,6 +10,7 @@ mod factor;
 mod ldl;
 mod part;
 mod ql;
+mod qr;
 mod spectral;
 mod triangular;
 mod values;
@@ -23,8 +24,9 @@ use crate::threads::{check_interrupt, parallel_for};
 use crate::walk::direct;
 use crate::{Arg, Source};
 use element::Element;
-use factor::{Lu, all_finite, qr, reflections};
+use factor::{Lu, all_finite};
 use part::Part;
+use qr::{Reflections, qr};
 use triangular::Triangle;
 
 /// Multiplications that are worth a thread.
@@ -145,14 +147,15 @@ fn one<T: Element>(op: LinalgOp, ins: &[Part], outs: &[Part], b: usize) -> Done 
         LinalgOp::Cholesky { upper, check } => return cholesky::<T>(upper, check, a, outs, b),
         LinalgOp::Qr { full } => {
             let a: Mat<T> = a.read(b);
-            let (q, r) = qr(&a, if full { a.nrows() } else { a.nrows().min(a.ncols()) });
+            let columns = if full { a.nrows() } else { a.nrows().min(a.ncols()) };
+            let (q, r) = qr(a, columns);
             outs[0].put(b, q.as_ref());
             outs[1].put(b, r.as_ref());
         }
         LinalgOp::Geqrf => {
-            let (packed, taus) = reflections::<T>(a.read(b));
-            outs[0].put(b, packed.as_ref());
-            outs[1].write_vector(b, &taus);
+            let f = Reflections::<T>::new(a.read(b));
+            outs[0].put(b, f.packed.as_ref());
+            outs[1].write_vector(b, &f.taus);
         }
         LinalgOp::Ldl { hermitian } => {
             let (mut ld, n) = a.read_columns::<T>(b);

@@ -1,9 +1,9 @@
-//! Triangular factors: LU, Cholesky, QR (by faer) and what they solve. Signs and pivots are LAPACK's, as PyTorch's are.
+//! Triangular factors: LU and Cholesky (by faer) and what LU solves. Pivots are LAPACK's, as PyTorch's are. QR is
+//! `qr.rs`.
 
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{LltError, cholesky_in_place, cholesky_in_place_scratch};
 use faer::linalg::lu::partial_pivoting::factor::{lu_in_place, lu_in_place_scratch};
-use faer::linalg::solvers::Qr;
 use faer::{Mat, MatRef, Par};
 
 use super::element::Element;
@@ -149,85 +149,4 @@ pub fn cholesky<T: Element>(mut a: Mat<T>) -> Result<Mat<T>, usize> {
         },
         Err(LltError::NonPositivePivot { index }) => Err(index + 1),
     }
-}
-
-/// Q (of `columns` columns) and R, with LAPACK's signs.
-pub fn qr<T: Element>(a: &Mat<T>, columns: usize) -> (Mat<T>, Mat<T>) {
-    let (m, n) = a.shape();
-    let identity = || Mat::from_fn(m, columns, |i, j| if i == j { T::one() } else { T::zero() });
-    if m == 0 || n == 0 {
-        return (identity(), Mat::zeros(columns, n));
-    }
-    if !T::IS_REAL {
-        // faer's reflections leave other phases than LAPACK's, on whose R the diagonal is real
-        let (packed, taus) = reflections(a.clone());
-        let mut q = identity();
-        for (k, &tau) in taus.iter().enumerate().rev() {
-            let v: Vec<T> = (k + 1..m).map(|i| packed[(i, k)]).collect();
-            (0..columns).for_each(|j| reflect(&v, k, tau, &mut q, j));
-        }
-        return (q, Mat::from_fn(columns, n, |i, j| if i <= j { packed[(i, j)] } else { T::zero() }));
-    }
-    let f = Qr::new(a.as_ref());
-    let q = if columns > m.min(n) { f.compute_Q() } else { f.compute_thin_Q() };
-    (q, Mat::from_fn(columns, n, |i, j| if i <= j { f.R()[(i, j)] } else { T::zero() }))
-}
-
-/// The reflection I - tau v v^H whose adjoint maps (head, tail) to (beta, 0): the tail becomes v below its first
-/// element, which is 1.
-pub fn householder<T: Element>(head: T, tail: &mut [T]) -> (f64, T) {
-    let norm = tail.iter().fold(0.0f64, |s, t| s.hypot(t.modulus()));
-    if norm == 0.0 && head.im() == 0.0 {
-        return (head.re(), T::zero());
-    }
-    let beta = -head.modulus().hypot(norm).copysign(head.re());
-    let divisor = head.minus(T::of(beta, 0.0));
-    tail.iter_mut().for_each(|t| *t = t.over(divisor));
-    (beta, T::of((beta - head.re()) / beta, -head.im() / beta))
-}
-
-/// Column `j` of `x` times I - tau v v^H, where v is 1 at row `k` and goes on with `tail`.
-pub fn reflect<T: Element>(tail: &[T], k: usize, tau: T, x: &mut Mat<T>, j: usize) {
-    let mut dot = x[(k, j)];
-    for (i, v) in tail.iter().enumerate() {
-        dot = dot.plus(v.conjugate().times(x[(k + 1 + i, j)]));
-    }
-    let by = tau.times(dot);
-    x[(k, j)] = x[(k, j)].minus(by);
-    for (i, v) in tail.iter().enumerate() {
-        x[(k + 1 + i, j)] = x[(k + 1 + i, j)].minus(v.times(by));
-    }
-}
-
-/// LAPACK's geqrf: R and below it the reflections' vectors v (v[k] = 1), H = I - tau v v^H, with their factors tau.
-pub fn reflections<T: Element>(a: Mat<T>) -> (Mat<T>, Vec<T>) {
-    let (m, n) = a.shape();
-    if !T::IS_REAL || m.min(n) < BLOCKED {
-        return by_columns(a);
-    }
-    // in blocks; real reflections leave faer's and LAPACK's signs alike
-    let f = Qr::new(a.as_ref());
-    let (v, r, t) = (f.Q_basis(), f.R(), f.Q_coeff());
-    // faer's H is I - v v^H / t, with t on the diagonals of blocks side by side; no reflection has an infinite one
-    let tau = |k: usize| T::one().over(t[(k % t.nrows(), k)]);
-    (Mat::from_fn(m, n, |i, j| if i <= j { r[(i, j)] } else { v[(i, j)] }), (0..m.min(n)).map(tau).collect())
-}
-
-/// Matrices of fewer columns gain nothing from blocks.
-const BLOCKED: usize = 16;
-
-fn by_columns<T: Element>(mut a: Mat<T>) -> (Mat<T>, Vec<T>) {
-    let (m, n) = a.shape();
-    let mut taus = Vec::with_capacity(m.min(n));
-    for k in 0..m.min(n) {
-        let mut v: Vec<T> = (k + 1..m).map(|i| a[(i, k)]).collect();
-        let (beta, tau) = householder(a[(k, k)], &mut v);
-        a[(k, k)] = T::of(beta, 0.0);
-        for (i, &v) in v.iter().enumerate() {
-            a[(k + 1 + i, k)] = v;
-        }
-        (k + 1..n).for_each(|j| reflect(&v, k, tau.conjugate(), &mut a, j));
-        taus.push(tau);
-    }
-    (a, taus)
 }

@@ -6,7 +6,7 @@
 use faer::Mat;
 
 use super::element::Element;
-use super::factor::{householder, reflect};
+use super::qr::{householder, reflect};
 use super::{adjoint, all_finite};
 
 /// The size up to which LAPACK iterates (above, it divides and conquers).
@@ -73,10 +73,10 @@ fn tridiagonal<T: Element>(mut a: Mat<T>) -> (Vec<f64>, Vec<f64>, Mat<T>) {
         let tau = tau.conjugate();
         // H^H A H, as twice the product with H^H from the left
         for _ in 0..2 {
-            (0..n).for_each(|j| reflect(&v, k, tau, &mut a, j));
+            reflect(&v, tau, a.as_mut().subrows_mut(k, n - k));
             a = adjoint(&a);
         }
-        (0..n).for_each(|j| reflect(&v, k, tau, &mut qh, j));
+        reflect(&v, tau, qh.as_mut().subrows_mut(k, n - k));
     }
     let d = (0..n).map(|i| a[(i, i)].re()).collect();
     let e = (1..n).map(|i| a[(i, i - 1)].re()).collect();

@@ -4,11 +4,12 @@
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::tridiag::{tridiag_in_place, tridiag_in_place_scratch};
 use faer::linalg::qr::no_pivoting::factor::recommended_block_size;
-use faer::linalg::solvers::{Qr, SelfAdjointEigen, Svd};
+use faer::linalg::solvers::{SelfAdjointEigen, Svd};
 use faer::linalg::svd::bidiag::{bidiag_in_place, bidiag_in_place_scratch};
 use faer::{Mat, Par, Side, c64};
 
 use super::element::Element;
+use super::qr::Reflections;
 use super::{adjoint, ql, values};
 
 /// U, singular values in descending order, V^H with A = U S V^H; U and V square where `full`, thin otherwise.
@@ -19,6 +20,23 @@ pub fn svd<T: Element>(a: &Mat<T>, full: bool) -> Option<(Mat<T>, Vec<f64>, Mat<
         let identity = |n: usize, c: usize| Mat::from_fn(n, c, |i, j| if i == j { T::one() } else { T::zero() });
         let (u, v) = if full { (identity(m, m), identity(n, n)) } else { (Mat::zeros(m, 0), Mat::zeros(0, n)) };
         return Some((u, Vec::new(), v));
+    }
+    if m as f64 > TALL * n as f64 {
+        // A = Q R, whose R is small (faer's own first step would be its QR: see `qr.rs`)
+        let f = Reflections::new(a.clone());
+        let (inner, values, vh) = svd(&f.r(n), true)?;
+        let columns = if full { m } else { n };
+        let mut u = Mat::from_fn(m, columns, |i, j| match i < n && j < n {
+            true => inner[(i, j)],
+            false if i == j => T::one(),
+            false => T::zero(),
+        });
+        f.apply(u.as_mut());
+        return Some((u, values, vh));
+    }
+    if n as f64 > TALL * m as f64 {
+        let (v, values, uh) = svd(&adjoint(a), full)?;
+        return Some((adjoint(&uh), values, adjoint(&v)));
     }
     let f = if full { Svd::new(a.as_ref()) } else { Svd::new_thin(a.as_ref()) }.ok()?;
     let s = f.S().column_vector();
@@ -43,8 +61,7 @@ pub fn svdvals<T: Element>(a: Mat<T>) -> Option<Vec<f64>> {
         a = ql::scaled(a, 1.0 / scale);
     }
     if m as f64 > TALL * n as f64 {
-        a = Qr::new(a.as_ref()).thin_R().to_owned();
-        (0..n).for_each(|j| (j + 1..n).for_each(|i| a[(i, j)] = T::zero()));
+        a = Reflections::new(a).r(n);
     }
     let m = a.nrows();
     let block = recommended_block_size::<T>(m, n);

@@ -29,16 +29,13 @@ pub fn solve_adjoint<T: Element>(a: MatRef<T>, t: Triangle, x: &mut Mat<T>) {
 }
 
 fn solve_conj<T: Element>(a: MatRef<T>, conj: Conj, t: Triangle, x: &mut Mat<T>) {
-    let n = a.nrows();
     let by_rows = a.col_stride() == 1;
-    let stride = if by_rows { a.row_stride() } else { a.col_stride() };
-    if T::IS_REAL && x.ncols() <= FEW && (by_rows || a.row_stride() == 1) && stride >= n as isize && n > 0 {
-        // SAFETY: the lines of `a`, which do not overlap, and their ends.
-        let lines = unsafe { std::slice::from_raw_parts(a.as_ptr(), stride as usize * (n - 1) + n) };
+    if T::IS_REAL && x.ncols() <= FEW && (by_rows || a.row_stride() == 1) {
+        // rows are the columns of the transpose
+        let lines = if by_rows { a.transpose() } else { a };
         for j in 0..x.ncols() {
-            let column = x.col_mut(j).try_as_col_major_mut().map(|c| c.as_slice_mut());
-            if let Some(column) = column {
-                vector(lines, stride as usize, by_rows, t, column);
+            if let Some(column) = x.col_mut(j).try_as_col_major_mut() {
+                vector(lines, by_rows, t, column.as_slice_mut());
             }
         }
         return;
@@ -53,16 +50,16 @@ fn solve_conj<T: Element>(a: MatRef<T>, conj: Conj, t: Triangle, x: &mut Mat<T>)
 }
 
 versions!(
-    /// One right-hand side: lines (rows or columns) of the matrix lie `stride` apart.
-    fn vector[T: Element](lines: &[T], stride: usize, by_rows: bool, t: Triangle, x: &mut [T]) = vector_body::<T>
+    /// One right-hand side; the columns of `lines` are the matrix's columns, or its rows.
+    fn vector[T: Element](lines: MatRef<'_, T>, by_rows: bool, t: Triangle, x: &mut [T]) = vector_body::<T>
 );
 
 #[inline(always)]
-fn vector_body<T: Element>(lines: &[T], stride: usize, by_rows: bool, t: Triangle, x: &mut [T]) {
+fn vector_body<T: Element>(lines: MatRef<'_, T>, by_rows: bool, t: Triangle, x: &mut [T]) {
     let n = x.len();
     for k in 0..n {
         let k = if t.upper { n - 1 - k } else { k };
-        let line = &lines[k * stride..][..n];
+        let Some(line) = lines.col(k).try_as_col_major().map(|c| c.as_slice()) else { return };
         let over = |v: T| if t.unit { v } else { v.over(line[k]) };
         let (before, rest) = x.split_at_mut(k);
         let (here, after) = rest.split_at_mut(1);
