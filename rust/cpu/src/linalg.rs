@@ -1,9 +1,9 @@
-//! Decompositions and solvers of the last two dimensions, in f32, f64 and complex numbers of both, by the faer crate:
-//! `factor.rs` LU and Cholesky; `qr.rs`; `spectral.rs` eigenvalues and singular values (`ql.rs` of small Hermitian matrices,
-//! `values.rs` from two diagonals); `ldl.rs` indefinite symmetric matrices; `triangular.rs` triangular systems. The
-//! matrices of a batch are shared among threads; faer's own threads stay off, since they would not survive a fork.
-//! Fails as PyTorch does, naming the first bad matrix of a batch. Products of matrices are in `matmul`; what is
-//! composed of these (det, pinv, lstsq, ...) is not here.
+//! Decompositions and solvers of the last two dimensions, in f32, f64 and complex numbers of both, by the faer crate
+//! and, where it is slow or inexact, on its parts: `factor.rs` LU and Cholesky; `qr.rs`; `spectral.rs` eigenvalues and
+//! singular values (`ql.rs` of small Hermitian matrices, `values.rs` from two diagonals); `ldl.rs` indefinite symmetric
+//! matrices; `triangular.rs` triangular systems. The matrices of a batch are shared among threads; faer's own threads
+//! stay off, since they would not survive a fork. Fails as PyTorch does, naming the first bad matrix of a batch.
+//! Products of matrices are in `matmul`; what is composed of these (det, pinv, lstsq, ...) is not here.
 
 mod element;
 mod factor;

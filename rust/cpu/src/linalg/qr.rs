@@ -1,6 +1,6 @@
-//! QR by reflections with LAPACK's signs, in blocks: the columns of a block here, what they do to the rest by faer. (Its
-//! own QR passes over columns whose rest is about 16 m eps of their norm: not what LAPACK answers, and A - Q R is then
-//! that large.)
+//! QR by reflections with LAPACK's signs, in blocks: the columns of a block here, what they do to the rest by faer. Its
+//! own QR passes over columns whose rest is below some 16 m eps of their norm: not what LAPACK answers, and A - Q R is
+//! then that large.
 
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::householder::{
