@@ -1,9 +1,10 @@
 """The recorded operator calls (tests/data/ops_float32.npz) at sizes worth timing: what `operators.py` times.
 
-An operator's first recorded call whose arguments can be enlarged stands for it. There are two ways, tried in order:
-every size is multiplied (3x4 by 4x5 becomes 384x512 by 512x640), or only the first one of the largest tensor and its
-equals. Values are repeated, so that domains and indices stay valid, with a little noise on floats, so that matrices
-keep their rank. What answers no tensor, or fails at both sizes under a library, is left out there.
+An operator's first recorded call whose arguments become large enough stands for it, or else the first that runs. There
+are two ways, tried in order: every size is multiplied (3x4 by 4x5 becomes 384x512 by 512x640), or only the first one of
+the largest tensor and its equals. Values are repeated, so that domains and indices stay valid, with a little noise on
+floats, so that matrices keep their rank. What answers no tensor, or fails at both sizes under a library, is left out
+there.
 Nothing here depends on the library that is measured.
 """
 
@@ -56,6 +57,16 @@ def repeats(case, way):
     elements = min(elements, MATRIX * MATRIX) if len(largest) > 1 else elements
     times = max(1, round((elements / math.prod(largest)) ** (1 / len(largest))))
     return {n: [times if size > 1 else 1 for size in s] for n, s in shapes.items()}
+
+
+def is_large(case, way):
+    """Has the largest operand at least half of the elements that are wanted?"""
+    times = repeats(case, way)
+    if times is None:
+        return False
+    sizes = [math.prod(archive()[f"a{n}"].shape) * math.prod(t) for n, t in times.items()]
+    wanted = CUBIC_ELEMENTS if case["op"].startswith(CUBIC) else min(ELEMENTS, MATRIX * MATRIX)
+    return 2 * max(sizes) >= wanted
 
 
 class Arguments:

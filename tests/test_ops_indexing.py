@@ -1,5 +1,7 @@
 """Compositions that read and write by index, against NumPy and by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -144,3 +146,30 @@ def test_triangles(n, m, k):
     near = max(min(k, 9), -9)
     assert np.array_equal(x.tril(k).numpy(), np.tril(x.numpy(), near))
     assert np.array_equal(x.triu(k).numpy(), np.triu(x.numpy(), near))
+
+
+def test_one_value_where_a_mask_holds():
+    x = rtorch.arange(24.0).reshape(4, 6)
+    masks = (x > 11, x.t().contiguous().t() % 3 == 0, rtorch.tensor([True, False, False, True]))
+    bases = (x, x.t().contiguous().t(), rtorch.arange(48.0).reshape(4, 12)[:, ::2])
+    for mask, base in itertools.product(masks, bases):
+        want = base.numpy().copy()
+        want[mask.numpy()] = -1
+        for value in (-1, rtorch.tensor(-1.0), rtorch.tensor([-1.0]), rtorch.tensor([[-1.0]])):
+            got = base.clone()
+            got[mask] = value
+            assert (got.numpy() == want).all()
+        assert (base.index_put((mask,), rtorch.tensor(-1.0)).numpy() == want).all()
+    leaf, value = (t.clone().requires_grad_() for t in (x, rtorch.tensor(5.0)))
+    got = leaf * 1
+    got[masks[0]] = value
+    assert got.grad_fn.name() == "IndexPutBackward0"
+    (got * x).sum().backward()
+    assert (leaf.grad == rtorch.where(masks[0], 0, x)).all() and value.grad == x[masks[0]].sum()
+    with pytest.raises(IndexError):
+        x[rtorch.ones(4, 5, dtype=rtorch.bool)] = 1
+    with pytest.raises(RuntimeError, match="dtypes match"):
+        x.index_put_((masks[0],), rtorch.ones(1, dtype=rtorch.float64))
+    columns = rtorch.zeros(2, 3, 4)
+    columns.index_put_((None, rtorch.tensor([True, False, True])), rtorch.tensor(2.0))
+    assert columns.sum((0, 2)).tolist() == [16, 0, 16]

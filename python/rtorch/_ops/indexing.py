@@ -55,8 +55,7 @@ def masked_scatter(input, mask, source):
         raise RuntimeError("masked_scatter: expected source to have as many elements as the mask has ones")
     if source.numel() == 0:
         return input.clone()
-    place = (flat.cumsum(0) - 1).clamp(min=0)
-    return rtorch.where(mask, source.reshape(-1)[place].reshape(shape), input)
+    return input.reshape(-1).index_put((flat,), source.reshape(-1)[:count]).reshape(shape)
 
 
 @op(out=True)

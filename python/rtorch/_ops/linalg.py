@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import rtorch
+from rtorch import _C
 
 from ._register import named, one_node, op
 from .shape import _dim, tensor_list
@@ -202,6 +203,12 @@ def _euclidean(x1, x2):
     return rtorch.where(apart, rtorch.where(apart, squares, 1).sqrt(), 0)
 
 
+def has_distances(x1, x2, p):
+    """Is there a primitive for these distances? Where there is none they are a composition."""
+    floats = x1.dtype == x2.dtype and x1.dtype in (rtorch.float32, rtorch.float64)
+    return floats and x1.device.type != "wgpu" and x1.size(-1) > 0 and p in (0, 1, 2, math.inf)
+
+
 @op(method=False)
 def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     """Distances between all pairs of rows."""
@@ -219,6 +226,8 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     by_product = compute_mode == "use_mm_for_euclid_dist" or compute_mode.endswith("if_necessary") and many
     if p == 2 and by_product and x1.size(-1):
         return _euclidean(x1, x2)
+    if has_distances(x1, x2, p):
+        return _C._nn._distance(x1, x2, p, False)
     # columns first: many pairs at a time are added up, not the few columns of one
     columns = lambda x: x.transpose(-1, -2).contiguous()
     d = columns(x1).unsqueeze(-1) - columns(x2).unsqueeze(-2)

@@ -120,14 +120,7 @@ def block_diag(*tensors):
     dtype = ms[0].dtype
     for m in ms[1:]:
         dtype = rtorch.promote_types(dtype, m.dtype)
-    width = sum(m.size(1) for m in ms)
-    rows, at = [], 0
-    for m in ms:
-        left = m.new_zeros(m.size(0), at, dtype=dtype)
-        right = m.new_zeros(m.size(0), width - at - m.size(1), dtype=dtype)
-        rows.append(rtorch.cat([left, m.to(dtype), right], 1))
-        at += m.size(1)
-    return rtorch.cat(rows, 0)
+    return _C._linalg._block_diag([m.to(dtype) for m in ms])
 
 
 @op(method=False)
@@ -345,8 +338,8 @@ def rot90(input, k=1, dims=(0, 1)):
     if k == 2:
         return input.flip([a, b])
     if k == 1:
-        return input.flip([b]).transpose(a, b).contiguous()
-    return input.flip([a]).transpose(a, b).contiguous()
+        return input.flip([b]).transpose_(a, b)
+    return input.flip([a]).transpose_(a, b)
 
 
 @op(function=False)

@@ -21,6 +21,7 @@ use crate::kernel::{self, From, Kernel};
 use crate::stats::{Event, count};
 use crate::storage::{Buf, State, Storage};
 use crate::tensor::Tensor;
+use crate::trace;
 
 /// `target = kernel(inputs)`, recorded under `name`. The kernel answers the target's dtype.
 pub fn map(name: &'static str, target: &Tensor, kernel: &Arc<Kernel>, inputs: &[&Tensor]) -> Result<()> {
@@ -83,6 +84,7 @@ pub fn prim(name: &'static str, target: &Tensor, prim: Prim, inputs: &[&Tensor])
     exclusive(target)?;
     let mut ins: SmallVec<[&Tensor; 4]> = smallvec![target];
     ins.extend(others.iter());
+    trace::prim(&prim, ins.iter().map(|t| t.dtype()));
     dispatch::run_prim(&prim, &ins, std::slice::from_ref(target), device)?;
     target.bump_version();
     Ok(())

@@ -13,6 +13,8 @@ use crate::{Arg, Source};
 const GRAIN: usize = 1 << 15;
 /// Side of the blocks in which a transposing copy walks: a block's lines of both sides stay in the L1 cache.
 const BLOCK: usize = 16;
+/// Runs of fewer elements are copied by loops over the next dimension: a run by itself costs more than its elements.
+const SHORT: usize = 16;
 
 /// `Prim::Cat`: inputs joined along an axis.
 pub fn cat(axis: usize, inputs: &[Source], outs: &[Arg]) -> Result<()> {
@@ -96,6 +98,9 @@ fn copy_typed<T: Copy>(from: Arg, to: Arg) {
     if sy == whole && sx != whole && sx != 0 && run >= BLOCK && transposed::<T>(&walk, x, y) {
         return;
     }
+    if run < SHORT && walk.dims().len() > 1 {
+        return short_runs::<T>(&walk, x, y);
+    }
     parallel_for(walk.len(), GRAIN, &|range| {
         walk.runs(range, |[to, from], count| {
             // SAFETY: runs of elements of the two windows, which share no memory.
@@ -115,6 +120,64 @@ fn copy_typed<T: Copy>(from: Arg, to: Arg) {
             }
         });
     });
+}
+
+/// Copies elements in rows of `N` (0: of `run`), `count` rows: `steps` from row to row, `inner` within one.
+///
+/// # Safety
+/// Elements of two windows, which share no memory; they may be unaligned.
+#[inline(always)]
+unsafe fn rows<T: Copy, const N: usize>(
+    [y, x]: [*mut T; 2],
+    count: usize,
+    steps: [isize; 2],
+    run: usize,
+    inner: [isize; 2],
+) {
+    let (mut to, mut from) = (y, x);
+    for _ in 0..count {
+        for j in 0..if N > 0 { N } else { run } as isize {
+            // SAFETY: as the caller's.
+            unsafe { to.byte_offset(j * inner[0]).write_unaligned(from.byte_offset(j * inner[1]).read_unaligned()) };
+        }
+        (to, from) = (to.wrapping_byte_offset(steps[0]), from.wrapping_byte_offset(steps[1]));
+    }
+}
+
+/// Copies whose innermost runs are short.
+fn short_runs<T: Copy>(walk: &Walk<2>, x: Base, y: Base) {
+    let last = walk.dims().len() - 1;
+    let (run, inner) = walk.inner();
+    let outer = walk.without(&[last]);
+    let (_, steps) = outer.inner();
+    parallel_for(outer.len(), GRAIN / SHORT, &|range| {
+        outer.runs(range, |[to, from], count| {
+            let at = [y.at::<T>(to), x.at::<T>(from)];
+            // SAFETY: rows of the two windows, which share no memory.
+            unsafe {
+                match run {
+                    2 => rows::<T, 2>(at, count, steps, run, inner),
+                    3 => rows::<T, 3>(at, count, steps, run, inner),
+                    4 => rows::<T, 4>(at, count, steps, run, inner),
+                    5 => rows::<T, 5>(at, count, steps, run, inner),
+                    _ => rows::<T, 0>(at, count, steps, run, inner),
+                }
+            }
+        });
+    });
+}
+
+/// A copy whose innermost runs are short; answers false, with nothing done, if it is another.
+pub(crate) fn copy_short(from: Arg, to: Arg) -> bool {
+    let size = to.dtype.size();
+    let (st, sf) = (byte_strides(to.layout, size), byte_strides(from.layout, size));
+    let walk = Walk::new(&to.layout.shape, [&st, &sf]).sorted_by(0);
+    if walk.inner().0 >= SHORT || walk.dims().len() < 2 || from.base() == to.base() {
+        return false;
+    }
+    let (x, y) = (Base::of(&from), Base::of(&to));
+    dispatch_size!(to.dtype, T => short_runs::<T>(&walk, x, y));
+    true
 }
 
 /// Copies where the source is contiguous along another dimension than the target: in square blocks of the two.

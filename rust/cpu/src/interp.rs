@@ -44,6 +44,13 @@ pub fn map(program: &Program, shape: &[usize], leaves: &[Arg], outs: &[Arg]) -> 
     if n <= TINY && program.values.len() <= TINY_VALUES && tiny(program, n, leaves, outs) {
         return Ok(());
     }
+    if let ([x], [y]) = (leaves, outs)
+        && x.dtype == y.dtype
+        && program.is_identity()
+        && crate::assemble::copy_short(*x, *y)
+    {
+        return Ok(());
+    }
     if program.leaves.len() != leaves.len() || program.outputs.len() != outs.len() {
         return Err(Error::runtime("map: a program got the wrong number of operands"));
     }

@@ -6,6 +6,7 @@ mod assemble;
 mod attention;
 mod conv;
 mod ctc;
+mod distance;
 mod element;
 mod embedding_bag;
 mod fft;

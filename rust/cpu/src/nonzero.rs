@@ -137,6 +137,15 @@ fn fill<T: Test>(x: Arg, out: Arg) -> Result<()> {
                             hits += (*base.at::<T>(at + j as isize * step)).is_nonzero() as usize;
                         }
                     }
+                    if let ([_], 8) = (shape.as_slice(), row) {
+                        // SAFETY: row numbers below `total`.
+                        let rows = unsafe { std::slice::from_raw_parts_mut(to.at::<i64>(y), hits) };
+                        for (row, &j) in rows.iter_mut().zip(&found[..hits]) {
+                            *row = (linear + j as usize) as i64;
+                        }
+                        y += 8 * hits as isize;
+                        continue;
+                    }
                     for &j in &found[..hits] {
                         index.advance(shape, linear + j as usize);
                         for (d, &i) in index.at.iter().enumerate() {

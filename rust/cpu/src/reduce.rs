@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::alloc::Buffer;
 use crate::operand::{Operand, copy};
 use crate::reader::{Element, Reader, compute_dtype};
-use crate::reduce_drive::{Geometry, across, along};
+use crate::reduce_drive::{Geometry, Sink, across, along};
 use crate::reduce_fold::{
     Extreme, FindColumns, FindRows, Float, Fold, FoldColumns, FoldRows, Found, Max, Min, MomentColumns, MomentRows,
     Moments, Prod, Sum,
@@ -41,6 +41,10 @@ impl Target {
         debug_assert!(i < self.n && T::DTYPE == self.dtype);
         // SAFETY: `n` elements of this type, and the drivers call once per output.
         unsafe { self.ptr.cast::<T>().add(i).write_unaligned(v) }
+    }
+    #[inline]
+    fn put_all<T: Element>(&self, first: usize, values: &[T]) {
+        values.iter().enumerate().for_each(|(i, &v)| self.put(first + i, v));
     }
     fn store(self, out: &Arg) -> Result<()> {
         if self.buffer.is_none() {
@@ -105,9 +109,9 @@ fn truth(op: ReduceOp, x: &Source, g: &Geometry, out: &Arg) -> Result<()> {
 
 fn fold<F: Fold>(x: &Source, g: &Geometry, out: &Arg) -> Result<()> {
     let target = Target::new(F::T::DTYPE, g.outputs, out)?;
-    let sink = |o: usize, s: F::T| target.put(o, s);
+    let sink = |first: usize, s: &[F::T]| target.put_all(first, s);
     if g.count == 0 {
-        (0..g.outputs).for_each(|o| sink(o, F::identity()));
+        (0..g.outputs).for_each(|o| sink(o, &[F::identity()]));
         return target.store(out);
     }
     let reader = Reader::new(x, F::T::DTYPE)?;
@@ -119,7 +123,7 @@ fn fold<F: Fold>(x: &Source, g: &Geometry, out: &Arg) -> Result<()> {
     target.store(out)
 }
 
-fn find<F: Extreme>(x: &Source, g: &Geometry, sink: &(dyn Fn(usize, Found<F::T>) + Sync)) -> Result<()> {
+fn find<F: Extreme>(x: &Source, g: &Geometry, sink: Sink<Found<F::T>>) -> Result<()> {
     if g.count == 0 {
         return Err(Error::index("max(): Expected reduction dim to have non-zero size."));
     }
@@ -133,7 +137,7 @@ fn find<F: Extreme>(x: &Source, g: &Geometry, sink: &(dyn Fn(usize, Found<F::T>)
 
 fn position<F: Extreme>(x: &Source, g: &Geometry, out: &Arg) -> Result<()> {
     let target = Target::new(DType::I64, g.outputs, out)?;
-    find::<F>(x, g, &|o, s| target.put(o, s.at))?;
+    find::<F>(x, g, &|first, s| s.iter().enumerate().for_each(|(i, s)| target.put(first + i, s.at)))?;
     target.store(out)
 }
 
@@ -190,9 +194,11 @@ pub fn extreme(largest: bool, axis: usize, inputs: &[Source], outs: &[Arg]) -> R
 fn both<F: Extreme>(x: &Source, g: &Geometry, values: &Arg, positions: &Arg) -> Result<()> {
     let v = Target::new(F::T::DTYPE, g.outputs, values)?;
     let p = Target::new(DType::I64, g.outputs, positions)?;
-    find::<F>(x, g, &|o, s| {
-        v.put(o, s.value);
-        p.put(o, s.at);
+    find::<F>(x, g, &|first, s| {
+        for (o, s) in (first..).zip(s) {
+            v.put(o, s.value);
+            p.put(o, s.at);
+        }
     })?;
     v.store(values)?;
     p.store(positions)
@@ -219,13 +225,15 @@ pub fn var_mean(axes: &[usize], correction: f64, inputs: &[Source], outs: &[Arg]
 fn moments<T: Float>(x: &Source, g: &Geometry, correction: f64, var: &Arg, mean: &Arg) -> Result<()> {
     let v = Target::new(DType::F64, g.outputs, var)?;
     let m = Target::new(DType::F64, g.outputs, mean)?;
-    let sink = |o: usize, s: Moments| {
-        // a divisor that is not positive gives NaN or infinity, as PyTorch does
-        v.put(o, s.m2 / (s.n - correction).max(0.0));
-        m.put(o, s.mean);
+    let sink = |first: usize, s: &[Moments]| {
+        for (o, s) in (first..).zip(s) {
+            // a divisor that is not positive gives NaN or infinity, as PyTorch does
+            v.put(o, s.m2 / (s.n - correction).max(0.0));
+            m.put(o, s.mean);
+        }
     };
     if g.count == 0 {
-        (0..g.outputs).for_each(|o| sink(o, Moments { mean: f64::NAN, ..Moments::NONE }));
+        (0..g.outputs).for_each(|o| sink(o, &[Moments { mean: f64::NAN, ..Moments::NONE }]));
     } else {
         let reader = Reader::new(x, T::DTYPE)?;
         if g.is_along() {

@@ -26,6 +26,22 @@ const PART: usize = BLOCK << 5;
 const GRAIN: usize = 1 << 15;
 /// Elements read at once for short rows.
 const BATCH: usize = 1 << 10;
+/// Results that are handed on together: a call for each costs more than reducing a few elements.
+const RESULTS: usize = 64;
+
+/// Where results go: those of the outputs from the first on. Every output comes once, from any thread.
+pub type Sink<'a, S> = &'a (dyn Fn(usize, &[S]) + Sync);
+
+/// Hands on the results of `n` outputs from `first` on.
+#[inline(always)]
+fn hand_on<S: Copy>(first: usize, n: usize, state: impl Fn(usize) -> S, sink: Sink<S>) {
+    let mut some: SmallVec<[S; RESULTS]> = SmallVec::new();
+    for start in (0..n).step_by(RESULTS) {
+        some.clear();
+        some.extend((start..(start + RESULTS).min(n)).map(&state));
+        sink(first + start, &some);
+    }
+}
 
 /// Logical dimensions in alternating groups of kept and reduced ones.
 pub struct Geometry {
@@ -115,8 +131,8 @@ impl Failure {
     }
 }
 
-/// Reduces; `sink(output, state)` gets every output once, from any thread. `count` is not 0.
-pub fn along<R: Rows>(reader: &Reader, g: &Geometry, r: &R, sink: &(dyn Fn(usize, R::State) + Sync)) -> Result<()> {
+/// Reduces along rows. `count` is not 0.
+pub fn along<R: Rows>(reader: &Reader, g: &Geometry, r: &R, sink: Sink<R::State>) -> Result<()> {
     let (m, outer) = match g.reduced.split_last() {
         Some((last, rest)) => (last.0, rest),
         None => (1, &[][..]),
@@ -139,9 +155,8 @@ pub fn along<R: Rows>(reader: &Reader, g: &Geometry, r: &R, sink: &(dyn Fn(usize
             failure.note((|| {
                 for first in range.clone().step_by(rows) {
                     let n = rows.min(range.end - first);
-                    for (i, x) in cursor.read::<R::In>(first * m, n * m)?.chunks_exact(m).enumerate() {
-                        sink(first + i, r.piece(x, 0));
-                    }
+                    let x = cursor.read::<R::In>(first * m, n * m)?;
+                    hand_on(first, n, |i| r.piece(&x[i * m..(i + 1) * m], 0), sink);
                 }
                 Ok(())
             })());
@@ -157,7 +172,7 @@ pub fn along<R: Rows>(reader: &Reader, g: &Geometry, r: &R, sink: &(dyn Fn(usize
                     let base = offset(&g.kept, o);
                     if pieces == 1 {
                         // short rows: nothing to merge, and the tree costs a tenth of summing 1024 values
-                        sink(o, piece(&mut cursor, base, 0)?);
+                        sink(o, &[piece(&mut cursor, base, 0)?]);
                         continue;
                     }
                     let mut c = Cascade::new();
@@ -165,7 +180,7 @@ pub fn along<R: Rows>(reader: &Reader, g: &Geometry, r: &R, sink: &(dyn Fn(usize
                         c.push(piece(&mut cursor, base, p)?, |a, b| r.merge(a, b));
                     }
                     if let Some(s) = c.finish(|a, b| r.merge(a, b)) {
-                        sink(o, s);
+                        sink(o, &[s]);
                     }
                 }
                 Ok(())
@@ -195,7 +210,7 @@ pub fn along<R: Rows>(reader: &Reader, g: &Geometry, r: &R, sink: &(dyn Fn(usize
             }
         }
         if let Some(s) = c.finish(|a, b| r.merge(a, b)) {
-            sink(o, s);
+            sink(o, &[s]);
         }
     }
     Ok(())
@@ -314,19 +329,19 @@ pub fn across<C: Columns>(
     reader: &Reader,
     g: &Geometry,
     join: Option<&(dyn Fn(C::State, C::State) -> C::State + Sync)>,
-    sink: &(dyn Fn(usize, C::State) + Sync),
+    sink: Sink<C::State>,
 ) -> Result<()> {
     let a = Across::new(g, join.is_some());
     let outers = g.outputs / a.c;
     let emit = |outer: usize, block: usize, acc: &C| {
-        for col in 0..a.width(block).min(a.c) {
-            let mut s = acc.state(col);
-            if let Some(merge) = join {
-                for k in 1..a.join {
-                    s = merge(s, acc.state(k * a.c + col));
-                }
+        let first = outer * a.c + block * WIDTH;
+        let n = a.width(block).min(a.c);
+        match join {
+            Some(merge) if a.join > 1 => {
+                let joined = |col| (1..a.join).fold(acc.state(col), |s, k| merge(s, acc.state(k * a.c + col)));
+                hand_on(first, n, joined, sink);
             }
-            sink(outer * a.c + block * WIDTH + col, s);
+            Some(_) | None => hand_on(first, n, |col| acc.state(col), sink),
         }
     };
     let failure = Failure::default();

@@ -52,6 +52,8 @@ pub fn run(prim: &Prim, inputs: &[Source], epilogue: Option<&Epilogue>, outs: &[
         Prim::EmbeddingBag { mean, weighted: _, padding } => {
             crate::embedding_bag::embedding_bag(*mean, *padding, inputs, outs)
         }
+        Prim::Distance { metric, upper } => crate::distance::distance(*metric, *upper, inputs, outs),
+        Prim::DistanceGrad(metric) => crate::distance::distance_grad(*metric, inputs, outs),
         Prim::CtcLoss(p) => crate::ctc::ctc_loss(p, inputs, outs),
         Prim::CtcLossGrad(p) => crate::ctc::ctc_loss_grad(p, inputs, outs),
         Prim::Resize { params } => crate::resize::resize(params, inputs, outs),

@@ -67,6 +67,8 @@ pub fn support(prim: &Prim, dtypes: &[DType]) -> Support {
         | Prim::CtcLossGrad(_)
         | Prim::GridSample(_)
         | Prim::GridSampleGrad(_)
+        | Prim::Distance { .. }
+        | Prim::DistanceGrad(_)
         | Prim::Resize { .. }
         | Prim::ResizeGrad { .. } => Support::Host,
     }
@@ -200,6 +202,8 @@ impl Device {
             | Prim::CtcLossGrad(_)
             | Prim::GridSample(_)
             | Prim::GridSampleGrad(_)
+            | Prim::Distance { .. }
+            | Prim::DistanceGrad(_)
             | Prim::Resize { .. }
             | Prim::ResizeGrad { .. } => Err(host(prim, &[])),
         }

@@ -100,6 +100,8 @@ fn cut(prim: &Prim, d: usize, inputs: &[GpuSource], outs: &[GpuArg]) -> Option<C
         | Prim::CtcLossGrad(_)
         | Prim::GridSample(_)
         | Prim::GridSampleGrad(_)
+        | Prim::Distance { .. }
+        | Prim::DistanceGrad(_)
         | Prim::Resize { .. }
         | Prim::ResizeGrad { .. }
         | Prim::Special(_) => None,

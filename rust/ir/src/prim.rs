@@ -101,6 +101,19 @@ pub struct SampleParams {
     pub align_corners: bool,
 }
 
+/// What makes a distance of the differences between two rows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Metric {
+    /// How many are not zero.
+    Count,
+    /// The sum of their absolute values.
+    Sum,
+    /// The root of the sum of their squares.
+    Euclid,
+    /// The largest absolute value.
+    Largest,
+}
+
 /// Linear or cubic resizing of 1 to 3 spatial dimensions.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ResizeParams {
@@ -377,6 +390,14 @@ pub enum Prim {
     GridSample(SampleParams),
     /// (g, x, grid) -> gradients of x and grid.
     GridSampleGrad(SampleParams),
+    /// (x1 [b, p, m], x2 [b, r, m]), float32 or float64, m > 0 -> distances of their rows [b, p, r]. `upper`: those
+    /// with j > i, the others are 0.
+    Distance {
+        metric: Metric,
+        upper: bool,
+    },
+    /// (g [b, p, r], x1, x2, distances) -> gradients of x1 and x2.
+    DistanceGrad(Metric),
     /// (weight [v, d], index int64 [n], offsets int64 [bags], a factor for each index [n] if `weighted`) -> sums (or
     /// means) of each bag's rows [bags, d], the bag of each index int64 [n], its factor there [n]. Rows `padding` count
     /// for nothing.
@@ -477,6 +498,8 @@ impl Prim {
             Prim::Fft { .. } => "fft",
             Prim::GridSample(_) => "grid_sample",
             Prim::GridSampleGrad(_) => "grid_sample_grad",
+            Prim::Distance { .. } => "distance",
+            Prim::DistanceGrad(_) => "distance_grad",
             Prim::EmbeddingBag { .. } => "embedding_bag",
             Prim::CtcLoss(_) => "ctc_loss",
             Prim::CtcLossGrad(_) => "ctc_loss_grad",
@@ -523,6 +546,8 @@ impl Prim {
             | Prim::Fft { .. }
             | Prim::GridSample(_)
             | Prim::GridSampleGrad(_)
+            | Prim::Distance { .. }
+            | Prim::DistanceGrad(_)
             | Prim::EmbeddingBag { .. }
             | Prim::CtcLoss(_)
             | Prim::CtcLossGrad(_)
@@ -605,7 +630,8 @@ impl Prim {
             Prim::Attention(_) => attention_results(x),
             Prim::AttentionGrad(_) => smallvec![first(1), first(2), first(3)],
             Prim::Linalg(op) => linalg_shapes(*op, x),
-            Prim::GridSampleGrad(_) => smallvec![first(1), first(2)],
+            Prim::GridSampleGrad(_) | Prim::DistanceGrad(_) => smallvec![first(1), first(2)],
+            Prim::Distance { .. } => smallvec![Meta::new(&[x[0].shape[0], x[0].shape[1], x[1].shape[1]], x[0].dtype)],
             Prim::EmbeddingBag { .. } => bag_results(x),
             Prim::CtcLoss(p) => ctc_results(p, &x[0]),
             Prim::CtcLossGrad(_) => smallvec![first(1)],
@@ -761,6 +787,8 @@ impl Prim {
             | Prim::Fft { .. }
             | Prim::GridSample(_)
             | Prim::GridSampleGrad(_)
+            | Prim::Distance { .. }
+            | Prim::DistanceGrad(_)
             | Prim::EmbeddingBag { .. }
             | Prim::CtcLoss(_)
             | Prim::CtcLossGrad(_)
@@ -772,7 +800,8 @@ impl Prim {
     pub fn is_composed_elsewhere(&self) -> bool {
         let nets = matches!(self, Prim::CtcLoss(_) | Prim::CtcLossGrad(_) | Prim::EmbeddingBag { .. });
         let sampled = matches!(self, Prim::GridSample(_) | Prim::GridSampleGrad(_));
-        nets || sampled || matches!(self, Prim::Resize { .. } | Prim::ResizeGrad { .. })
+        let distances = matches!(self, Prim::Distance { .. } | Prim::DistanceGrad(_));
+        nets || sampled || distances || matches!(self, Prim::Resize { .. } | Prim::ResizeGrad { .. })
     }
     /// May a pointwise program be applied to the first result before it is stored (an epilogue)?
     pub fn takes_epilogue(&self) -> bool {

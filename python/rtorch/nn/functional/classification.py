@@ -116,11 +116,14 @@ def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduct
     if t.numel() and (int(t.min()) < -1 or int(t.max()) >= c):
         raise RuntimeError("multilabel_margin_loss: argument #2 'target' is out of range")
     valid = (t >= 0).long().cumprod(1).bool()
+    # every target meets every class: not those behind the longest row
+    longest = int(valid.sum(1).max()) if t.numel() else 0
+    t, valid = t[:, :longest], valid[:, :longest]
     index = t.clamp(min=0)
-    is_target = rtorch.zeros_like(x).scatter_add(1, index, valid.to(x.dtype)) > 0
-    gaps = 1 - x.gather(1, index).unsqueeze(2) + x.unsqueeze(1)  # (N, target, class)
-    counted = valid.unsqueeze(2) & ~is_target.unsqueeze(1)
-    loss = (gaps.clamp(min=0) * counted.to(x.dtype)).sum((1, 2)) / c
+    other = rtorch.zeros_like(x).scatter_add(1, index, valid.to(x.dtype)) == 0
+    gaps = (1 - x.gather(1, index)).unsqueeze(2) + x.unsqueeze(1)  # (N, target, class)
+    counted = valid.unsqueeze(2) & other.unsqueeze(1)
+    loss = rtorch.where(counted, gaps.clamp(min=0), 0).sum((1, 2)) / c
     return reduced(loss if input.dim() == 2 else loss.squeeze(0), reduction)
 
 

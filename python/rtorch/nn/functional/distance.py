@@ -1,6 +1,8 @@
 """Similarities and distances between vectors."""
 
 import rtorch
+from rtorch import _C
+from rtorch._ops.linalg import has_distances
 
 from ._arguments import tensors
 
@@ -34,6 +36,9 @@ def pdist(input, p=2.0):
     n = input.size(0)
     if n < 2:
         return input[:0].sum(1)
+    if has_distances(input, input, p):
+        i, j = rtorch.triu_indices(n, n, 1)
+        return _C._nn._distance(input, input, p, True).reshape(-1)[i * n + j]
     i, j = rtorch.ones(n, n, device=input.device).triu(1).nonzero().unbind(1)
     difference = input[i] - input[j]
     if p == 0:  # a count, whose gradient is zero and not missing

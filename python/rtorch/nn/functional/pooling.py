@@ -207,7 +207,7 @@ def _max_unpool(input, indices, kernel_size, stride, padding, output_size, n):
     out = rtorch.zeros((*lead, area), dtype=input.dtype, device=input.device)
     if not area:
         return out.reshape(*lead, *size)
-    return out.scatter(-1, where, input.reshape(*lead, -1)).reshape(*lead, *size)
+    return out.scatter_(-1, where, input.reshape(*lead, -1)).reshape(*lead, *size)
 
 
 def max_unpool1d(input, indices, kernel_size, stride=None, padding=0, output_size=None):

@@ -151,6 +151,8 @@ pub fn apply(p: &Prim, x: &[In], n: usize) -> Result<Outs> {
         | Prim::AdaptiveMaxPool { .. }
         | Prim::GridSample(_)
         | Prim::GridSampleGrad(_)
+        | Prim::Distance { .. }
+        | Prim::DistanceGrad(_)
         | Prim::Resize { .. } => in_first(p.clone(), x, n),
         Prim::ResizeGrad { params, input } => {
             in_first(Prim::ResizeGrad { params: params.clone(), input: many(input, n) }, x, n)

@@ -10,6 +10,7 @@ use rtorch_ir::{DType, Error, Prim, Result, Scalar, ScalarOp, Shape, ensure};
 use smallvec::SmallVec;
 
 use super::convert::{to_device, to_dtype};
+use super::pointwise::{Arg, filled};
 use super::shape;
 use crate::device::Device;
 use crate::dispatch::{prim, prim1};
@@ -232,6 +233,11 @@ pub fn set(x: &Tensor, items: &[Item], value: &Tensor) -> Result<()> {
     if items.iter().any(|i| matches!(i, Item::Bool(false))) {
         return Ok(());
     }
+    if let ([Item::Tensor(mask)], 1) = (&items[..], value.numel())
+        && mask.dtype() == DType::Bool
+    {
+        return put(x, &[Some(mask.clone())], value, false);
+    }
     let (v, at) = views(x, &items)?;
     if at.iter().all(Option::is_none) {
         let value = drop_leading_ones(value, v.ndim())?;
@@ -248,6 +254,20 @@ fn drop_leading_ones(value: &Tensor, ndim: usize) -> Result<Tensor> {
     Ok(value)
 }
 
+/// The mask of an index that is nothing else, as broadcast to `v`.
+fn only_mask(v: &Tensor, at: &[Option<Tensor>]) -> Result<Option<Tensor>> {
+    let mut masks = at.iter().enumerate().filter_map(|(d, t)| Some((d, t.as_ref()?)));
+    let (Some((d, mask)), None) = (masks.next(), masks.next()) else { return Ok(None) };
+    let (s, m) = (v.shape(), mask.shape());
+    let fits = mask.dtype() == DType::Bool && s.get(d..d + m.len()) == Some(m.as_slice());
+    if !fits || m.is_empty() || mask.device() != v.device() || crate::batch::any(&[v, mask]) {
+        return Ok(None);
+    }
+    let mut full: Shape = m;
+    full.resize(s.len() - d, 1);
+    shape::reshape_to(mask, full).map(Some)
+}
+
 /// `index_put_`: writes (or adds) values at an index per dim.
 pub fn put(v: &Tensor, at: &[Option<Tensor>], value: &Tensor, accumulate: bool) -> Result<()> {
     ensure!(
@@ -258,6 +278,14 @@ pub fn put(v: &Tensor, at: &[Option<Tensor>], value: &Tensor, accumulate: bool) 
         value.dtype().cpp_name()
     );
     let value = to_dtype(&to_device(value, v.device())?, v.dtype())?;
+    if value.numel() == 1
+        && !accumulate
+        && let Some(mask) = only_mask(v, at)?
+    {
+        // no positions to look for
+        let one = shape::reshape(&value, &[])?;
+        return filled("IndexPutBackward0", v, &mask, Arg::T(&one), Some(v)).map(|_| ());
+    }
     let at = &positions(v, at)?;
     let a = advanced(v, at)?;
     let k = a.indices[0].ndim();
@@ -487,12 +515,9 @@ pub fn masked_select(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
     );
     let s = broadcast(&x.shape(), &mask.shape())?;
     let (x, mask) = (shape::expand_to(x, &s)?, shape::expand_to(mask, &s)?);
-    if x.is_contiguous() && mask.is_contiguous() {
-        // one position for each element, not one per dimension; a scalar has one element
-        let flat = |t: &Tensor| shape::reshape(t, &[-1]);
-        return get(&flat(&x)?, &[Item::Tensor(flat(&mask)?)]);
-    }
-    get(&x, &[Item::Tensor(mask)])
+    // one position for each element, not one per dimension; a scalar has one element
+    let flat = |t: &Tensor| shape::reshape(t, &[-1]);
+    get(&flat(&x)?, &[Item::Tensor(flat(&mask)?)])
 }
 
 /// Values and positions of an order along a dim.

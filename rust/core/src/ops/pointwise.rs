@@ -572,6 +572,17 @@ pub fn where_(c: &Tensor, a: Arg, b: Arg) -> Result<Tensor> {
 
 /// `masked_fill(x, mask, value)`: the value takes x's dtype.
 pub fn masked_fill(x: &Tensor, mask: &Tensor, value: Arg, dest: Option<&Tensor>) -> Result<Tensor> {
+    filled("MaskedFillBackward0", x, mask, value, dest)
+}
+
+/// `masked_fill` as an operator whose node has this name.
+pub(super) fn filled(
+    grad: &'static str,
+    x: &Tensor,
+    mask: &Tensor,
+    value: Arg,
+    dest: Option<&Tensor>,
+) -> Result<Tensor> {
     ensure!(
         mask.dtype() == DType::Bool,
         runtime,
@@ -601,7 +612,7 @@ pub fn masked_fill(x: &Tensor, mask: &Tensor, value: Arg, dest: Option<&Tensor>)
         Arg::T(v) => Arg::T(v),
     };
     let body = move |a: &[Ex]| ex::where_(a[0], a[2].cast(a[1].dtype()), a[1]);
-    let spec = Spec { name: "masked_fill", grad: "MaskedFillBackward0", rule: Rule::Same, body: &body, conditions: 1 };
+    let spec = Spec { name: "masked_fill", grad, rule: Rule::Same, body: &body, conditions: 1 };
     let out = run(&spec, &[Arg::T(mask), Arg::T(x), value], dest)?;
     if out.dtype() == dtype { Ok(out) } else { crate::ops::convert::to_dtype(&out, dtype) }
 }

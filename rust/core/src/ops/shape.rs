@@ -377,6 +377,41 @@ pub fn flip(x: &Tensor, dims: &[i64]) -> Result<Tensor> {
     Ok(out)
 }
 
+/// Matrices of one dtype on the diagonal of a larger one.
+pub fn block_diag(xs: &[Tensor]) -> Result<Tensor> {
+    let sizes: Vec<[i64; 2]> = xs.iter().map(|x| [x.size(0) as i64, x.size(1) as i64]).collect();
+    let width: i64 = sizes.iter().map(|s| s[1]).sum();
+    let refs: Vec<&Tensor> = xs.iter().collect();
+    let mut at = [0i64; 2];
+    if crate::batch::any(&refs) {
+        let mut rows = Vec::new();
+        for (x, [h, w]) in xs.iter().zip(&sizes) {
+            let none = |n: i64| crate::ops::factory::zeros(&[*h as usize, n as usize], x.dtype(), x.device());
+            rows.push(cat(&[none(at[1])?, x.clone(), none(width - at[1] - w)?], 1)?);
+            at[1] += w;
+        }
+        return cat(&rows, 0);
+    }
+    let height: i64 = sizes.iter().map(|s| s[0]).sum();
+    let shape = [height as usize, width as usize];
+    crate::tensor::checked_bytes(&shape, xs[0].dtype())?;
+    let out = crate::ops::factory::zeros(&shape, xs[0].dtype(), xs[0].device())?;
+    for (x, [h, w]) in xs.iter().zip(&sizes) {
+        crate::inplace::copy_(&narrow(&narrow(&out, 0, at[0], *h)?, 1, at[1], *w)?, &x.detach())?;
+        at = [at[0] + h, at[1] + w];
+    }
+    super::nn::rule::record("BlockDiagBackward0", &refs, &[&out], &[], move |b| {
+        let (g, mut at) = (b.grad(0)?, [0i64; 2]);
+        let mut made = Vec::new();
+        for [h, w] in &sizes {
+            made.push(Some(narrow(&narrow(&g, 0, at[0], *h)?, 1, at[1], *w)?));
+            at = [at[0] + h, at[1] + w];
+        }
+        Ok(made)
+    })?;
+    Ok(out)
+}
+
 /// Joined along a dim; 1-d empty tensors are skipped as in PyTorch.
 pub fn cat(xs: &[Tensor], dim: i64) -> Result<Tensor> {
     ensure!(!xs.is_empty(), value, "torch.cat(): expected a non-empty list of Tensors");

@@ -3,6 +3,7 @@
 //! the GPU's backward come for free.
 
 mod conv;
+mod distance;
 mod fft;
 pub(crate) mod index;
 mod linalg;
@@ -70,7 +71,10 @@ pub fn saves(prim: &Prim, inputs: usize) -> (SmallVec<[usize; 4]>, SmallVec<[usi
         Prim::Linalg(op) => linalg::saves(*op),
         Prim::EmbeddingBag { .. } => (all(), smallvec![1, 2]),
         Prim::CtcLoss(_) => (all(), smallvec![0, 1]),
-        Prim::GridSample(_) | Prim::GridSampleGrad(_) | Prim::CtcLossGrad(_) => (all(), SmallVec::new()),
+        Prim::GridSample(_) | Prim::GridSampleGrad(_) | Prim::DistanceGrad(_) | Prim::CtcLossGrad(_) => {
+            (all(), SmallVec::new())
+        }
+        Prim::Distance { .. } => (all(), smallvec![0]),
         Prim::Fft { .. } | Prim::Resize { .. } | Prim::ResizeGrad { .. } => (none(), SmallVec::new()),
         Prim::Special(_) => (all(), smallvec![0]),
     }
@@ -332,6 +336,8 @@ fn prim_vjp(c: &Ctx, prim: &Prim) -> Result<Cotangents> {
         Prim::Fft { kind, axes, scale } => fft::fft(c, *kind, axes, *scale),
         Prim::GridSample(p) => sample::grid_sample(c, *p),
         Prim::GridSampleGrad(p) => sample::grid_sample_grad(c, *p),
+        Prim::Distance { metric, .. } => distance::distance(c, *metric),
+        Prim::DistanceGrad(metric) => distance::distance_grad(c, *metric),
         Prim::EmbeddingBag { padding, .. } => index::embedding_bag(c, *padding),
         Prim::CtcLoss(p) => nn::ctc_loss(c, p),
         Prim::CtcLossGrad(p) => nn::ctc_loss_grad(c, p),

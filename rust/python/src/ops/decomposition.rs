@@ -1,6 +1,6 @@
 //! Solvers and decompositions as `_C._linalg`; `rtorch.linalg` is their Python front.
 
-use rtorch_core::ops::linalg;
+use rtorch_core::ops::{linalg, shape};
 use rtorch_core::{Result, Tensor};
 use rtorch_ir::prim::LinalgOp;
 
@@ -20,6 +20,7 @@ pub fn register(r: &mut Registry) {
         Ok(linalg::diag_embed_at(a.t(0), a.i(1), dims[0], dims[1])?.into())
     })
     .within(MODULE);
+    r.op("_block_diag", &["_block_diag(Tensor[] tensors)"], |a| Ok(shape::block_diag(a.ts(0))?.into())).within(MODULE);
     r.op("solve", &["solve(Tensor A, Tensor B)"], |a| Ok(linalg::solve(a.t(0), a.t(1))?.into())).within(MODULE);
     r.op("inv", &["inv(Tensor A)"], |a| {
         Ok(linalg::matrix_op("LinalgInvExBackward0", LinalgOp::Inverse, &[a.t(0)])?.into())

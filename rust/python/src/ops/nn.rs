@@ -2,7 +2,7 @@
 //! are functions of `rtorch` as well. Recurrent layers and attention stand in `nn_layers.rs`.
 
 use rtorch_core::ops::linalg;
-use rtorch_core::ops::nn::{activation, conv, dropout, embedding, loss, norm, pad, pool, sample};
+use rtorch_core::ops::nn::{activation, conv, distance, dropout, embedding, loss, norm, pad, pool, sample};
 use rtorch_core::{Result, Tensor};
 use rtorch_ir::prim::CtcParams;
 
@@ -344,7 +344,8 @@ fn others(r: &mut Registry) {
         .within("_nn");
 }
 
-/// What `embedding_bag`, `grid_sample`, `interpolate` and `ctc_loss` do once their arguments are checked.
+/// What `cdist`, `pdist`, `embedding_bag`, `grid_sample`, `interpolate` and `ctc_loss` do once their arguments are
+/// checked.
 fn samplers(r: &mut Registry) {
     let sig = "_embedding_bag(Tensor weight, Tensor index, Tensor offsets, Tensor? per_sample_weights, bool mean, int \
     padding_idx)";
@@ -363,6 +364,11 @@ fn samplers(r: &mut Registry) {
     let sig = "_grid_sample(Tensor input, Tensor grid, int mode, int padding_mode, bool align_corners)";
     r.op("_grid_sample", &[sig], |a| Ok(sample::grid_sample(a.t(0), a.t(1), [a.i(2), a.i(3)], a.b(4))?.into()))
         .within("_nn");
+    r.op("_distance", &["_distance(Tensor x1, Tensor x2, float p, bool upper)"], |a| {
+        let name = if a.b(3) { "PdistBackward0" } else { "CdistBackward0" };
+        Ok(distance::distance(name, a.t(0), a.t(1), a.f(2), a.b(3))?.into())
+    })
+    .within("_nn");
     let sig = "_resize(Tensor input, int[] size, bool align_corners, bool cubic, float? step1=None, float? step2=None, \
     float? step3=None)";
     r.op("_resize", &[sig], |a| {

@@ -4,6 +4,7 @@
 pub mod activation;
 pub mod attention;
 pub mod conv;
+pub mod distance;
 pub mod dropout;
 pub mod embedding;
 mod log_softmax_at;
