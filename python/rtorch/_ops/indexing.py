@@ -30,12 +30,7 @@ def index_fill(input, dim, index, value):
     if input.dim() == 0:
         return one_node(node, given, index_fill(input.unsqueeze(0), 0, index, value).squeeze(0))
     index = _long(index, "index_fill_")
-    dim = _dim(dim, input.dim())
-    hit = rtorch.zeros(input.size(dim), dtype=rtorch.bool, device=input.device)
-    hit[index] = True
-    if dim + 1 < input.dim():
-        hit = hit.reshape([-1] + [1] * (input.dim() - dim - 1))
-    return one_node(node, given, rtorch.masked_fill(input, hit, value))
+    return one_node(node, given, _C._nn._index_fill(input, dim, index, value))
 
 
 @op(inplace=True)
@@ -261,7 +256,7 @@ def index_reduce(input, dim, index, source, reduce, *, include_self=True):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
     dim = _dim(dim, input.dim())
     alike = input.dim() and input.shape == source.shape and input.dtype == source.dtype and input.is_floating_point()
-    recorded = input.requires_grad or source.requires_grad
+    recorded = rtorch.is_grad_enabled() and (input.requires_grad or source.requires_grad)
     if alike and include_self and reduce != "mean" and not recorded and index.shape == (input.size(dim),):
         return _C._nn._index_reduce(input, dim, _long(index, "index_reduce"), source, reduce)
     shape = [1] * max(input.dim(), 1)

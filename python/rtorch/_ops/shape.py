@@ -201,29 +201,6 @@ def meshgrid(*tensors, indexing=None):
     return tuple(grids)
 
 
-@op(aliases=("moveaxis",))
-def movedim(input, source, destination):
-    """Dimensions moved to new places."""
-    n = input.dim()
-    src, dst = _listed(source), _listed(destination)
-    if len(src) != len(dst):
-        raise RuntimeError(
-            f"movedim: Invalid source or destination dims: source ({src} dims) should contain the "
-            "same number of dims as "
-            f"destination ({dst} dims)"
-        )
-    src, dst = [_dim(d, n) for d in src], [_dim(d, n) for d in dst]
-    if len(set(src)) < len(src) or len(set(dst)) < len(dst):
-        raise RuntimeError(f"movedim: repeated dim in `source` or `destination` ({src}, {dst})")
-    if n == 0:
-        return input.view_as(input)
-    order = [None] * n
-    for s, d in zip(src, dst):
-        order[d] = s
-    rest = iter([d for d in range(n) if d not in src])
-    return input.permute([next(rest) if o is None else o for o in order])
-
-
 # more views than any memory holds
 _MOST_PIECES = 1 << 26
 

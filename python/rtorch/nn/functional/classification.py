@@ -142,11 +142,14 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
     y = target.reshape(-1, 1)
     if y.numel() and (int(y.min()) < 0 or int(y.max()) >= x.size(1)):
         raise RuntimeError("multi_margin_loss: target out of range")
-    gaps = (margin - x.gather(1, y) + x).clamp(min=0)
-    gaps = gaps if p == 1 else gaps * gaps
-    if weight is not None:
-        gaps = gaps * weight[y]
-    loss = gaps.scatter(1, y, 0.0).sum(1) / x.size(1)
+    if weight is None and x.is_floating_point() and not rtorch._C._vmap_used():
+        loss = rtorch._C._nn._multi_margin(x, y, p == 2, margin)
+    else:
+        gaps = (margin - x.gather(1, y) + x).clamp(min=0)
+        gaps = gaps if p == 1 else gaps * gaps
+        if weight is not None:
+            gaps = gaps * weight[y]
+        loss = gaps.scatter(1, y, 0.0).sum(1) / x.size(1)
     return reduced(loss if input.dim() == 2 or target.dim() else loss.squeeze(0), reduction)
 
 

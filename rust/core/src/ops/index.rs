@@ -5,12 +5,13 @@ use std::borrow::Cow;
 
 use rtorch_ir::layout::normalize_dim;
 use rtorch_ir::prim::ScatterOp;
+use rtorch_ir::program::ex;
 use rtorch_ir::shape::broadcast;
 use rtorch_ir::{DType, Error, Prim, Result, Scalar, ScalarOp, Shape, ensure};
 use smallvec::SmallVec;
 
 use super::convert::{to_device, to_dtype};
-use super::pointwise::{Arg, filled};
+use super::pointwise::{Arg, Rule, compose, filled};
 use super::shape;
 use crate::device::Device;
 use crate::dispatch::{prim, prim1};
@@ -497,6 +498,26 @@ pub fn index_add(
     let (axis, index, src) = index_add_args("index_add", x, dim, index, src)?;
     let r = prim1(name, Prim::IndexAdd { axis, op }, &[&at_least_1d(x)?, &index, &src])?;
     shape::reshape_to(&r, x.shape())
+}
+
+/// The slices at `index` along a dim set to a number, or to a 0-d tensor's. Indices may count from the end.
+pub fn index_fill(x: &Tensor, dim: i64, index: &Tensor, value: Arg) -> Result<Tensor> {
+    let axis = normalize_dim(dim, x.ndim())?;
+    let mut sizes = x.shape();
+    let size = [Arg::T(index), Arg::S(Scalar::Int(sizes[axis] as i64))];
+    let index = compose("index_from_end", "", Rule::Same, &size, None, |a| {
+        let from_end = ex::logical_and(ex::lt(a[0], a[0].lit(0.0)), ex::ge(a[0], -a[1]));
+        ex::where_(from_end, a[0] + a[1], a[0])
+    })?;
+    sizes[axis] = index.numel();
+    let value = match value {
+        Arg::S(s) => {
+            s.check_fits(x.dtype(), "index_fill_")?;
+            super::factory::full(&[], s, x.dtype(), x.device())?
+        }
+        Arg::T(t) => to_dtype(t, x.dtype())?,
+    };
+    index_add("IndexFillBackward0", x, dim, &index, &shape::expand_to(&value, &sizes)?, ScatterOp::Set)
 }
 
 pub fn index_add_(name: &'static str, x: &Tensor, dim: i64, index: &Tensor, src: &Tensor, op: ScatterOp) -> Result<()> {

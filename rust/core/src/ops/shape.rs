@@ -66,6 +66,36 @@ pub fn permute_raw(x: &Tensor, dims: &[usize]) -> Result<Tensor> {
     view("PermuteBackward0", ViewOp::Permute { dims: Shape::from_slice(dims) }, x)
 }
 
+/// Dimensions moved to new places, the others in their order.
+pub fn movedim(x: &Tensor, source: &[i64], destination: &[i64]) -> Result<Tensor> {
+    ensure!(
+        source.len() == destination.len(),
+        runtime,
+        "movedim: Invalid source or destination dims: source ({} dims) should contain the same number of dims as \
+         destination ({} dims)",
+        source.len(),
+        destination.len()
+    );
+    let n = x.ndim();
+    let dims = |l: &[i64]| l.iter().map(|&d| normalize_dim(d, n)).collect::<Result<Shape>>();
+    let (from, to) = (dims(source)?, dims(destination)?);
+    let repeated = |l: &Shape| (1..l.len()).any(|i| l[..i].contains(&l[i]));
+    ensure!(
+        !repeated(&from) && !repeated(&to),
+        runtime,
+        "movedim: repeated dim in `source` or `destination` ({:?}, {:?})",
+        from.as_slice(),
+        to.as_slice()
+    );
+    if n == 0 {
+        return view_as_shape(x, &[]);
+    }
+    let mut rest = (0..n).filter(|d| !from.contains(d));
+    let order: Shape =
+        (0..n).filter_map(|d| to.iter().position(|&t| t == d).map(|k| from[k]).or_else(|| rest.next())).collect();
+    permute_raw(x, &order)
+}
+
 pub fn transpose(x: &Tensor, a: i64, b: i64) -> Result<Tensor> {
     transpose_named("TransposeBackward0", x, a, b)
 }

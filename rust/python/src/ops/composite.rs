@@ -3,6 +3,7 @@
 use rtorch_core::ops::Arg;
 use rtorch_core::ops::composite as core;
 use rtorch_core::ops::cross;
+use rtorch_core::ops::nn::margin;
 use rtorch_core::{Result, Tensor};
 
 use crate::registry::Registry;
@@ -64,6 +65,10 @@ fn parts(r: &mut Registry) {
     r.op("_link_mantissa", &["_link_mantissa(Tensor input, Tensor mantissa)"], |a| {
         core::link_mantissa(a.t(0), a.t(1))?;
         Ok(a.t(1).clone().into())
+    })
+    .within("_nn");
+    r.op("_multi_margin", &["_multi_margin(Tensor input, Tensor target, bool square, float margin)"], |a| {
+        Ok(margin::multi_margin(a.t(0), a.t(1), a.b(2), a.f(3))?.into())
     })
     .within("_nn");
     r.op("_cross", &["_cross(Tensor input, Tensor other, int dim)"], |a| {

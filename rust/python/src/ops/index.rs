@@ -129,6 +129,13 @@ fn writes(r: &mut Registry) {
         Ok(a.t(0).clone().into())
     })
     .method_only();
+    let sigs = ["Tensor", "Scalar"].map(|v| format!("_index_fill(Tensor input, int dim, Tensor index, {v} value)"));
+    r.op_named(
+        "_index_fill".into(),
+        sigs.to_vec(),
+        |a| Ok(index::index_fill(a.t(0), a.i(1), a.t(2), a.arg(3))?.into()),
+    )
+    .within("_nn");
     let sig = "_index_reduce(Tensor input, int dim, Tensor index, Tensor source, str reduce)";
     r.op("_index_reduce", &[sig], move |a| {
         let op = match a.str(4) {

@@ -57,6 +57,10 @@ fn views(r: &mut Registry) {
 
 fn dims(r: &mut Registry) {
     r.op("permute", &["permute(Tensor input, int[] dims)"], |a| Ok(shape::permute(a.t(0), a.ints(1))?.into()));
+    for name in ["movedim", "moveaxis"] {
+        let sig = format!("{name}(Tensor input, int[1] source, int[1] destination)");
+        r.op_named(name.into(), vec![sig], |a| Ok(shape::movedim(a.t(0), a.ints(1), a.ints(2))?.into()));
+    }
     for name in ["transpose", "swapaxes", "swapdims"] {
         let (p, q) = if name == "swapaxes" { ("axis0", "axis1") } else { ("dim0", "dim1") };
         let sig = format!("{name}(Tensor input, int {p}, int {q})");

@@ -10,6 +10,7 @@ pub mod embedding;
 mod log_softmax_at;
 pub mod loss;
 mod lstm;
+pub mod margin;
 pub mod norm;
 pub mod pad;
 pub mod pool;
