@@ -11,6 +11,27 @@ SIZES = [0, 1, 16, 17, 63, 255, 257, 1023, 4097, 8191, 8192, 8193, 20000, 100_00
 
 
 @pytest.mark.modes
+@pytest.mark.parametrize("dtype", [rtorch.float32, rtorch.float64, rtorch.bfloat16, rtorch.int64])
+def test_squares_are_summed_as_written_ones_are(dtype):
+    rtorch.manual_seed(0)
+    for n in SIZES:
+        x = (rtorch.randn(n, dtype=rtorch.float64) * 5).to(dtype)
+        rows = x[: n // 4 * 4].reshape(4, -1)
+        row = rows[1:2].expand(4, -1)
+        for a, dims in ((x, None), (rows, 1), (rows, 0), (rows.t(), 0), (row, 1), (x[::3], None), (x.flip(0), None)):
+            written = a.square().clone()
+            written.data_ptr()
+            more = {} if dims is None else {"dim": dims}
+            for got, wanted in (
+                (a.square().sum(**more), written.sum(**more)),
+                (a.square().sum(**more, dtype=rtorch.float64), written.sum(**more, dtype=rtorch.float64)),
+            ):
+                assert got.dtype == wanted.dtype and rtorch.equal(got, wanted), (n, a.shape, dims)
+    special = rtorch.tensor([1e200, math.inf, -math.inf, math.nan, -0.0, 5e-324] * 5000, dtype=rtorch.float64)
+    assert special[:1].expand(20000).square().sum() == math.inf and special.square().sum().isnan()
+
+
+@pytest.mark.modes
 @pytest.mark.parametrize("dtype", [rtorch.float32, rtorch.float64, rtorch.int32, rtorch.int64])
 def test_a_prologue_is_summed_as_its_bytes_are(dtype):
     """However a value is cut in tiles, the order of its sum is that of the same value in memory."""

@@ -4,7 +4,8 @@
 use std::marker::PhantomData;
 
 use rtorch_ir::prim::ReduceOp;
-use rtorch_ir::{CType, DType, Error, Layout, Result};
+use rtorch_ir::program::Inst;
+use rtorch_ir::{CType, DType, Error, Layout, Program, Result, ScalarOp};
 use smallvec::SmallVec;
 
 use crate::alloc::Buffer;
@@ -13,7 +14,7 @@ use crate::reader::{Element, Reader, compute_dtype};
 use crate::reduce_drive::{Geometry, Sink, across, along};
 use crate::reduce_fold::{
     Extreme, FindColumns, FindRows, Float, Fold, FoldColumns, FoldRows, Found, Max, Min, MomentColumns, MomentRows,
-    Moments, Prod, Sum,
+    Moments, Number, Prod, SquareRows, Sum,
 };
 use crate::{Arg, Source};
 
@@ -88,7 +89,11 @@ pub fn reduce(op: ReduceOp, axes: &[usize], dtype: DType, inputs: &[Source], out
         };
     }
     match op {
-        ReduceOp::Sum => numbers!(asked, fold, Sum),
+        ReduceOp::Sum => match (root(x, asked), asked) {
+            (Some(root), DType::F32) if g.is_along() && g.count > 0 => squares::<f32>(root, x.shape, &g, out),
+            (Some(root), DType::F64) if g.is_along() && g.count > 0 => squares::<f64>(root, x.shape, &g, out),
+            _ => numbers!(asked, fold, Sum),
+        },
         ReduceOp::Prod => numbers!(asked, fold, Prod),
         ReduceOp::Max => numbers!(own, fold, Max, u8),
         ReduceOp::Min => numbers!(own, fold, Min, u8),
@@ -96,6 +101,23 @@ pub fn reduce(op: ReduceOp, axes: &[usize], dtype: DType, inputs: &[Source], out
         ReduceOp::ArgMax => numbers!(own, position, Max, u8),
         ReduceOp::ArgMin => numbers!(own, position, Min, u8),
     }
+}
+
+/// The operand of a prologue that squares one, of the dtype that its sum is computed in.
+fn root<'a>(x: &Source<'a>, dtype: DType) -> Option<Arg<'a>> {
+    let p = x.program;
+    let (Inst::Op(ScalarOp::Square, [of, ..]), squared) = p.values[*p.outputs.first()? as usize] else { return None };
+    let (Inst::Load(leaf), stored) = p.values[of as usize] else { return None };
+    if squared == dtype && stored == dtype { x.leaves.get(leaf as usize).copied() } else { None }
+}
+
+/// The sum of squares, without writing them.
+fn squares<T: Number>(root: Arg, shape: &[usize], g: &Geometry, out: &Arg) -> Result<()> {
+    let target = Target::new(T::DTYPE, g.outputs, out)?;
+    let (program, leaves) = (Program::copy(T::DTYPE, T::DTYPE), [root]);
+    let reader = Reader::new(&Source { program: &program, leaves: &leaves, shape }, T::DTYPE)?;
+    along(&reader, g, &SquareRows::<T>(PhantomData), &|o, s: T| target.put(o, s))?;
+    target.store(out)
 }
 
 fn unsupported(op: ReduceOp, dtype: DType) -> Error {

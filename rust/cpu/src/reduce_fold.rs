@@ -3,6 +3,7 @@
 //! at once (`Columns`). Not here: which elements belong together and in which order (`reduce_drive`).
 
 use std::marker::PhantomData;
+use std::ops::{Add, Mul};
 
 use rtorch_ir::Result;
 
@@ -161,6 +162,52 @@ impl<F: Fold> Rows for FoldRows<F> {
         F::fold(a, b)
     }
 }
+
+/// The sum of the squares of what is read, to the bit that of squares read by `FoldRows<Sum<_>>`: a pass less.
+pub struct SquareRows<T>(pub PhantomData<T>);
+impl<T: Number> Rows for SquareRows<T> {
+    type In = T;
+    type State = T;
+    #[inline]
+    fn piece(&self, x: &[T], _: usize) -> T {
+        square_row::<T>(x)
+    }
+    #[inline]
+    fn merge(&self, a: T, b: T) -> T {
+        a + b
+    }
+}
+
+/// A number of which squares are summed.
+pub trait Number: Float + Mul<Output = Self> + Add<Output = Self> {
+    type Sum: Fold<T = Self>;
+}
+impl Number for f32 {
+    type Sum = Sum<f32>;
+}
+impl Number for f64 {
+    type Sum = Sum<f64>;
+}
+
+#[inline(always)]
+fn squares<T: Number>(x: &[T]) -> T {
+    let zero = T::Sum::identity();
+    if x.len() <= SHORT {
+        return x.iter().fold(zero, |a, &v| a + v * v);
+    }
+    let mut acc = [zero; LANES];
+    let mut blocks = x.chunks_exact(LANES);
+    for b in &mut blocks {
+        for l in 0..LANES {
+            acc[l] = acc[l] + b[l] * b[l];
+        }
+    }
+    for (l, &v) in blocks.remainder().iter().enumerate() {
+        acc[l] = acc[l] + v * v;
+    }
+    finish::<T::Sum>(acc)
+}
+versions!(fn square_row[T: Number](x: &[T]) -> T = squares::<T>);
 
 /// `Fold` as columns.
 pub struct FoldColumns<F: Fold>(Vec<F::T>);
