@@ -116,7 +116,7 @@ fn squares<T: Number>(root: Arg, shape: &[usize], g: &Geometry, out: &Arg) -> Re
     let target = Target::new(T::DTYPE, g.outputs, out)?;
     let (program, leaves) = (Program::copy(T::DTYPE, T::DTYPE), [root]);
     let reader = Reader::new(&Source { program: &program, leaves: &leaves, shape }, T::DTYPE)?;
-    along(&reader, g, &SquareRows::<T>(PhantomData), &|o, s: T| target.put(o, s))?;
+    along(&reader, g, &SquareRows::<T>(PhantomData), &|first, s: &[T]| target.put_all(first, s))?;
     target.store(out)
 }
 
