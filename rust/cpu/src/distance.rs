@@ -1,6 +1,6 @@
 //! `Prim::Distance`: distances of all pairs of rows, and the gradients of the rows.
-//! A tile of one operand's rows is laid out column by column, so that the differences of one row of the other operand to
-//! all of the tile's are made at once; what belongs to one pair is added up in blocks of columns (or of rows, in the
+//! A tile of one operand's rows is laid out column by column, so that the differences of one row of the other operand
+//! to all of the tile's are made at once; what belongs to one pair is added up in blocks of columns (or of rows, in the
 //! gradients). Threads take tiles of a batch.
 //! Not here: p-norms that need powers, and the Euclidean distance by a matrix product (`rtorch.cdist`).
 

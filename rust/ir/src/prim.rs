@@ -1,6 +1,8 @@
 //! Primitives: kernels with a name, as a closed enum, and the shape and dtype of what each answers.
 //! The kernels are the same base names in `rtorch-cpu` and `rtorch-gpu`, the derivatives in `rtorch-core/src/vjp`.
 
+mod linalg;
+
 use smallvec::{SmallVec, smallvec};
 
 use crate::dtype::DType;
@@ -629,7 +631,7 @@ impl Prim {
             Prim::BatchNormGrad { .. } => norm_results(&x[1], smallvec![x[1].shape[1]], acc(x[1].dtype)),
             Prim::Attention(_) => attention_results(x),
             Prim::AttentionGrad(_) => smallvec![first(1), first(2), first(3)],
-            Prim::Linalg(op) => linalg_shapes(*op, x),
+            Prim::Linalg(op) => linalg::shapes(*op, x),
             Prim::GridSampleGrad(_) | Prim::DistanceGrad(_) => smallvec![first(1), first(2)],
             Prim::Distance { .. } => smallvec![Meta::new(&[x[0].shape[0], x[0].shape[1], x[1].shape[1]], x[0].dtype)],
             Prim::EmbeddingBag { .. } => bag_results(x),
@@ -700,41 +702,6 @@ fn fft_result(kind: FftKind, last: usize, x: &Meta) -> Meta {
         }
     }
     out
-}
-
-fn linalg_shapes(op: LinalgOp, x: &[Meta]) -> SmallVec<[Meta; 3]> {
-    let n = x[0].shape.len();
-    let (rows, cols) = (x[0].shape[n - 2], x[0].shape[n - 1]);
-    let k = rows.min(cols);
-    let batch = Shape::from_slice(&x[0].shape[..n - 2]);
-    let of = |tail: &[usize]| {
-        let mut shape = batch.clone();
-        shape.extend_from_slice(tail);
-        Meta { shape, dtype: x[0].dtype }
-    };
-    let real = |tail: &[usize]| Meta { dtype: x[0].dtype.real(), ..of(tail) };
-    let int = |tail: &[usize]| Meta { dtype: DType::I32, ..of(tail) };
-    let complex = |m: Meta| Meta { dtype: x[0].dtype.complex(), ..m };
-    match op {
-        LinalgOp::Solve { factors: true } => smallvec![x[1].clone(), x[0].clone(), int(&[cols])],
-        LinalgOp::Solve { factors: false } | LinalgOp::TriangularSolve { .. } => smallvec![x[1].clone()],
-        LinalgOp::SolveFactored { .. } => smallvec![x[3].clone()],
-        LinalgOp::Inverse => smallvec![x[0].clone()],
-        LinalgOp::Cholesky { .. } => smallvec![x[0].clone(), int(&[])],
-        LinalgOp::SlogDet => smallvec![of(&[]), real(&[])],
-        LinalgOp::Qr { full: true } => smallvec![of(&[rows, rows]), of(&[rows, cols])],
-        LinalgOp::Qr { full: false } => smallvec![of(&[rows, k]), of(&[k, cols])],
-        LinalgOp::Svd { full: true } => smallvec![of(&[rows, rows]), real(&[k]), of(&[cols, cols])],
-        LinalgOp::Svd { full: false } => smallvec![of(&[rows, k]), real(&[k]), of(&[k, cols])],
-        LinalgOp::SvdVals => smallvec![real(&[k])],
-        LinalgOp::Eigh { .. } => smallvec![real(&[cols]), x[0].clone()],
-        LinalgOp::EighVals { .. } => smallvec![real(&[cols])],
-        LinalgOp::Lu | LinalgOp::Ldl { .. } => smallvec![x[0].clone(), int(&[k])],
-        LinalgOp::Geqrf => smallvec![x[0].clone(), of(&[k])],
-        LinalgOp::LdlSolve { .. } => smallvec![x[2].clone()],
-        LinalgOp::Eig => smallvec![complex(of(&[cols])), complex(x[0].clone())],
-        LinalgOp::EigVals => smallvec![complex(of(&[cols]))],
-    }
 }
 
 impl Prim {
