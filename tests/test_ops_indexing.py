@@ -173,3 +173,15 @@ def test_one_value_where_a_mask_holds():
     columns = rtorch.zeros(2, 3, 4)
     columns.index_put_((None, rtorch.tensor([True, False, True])), rtorch.tensor(2.0))
     assert columns.sum((0, 2)).tolist() == [16, 0, 16]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_combinations(replace):
+    pick = itertools.combinations_with_replacement if replace else itertools.combinations
+    for n, r in itertools.product((0, 1, 2, 7), (1, 2, 3)):
+        x = rtorch.arange(float(n), requires_grad=True)
+        got = rtorch.combinations(x, r, replace)
+        want = list(pick(range(n), r))
+        assert got.shape == (len(want), r) and got.tolist() == [list(map(float, row)) for row in want]
+        got.sum().backward()
+        assert x.grad.tolist() == [sum(row.count(i) for row in want) for i in range(n)]

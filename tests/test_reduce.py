@@ -1,5 +1,6 @@
 """Reductions of values that are computed while they are read, medians of what is not NaN, and shifts of whole dims."""
 
+import itertools
 import math
 
 import numpy as np
@@ -115,3 +116,28 @@ def test_ones_on_a_diagonal_and_ranges():
     for start, end, step in ((0, 70_000, 1), (5, -9000, -7), (2**40, 2**40 + 3000, 3)):
         assert rtorch.arange(start, end, step).tolist() == list(range(start, end, step))
     assert (rtorch.arange(9000).reshape(90, 100).t() == rtorch.tensor(np.arange(9000).reshape(90, 100).T)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool", "float16"])
+@pytest.mark.parametrize("shape", [(5, 3, 4), (200, 31, 5), (40, 33, 5), (500, 2, 2, 3), (2, 90, 3, 7), (9, 8, 65)])
+def test_short_rows_and_few_columns(shape, dtype):
+    rng = np.random.default_rng(0)
+    a = (rng.standard_normal(shape) * 3).astype(dtype) if dtype != "bool" else rng.random(shape) > 0.4
+    backwards = np.ascontiguousarray(a.T)
+    order = range(len(shape) - 1, -1, -1)
+    tolerance = {"float16": 2e-2, "float32": 1e-4}.get(dtype, 1e-10)
+    cases = ((rtorch.tensor(a), a), (rtorch.tensor(backwards).permute(*order), a), (rtorch.tensor(a)[::2], a[::2]))
+    for (x, b), k in itertools.product(cases, range(1, len(shape))):
+        for axes in itertools.combinations(range(len(shape)), k):
+            close = lambda got, want: np.allclose(got.numpy(), want, rtol=tolerance, atol=10 * tolerance)
+            assert close(x.sum(axes), b.astype("float64").sum(axes))
+            assert (x.any(axes).numpy() == (b != 0).any(axes)).all()
+            if dtype != "bool":
+                assert (x.amax(axes).numpy() == b.max(axes)).all()
+            if dtype.startswith("float"):
+                assert close(x.mean(axes), b.astype("float64").mean(axes))
+            if dtype in ("float32", "float64"):
+                assert close(x.var(axes, correction=0), b.astype("float64").var(axes))
+        for axis in range(len(shape)):
+            values, positions = x.max(axis)
+            assert (values.numpy() == b.max(axis)).all() and (positions.numpy() == b.argmax(axis)).all()

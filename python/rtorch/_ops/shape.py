@@ -171,6 +171,12 @@ def combinations(input, r=2, with_replacement=False):
         raise RuntimeError(f"Expect a non-negative number, but got {r}")
     if r == 0:
         return input.new_empty(0)
+    if r == 1:
+        return input.reshape(-1, 1).clone()
+    if r == 2:
+        n = input.numel()
+        i, j = rtorch.triu_indices(n, n, 0 if with_replacement else 1, device=input.device)
+        return rtorch.stack([input[i], input[j]], 1)
     pick = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = list(pick(range(input.numel()), r))
     index = rtorch.tensor(rows, dtype=rtorch.int64, device=input.device).reshape(len(rows), r)

@@ -380,11 +380,17 @@ pub(crate) fn put<T: Float>(values: &[T], out: Arg) -> Result<()> {
 
 // ---- sums over a line
 
+/// Shorter lines than this are added up one by one.
+const FEW: usize = 16;
+
 /// Adds up `f` of every element: lanes within a block, blocks in double. The order is a function of the length.
 /// (A part's values are computed before they are added: LLVM then sees whole vectors. Loops, because the closure of
 /// `array::from_fn` would be compiled without the caller's instruction set.)
 #[inline(always)]
 pub(crate) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T) -> f64 {
+    if x.len() < FEW {
+        return x.iter().map(|&v| f(v).wide()).sum();
+    }
     let mut total = 0.0;
     for block in x.chunks(BLOCK) {
         let mut lanes = [T::ZERO; LANES];
@@ -409,6 +415,9 @@ pub(crate) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T) -> f64 {
 /// As `sum_of`, of two lines.
 #[inline(always)]
 pub(crate) fn sum_of_two<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f64 {
+    if x.len() < FEW {
+        return x.iter().zip(y).map(|(&x, &y)| f(x, y).wide()).sum();
+    }
     let mut total = 0.0;
     for (x, y) in x.chunks(BLOCK).zip(y.chunks(BLOCK)) {
         let mut lanes = [T::ZERO; LANES];
@@ -445,6 +454,9 @@ fn fold<T: Float>(mut lanes: [T; LANES]) -> f64 {
 /// The largest element; NaN is passed over.
 #[inline(always)]
 pub(crate) fn max_of<T: Float>(x: &[T]) -> T {
+    if x.len() < FEW {
+        return x.iter().fold(T::LOWEST, |a, &v| if v > a { v } else { a });
+    }
     let mut lanes = [T::LOWEST; LANES];
     let (parts, rest) = x.as_chunks::<LANES>();
     for part in parts {

@@ -136,6 +136,9 @@ fn fold<F: Fold>(x: &Source, g: &Geometry, out: &Arg) -> Result<()> {
         (0..g.outputs).for_each(|o| sink(o, &[F::identity()]));
         return target.store(out);
     }
+    if g.has_short_rows() {
+        return in_two_steps::<F>(x, g, out);
+    }
     let reader = Reader::new(x, F::T::DTYPE)?;
     if g.is_along() {
         along(&reader, g, &FoldRows::<F>(PhantomData), &sink)?;
@@ -143,6 +146,17 @@ fn fold<F: Fold>(x: &Source, g: &Geometry, out: &Arg) -> Result<()> {
         across::<FoldColumns<F>>(&reader, g, Some(&F::fold), &sink)?;
     }
     target.store(out)
+}
+
+/// The outer dimensions first, then the short rows that are left.
+fn in_two_steps<F: Fold>(x: &Source, g: &Geometry, out: &Arg) -> Result<()> {
+    let (outer, shape, rest) = g.without_last();
+    let rows = Layout::contiguous(&shape);
+    let buffer = Buffer::uninit(rows.numel() * F::T::DTYPE.size())?;
+    let partial = Arg { ptr: buffer.as_ptr(), dtype: F::T::DTYPE, layout: &rows };
+    fold::<F>(x, &outer, &partial)?;
+    let program = rtorch_ir::Program::copy(F::T::DTYPE, F::T::DTYPE);
+    fold::<F>(&Source { program: &program, leaves: &[partial], shape: &shape }, &rest, out)
 }
 
 fn find<F: Extreme>(x: &Source, g: &Geometry, sink: Sink<Found<F::T>>) -> Result<()> {

@@ -333,6 +333,9 @@ pub fn across<C: Columns>(
 ) -> Result<()> {
     let a = Across::new(g, join.is_some());
     let outers = g.outputs / a.c;
+    if outers > 1 && g.kept.len() == 2 && a.combos == 1 && a.m <= BLOCK && 2 * a.m * a.c <= BATCH {
+        return small::<C>(reader, [outers, a.m, a.c], sink);
+    }
     let emit = |outer: usize, block: usize, acc: &C| {
         let first = outer * a.c + block * WIDTH;
         let n = a.width(block).min(a.c);
@@ -389,7 +392,59 @@ pub fn across<C: Columns>(
     Ok(())
 }
 
+/// Reduces the rows of small matrices that lie one after the other, `[matrices, rows, columns]`: several are read at
+/// once, and their rows put beside each other.
+fn small<C: Columns>(reader: &Reader, [outers, m, c]: [usize; 3], sink: Sink<C::State>) -> Result<()> {
+    let together = BATCH / (m * c);
+    let failure = Failure::default();
+    let grain = (GRAIN / (reader.cost() + 1) / (m * c)).max(together);
+    parallel_for(outers, grain, &|range| {
+        let mut cursor = reader.cursor();
+        let mut acc = C::new(together * c);
+        let mut row: Vec<C::In> = Vec::with_capacity(together * c);
+        failure.note((|| {
+            for first in range.clone().step_by(together) {
+                let n = together.min(range.end - first);
+                if n == together {
+                    acc.clear();
+                } else {
+                    acc = C::new(n * c);
+                }
+                let x = cursor.read::<C::In>(first * m * c, n * m * c)?;
+                for r in 0..m {
+                    row.clear();
+                    for matrix in x.chunks_exact(m * c) {
+                        row.extend(matrix[r * c..(r + 1) * c].iter().copied());
+                    }
+                    acc.add(&row, r);
+                }
+                hand_on(first * c, n * c, |i| acc.state(i), sink);
+            }
+            Ok(())
+        })());
+    });
+    failure.result()
+}
+
 impl Geometry {
+    /// Are rows reduced that are short, and many for each output? Then their elements are better reduced apart first.
+    pub fn has_short_rows(&self) -> bool {
+        let row = self.reduced.last().map_or(1, |r| r.0);
+        self.along && self.reduced.len() > 1 && row < NARROW && self.count / row >= NARROW
+    }
+    /// The reduction of all but the last group, the shape of its results, and what of the reduction remains on them.
+    pub fn without_last(&self) -> (Geometry, SmallVec<[usize; 4]>, Geometry) {
+        let row = self.reduced.last().map_or(1, |r| r.0);
+        let mut groups: SmallVec<[(bool, (usize, usize)); 8]> = SmallVec::new();
+        groups.extend(self.kept.iter().map(|&k| (false, k)));
+        groups.extend(self.reduced.iter().map(|&r| (true, r)));
+        groups.sort_by_key(|g| std::cmp::Reverse(g.1.1));
+        let shape: SmallVec<[usize; 8]> = groups.iter().map(|g| g.1.0).collect();
+        let axes: SmallVec<[usize; 8]> = (0..groups.len() - 1).filter(|&d| groups[d].0).collect();
+        let left: SmallVec<[usize; 4]> = SmallVec::from_slice(&[self.outputs, row]);
+        let rest = Geometry::new(&left, &[1]);
+        (Geometry::new(&shape, &axes), left, rest)
+    }
     /// Is the last dimension reduced (rows), or kept (columns)?
     pub fn is_along(&self) -> bool {
         self.along

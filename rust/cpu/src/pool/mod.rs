@@ -5,6 +5,8 @@
 mod adaptive;
 mod rows;
 
+use std::ops::Range;
+
 use rtorch_ir::prim::PoolParams;
 use rtorch_ir::{CType, DType, Result, ensure};
 
@@ -15,7 +17,7 @@ use crate::threads::parallel_for;
 use crate::{Arg, Source};
 
 pub use adaptive::{adaptive_avg_pool, adaptive_avg_pool_grad, adaptive_max_pool};
-use rows::{Grads, Means, Row};
+use rows::{Grads, Means, Planes};
 
 /// Window elements that a thread should have at least.
 const GRAIN: usize = 1 << 15;
@@ -103,7 +105,11 @@ fn planes(shape: &[usize], n: usize) -> usize {
 }
 
 fn for_planes(n: usize, work: usize, f: &(dyn Fn(usize) + Sync)) {
-    parallel_for(n, (GRAIN / work.max(1)).max(1), &|range| range.for_each(f));
+    for_ranges(n, work, &|range| range.for_each(f));
+}
+
+fn for_ranges(n: usize, work: usize, f: &(dyn Fn(Range<usize>) + Sync)) {
+    parallel_for(n, (GRAIN / work.max(1)).max(1), f);
 }
 
 /// x [n, c, ...] -> values, int64 positions in the input's plane.
@@ -123,16 +129,9 @@ fn max<T: rows::Ordered>(p: &PoolParams, inputs: &[Source], outs: &[Arg]) -> Res
     let pool = Pool::new(p, &shape[shape.len() - n..]);
     let (size, out) = (pool.window.plane(), pool.window.positions());
     ensure!(size <= u32::MAX as usize, runtime, "max_pool: planes of {size} elements are not supported");
-    for_planes(planes(shape, n), out * pool.window.taps.len(), &|i| {
+    for_ranges(planes(shape, n), out * pool.window.taps.len(), &|range| {
         // SAFETY: planes are contiguous, a task's planes are its own.
-        unsafe {
-            rows::max_plane::<T>(
-                &pool.window,
-                x.as_ptr::<T>().add(i * size),
-                y.as_ptr::<T>().add(i * out),
-                at.as_ptr::<i64>().add(i * out),
-            )
-        }
+        unsafe { rows::max_planes::<T>(&pool.window, range, x.as_ptr(), y.as_ptr(), at.as_ptr()) }
     });
     y.store()?;
     at.store()
@@ -183,12 +182,11 @@ fn avg<T: Gemm>(p: &PoolParams, inputs: &[Source], outs: &[Arg]) -> Result<()> {
     let x = Operand::dense(&inputs[0], T::DTYPE)?;
     let y = Output::dense(outs[0], T::DTYPE)?;
     let pool = Pool::new(p, &shape[shape.len() - n..]);
-    let (size, out) = (pool.window.plane(), pool.window.positions());
     let divisors = pool.divisors::<T>();
-    for_planes(planes(shape, n), out * pool.window.taps.len(), &|i| {
-        let (x, y) = (x.as_ptr::<T>().wrapping_add(i * size), y.as_ptr::<T>().wrapping_add(i * out));
+    for_ranges(planes(shape, n), pool.window.positions() * pool.window.taps.len(), &|range| {
+        let planes = Planes { window: &pool.window, range, x: x.as_ptr(), y: y.as_ptr() };
         // SAFETY: planes are contiguous, a task's planes are its own.
-        unsafe { T::run(Means { row: Row { window: &pool.window, x, y }, divisors: &divisors }) };
+        unsafe { T::run(Means { planes, divisors: &divisors }) };
     });
     y.store()
 }
@@ -208,10 +206,10 @@ fn avg_grad<T: Gemm>(p: &PoolParams, input: &[usize], inputs: &[Source], outs: &
     let pool = Pool::new(p, &input[input.len() - n..]);
     let (size, out) = (pool.window.plane(), pool.window.positions());
     let divisors = pool.divisors::<T>();
-    for_planes(planes(input, n), size + out * pool.window.taps.len(), &|i| {
-        let (g, x) = (g.as_ptr::<T>().wrapping_add(i * out), x.as_ptr::<T>().wrapping_add(i * size));
+    for_ranges(planes(input, n), size + out * pool.window.taps.len(), &|range| {
+        let planes = Planes { window: &pool.window, range, x: g.as_ptr(), y: x.as_ptr() };
         // SAFETY: planes are contiguous, a task's planes are its own.
-        unsafe { T::run(Grads { row: Row { window: &pool.window, x: g, y: x }, divisors: &divisors }) };
+        unsafe { T::run(Grads { planes, divisors: &divisors }) };
     });
     x.store()
 }

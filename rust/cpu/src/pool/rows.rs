@@ -2,6 +2,7 @@
 //! vector code for the instruction set at hand. The first pass of a row is the start of its maximum or sum.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use rtorch_ir::DType;
 
@@ -19,7 +20,7 @@ pub trait Ordered: Copy + Send + Sync + PartialOrd + 'static {
     ///
     /// # Safety
     /// As the call's own.
-    unsafe fn enter(call: MaxPlane<Self>);
+    unsafe fn enter(call: MaxPlanes<Self>);
 }
 
 macro_rules! ordered {
@@ -32,7 +33,7 @@ macro_rules! ordered {
             fn plus(a: $t, b: $t) -> $t {
                 $plus(a, b)
             }
-            unsafe fn enter($call: MaxPlane<$t>) {
+            unsafe fn enter($call: MaxPlanes<$t>) {
                 // SAFETY: as the caller's.
                 unsafe { $enter }
             }
@@ -41,23 +42,72 @@ macro_rules! ordered {
 }
 ordered!(f32, F32, f32::NEG_INFINITY, |a: f32, b| a + b, call => <f32 as Gemm>::run(call));
 ordered!(f64, F64, f64::NEG_INFINITY, |a: f64, b| a + b, call => <f64 as Gemm>::run(call));
-ordered!(i64, I64, i64::MIN, i64::wrapping_add, call => plane(&mut { call }));
+ordered!(i64, I64, i64::MIN, i64::wrapping_add, call => planes(&mut { call }));
 
-/// One plane of maxima and their positions.
-pub struct MaxPlane<'a, T> {
+/// Planes of maxima and their positions; the pointers are those of the first of all planes.
+pub struct MaxPlanes<'a, T> {
     window: &'a Window,
+    columns: &'a [(usize, usize)],
+    planes: Range<usize>,
     x: *const T,
     y: *mut T,
     at: *mut i64,
-    positions: &'a mut Vec<u32>,
+    positions: &'a mut [u32],
 }
 
-impl<T: Real + Ordered> Body<T> for MaxPlane<'_, T> {
+/// Rows of fewer results are not worth a pass for each kernel position: a table tells where their elements lie.
+const SHORT: usize = 8;
+/// Entries of such a table, at most.
+const ENTRIES: usize = 4096;
+
+/// Where the elements of each result of a plane lie in the input's plane, in the order of the taps.
+struct Table {
+    /// One behind the last element of each result.
+    ends: Vec<u32>,
+    elements: Vec<u32>,
+}
+
+impl Table {
+    fn new(window: &Window) -> Option<Table> {
+        let [depth, height, width] = window.out;
+        if width >= SHORT || window.positions() * window.taps.len() > ENTRIES {
+            return None;
+        }
+        let mut table = Table { ends: Vec::new(), elements: Vec::new() };
+        for (d, h) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))) {
+            for w in 0..width {
+                let exists = |tap: &&Tap| window.columns(w, w + 1, tap) == (w, w + 1);
+                for tap in window.taps.iter().filter(exists) {
+                    let Some(row) = window.row(d, h, tap) else { continue };
+                    table.elements.push((row + (w * window.step[2]) as isize + tap.offset[2]) as u32);
+                }
+                table.ends.push(table.elements.len() as u32);
+            }
+        }
+        Some(table)
+    }
+    /// Calls `f(result, its elements)` for every result of a plane.
+    #[inline(always)]
+    fn each(&self, mut f: impl FnMut(usize, &[u32])) {
+        let mut start = 0;
+        for (i, &end) in self.ends.iter().enumerate() {
+            f(i, &self.elements[start..end as usize]);
+            start = end as usize;
+        }
+    }
+}
+
+/// The columns of a result's row whose input column exists, for every tap.
+fn columns(window: &Window) -> Vec<(usize, usize)> {
+    window.taps.iter().map(|tap| window.columns(0, window.out[2], tap)).collect()
+}
+
+impl<T: Real + Ordered> Body<T> for MaxPlanes<'_, T> {
     type Out = ();
     #[inline(always)]
     unsafe fn run<V: Lanes<T = T>>(mut self) {
         // SAFETY: as the caller's.
-        unsafe { plane(&mut self) }
+        unsafe { planes(&mut self) }
     }
 }
 
@@ -70,49 +120,74 @@ thread_local! {
 const NONE: u32 = u32::MAX;
 
 /// # Safety
-/// `x` is a plane of the window's input, `y` and `at` of its positions.
-pub unsafe fn max_plane<T: Ordered>(window: &Window, x: *const T, y: *mut T, at: *mut i64) {
+/// `x` is the first plane of the window's input, `y` and `at` of its positions; there are these planes of each.
+pub unsafe fn max_planes<T: Ordered>(window: &Window, planes: Range<usize>, x: *const T, y: *mut T, at: *mut i64) {
     let mut positions = POSITIONS.take();
     positions.resize(window.out[2], NONE);
+    let columns = &columns(window);
     // SAFETY: as the caller's.
-    unsafe { T::enter(MaxPlane { window, x, y, at, positions: &mut positions }) };
+    unsafe { T::enter(MaxPlanes { window, columns, planes, x, y, at, positions: &mut positions }) };
     POSITIONS.set(positions);
 }
 
 #[inline(always)]
-unsafe fn plane<T: Ordered>(p: &mut MaxPlane<T>) {
+unsafe fn planes<T: Ordered>(p: &mut MaxPlanes<T>) {
     let window = p.window;
     let positions = &mut *p.positions;
-    let [depth, height, width] = window.out;
-    for (d, h) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))) {
-        let row = (d * height + h) * width;
-        // SAFETY: a row of the results.
-        let (y, at) = unsafe {
-            let y = std::slice::from_raw_parts_mut(p.y.add(row), width);
-            (y, std::slice::from_raw_parts_mut(p.at.add(row), width))
-        };
-        y.fill(T::LOWEST);
-        positions.fill(NONE);
-        for tap in &window.taps {
-            let Some(start) = window.row(d, h, tap) else { continue };
-            let (lo, hi) = window.columns(0, width, tap);
-            let start = start + tap.offset[2];
-            // SAFETY: columns lo..hi of the row exist.
-            unsafe {
-                match window.step[2] {
-                    1 => pass::<T, 1>(1, p.x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
-                    2 => pass::<T, 2>(2, p.x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
-                    s => pass::<T, 0>(s, p.x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
+    let ([depth, height, width], size) = (window.out, window.plane());
+    if let Some(table) = Table::new(window) {
+        let results = window.positions();
+        for plane in p.planes.clone() {
+            table.each(|i, elements| {
+                // a window of the lowest value alone has its maximum at its first element
+                let (mut best, mut at) = (T::LOWEST, elements.first().map_or(NONE, |&e| e));
+                for &e in elements {
+                    // SAFETY: an element of the plane.
+                    let v = unsafe { *p.x.add(plane * size + e as usize) };
+                    #[allow(clippy::eq_op)]
+                    let better = (v > best) | (v != v);
+                    (best, at) = if better { (v, e) } else { (best, at) };
+                }
+                // SAFETY: a result of the plane.
+                unsafe {
+                    *p.y.add(plane * results + i) = best;
+                    *p.at.add(plane * results + i) = at as i64;
+                }
+            });
+        }
+        return;
+    }
+    for plane in p.planes.clone() {
+        let x = p.x.wrapping_add(plane * size);
+        for (d, h) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))) {
+            let row = ((plane * depth + d) * height + h) * width;
+            // SAFETY: a row of the results.
+            let (y, at) = unsafe {
+                let y = std::slice::from_raw_parts_mut(p.y.add(row), width);
+                (y, std::slice::from_raw_parts_mut(p.at.add(row), width))
+            };
+            y.fill(T::LOWEST);
+            positions.fill(NONE);
+            for (tap, &(lo, hi)) in window.taps.iter().zip(p.columns) {
+                let Some(start) = window.row(d, h, tap) else { continue };
+                let start = start + tap.offset[2];
+                // SAFETY: columns lo..hi of the row exist.
+                unsafe {
+                    match window.step[2] {
+                        1 => pass::<T, 1>(1, x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
+                        2 => pass::<T, 2>(2, x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
+                        s => pass::<T, 0>(s, x, start, lo, &mut y[lo..hi], &mut positions[lo..hi]),
+                    }
                 }
             }
-        }
-        let mut none = false;
-        for (a, p) in at.iter_mut().zip(positions.iter()) {
-            *a = *p as i64;
-            none |= *p == NONE;
-        }
-        if none {
-            first_positions(window, d, h, at);
+            let mut none = false;
+            for (a, p) in at.iter_mut().zip(positions.iter()) {
+                *a = *p as i64;
+                none |= *p == NONE;
+            }
+            if none {
+                first_positions(window, d, h, at);
+            }
         }
     }
 }
@@ -153,16 +228,17 @@ fn first_positions(window: &Window, d: usize, h: usize, at: &mut [i64]) {
     }
 }
 
-/// A plane in and a plane out.
-pub struct Row<'a, T> {
+/// Planes in and planes out; the pointers are those of the first of all planes.
+pub struct Planes<'a, T> {
     pub window: &'a Window,
+    pub range: Range<usize>,
     pub x: *const T,
     pub y: *mut T,
 }
 
 /// Means: the sum of each window, divided.
 pub struct Means<'a, T> {
-    pub row: Row<'a, T>,
+    pub planes: Planes<'a, T>,
     pub divisors: &'a [T],
 }
 
@@ -170,26 +246,44 @@ impl<T: Real> Body<T> for Means<'_, T> {
     type Out = ();
     #[inline(always)]
     unsafe fn run<V: Lanes<T = T>>(self) {
-        let Row { window, x, y } = self.row;
-        let [depth, height, width] = window.out;
-        for (d, h) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))) {
-            let row = (d * height + h) * width;
-            // SAFETY: rows of the result and of the divisors; columns lo..hi of the input's row exist.
-            unsafe {
-                let y = std::slice::from_raw_parts_mut(y.add(row), width);
-                y.fill(T::ZERO);
-                for tap in &window.taps {
-                    let Some(start) = window.row(d, h, tap) else { continue };
-                    let (lo, hi) = window.columns(0, width, tap);
-                    let x = x.wrapping_offset(start + tap.offset[2] + (lo * window.step[2]) as isize);
-                    match window.step[2] {
-                        1 => add::<T, 1>(1, x, &mut y[lo..hi]),
-                        2 => add::<T, 2>(2, x, &mut y[lo..hi]),
-                        s => add::<T, 0>(s, x, &mut y[lo..hi]),
+        let Planes { window, range, x, y } = self.planes;
+        let ([depth, height, width], size, columns) = (window.out, window.plane(), columns(window));
+        if let Some(table) = Table::new(window) {
+            let results = window.positions();
+            for plane in range {
+                table.each(|i, elements| {
+                    let mut sum = T::ZERO;
+                    for &e in elements {
+                        // SAFETY: an element of the plane.
+                        sum += unsafe { *x.add(plane * size + e as usize) };
                     }
-                }
-                for (y, s) in y.iter_mut().zip(&self.divisors[row..row + width]) {
-                    *y = *y / *s;
+                    // SAFETY: a result of the plane.
+                    unsafe { *y.add(plane * results + i) = sum / self.divisors[i] };
+                });
+            }
+            return;
+        }
+        for plane in range {
+            let x = x.wrapping_add(plane * size);
+            let y = y.wrapping_add(plane * depth * height * width);
+            for (d, h) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))) {
+                let row = (d * height + h) * width;
+                // SAFETY: rows of the result and of the divisors; columns lo..hi of the input's row exist.
+                unsafe {
+                    let y = std::slice::from_raw_parts_mut(y.add(row), width);
+                    y.fill(T::ZERO);
+                    for (tap, &(lo, hi)) in window.taps.iter().zip(&columns) {
+                        let Some(start) = window.row(d, h, tap) else { continue };
+                        let x = x.wrapping_offset(start + tap.offset[2] + (lo * window.step[2]) as isize);
+                        match window.step[2] {
+                            1 => add::<T, 1>(1, x, &mut y[lo..hi]),
+                            2 => add::<T, 2>(2, x, &mut y[lo..hi]),
+                            s => add::<T, 0>(s, x, &mut y[lo..hi]),
+                        }
+                    }
+                    for (y, s) in y.iter_mut().zip(&self.divisors[row..row + width]) {
+                        *y = *y / *s;
+                    }
                 }
             }
         }
@@ -207,7 +301,7 @@ unsafe fn add<T: Real, const S: usize>(step: usize, x: *const T, y: &mut [T]) {
 
 /// The gradient of means: `x` is the result's gradient, `y` the input's.
 pub struct Grads<'a, T> {
-    pub row: Row<'a, T>,
+    pub planes: Planes<'a, T>,
     pub divisors: &'a [T],
 }
 
@@ -215,20 +309,22 @@ impl<T: Real> Body<T> for Grads<'_, T> {
     type Out = ();
     #[inline(always)]
     unsafe fn run<V: Lanes<T = T>>(self) {
-        let Row { window, x: g, y: x } = self.row;
-        let [depth, height, width] = window.out;
+        let Planes { window, range, x: g, y: x } = self.planes;
+        let ([depth, height, width], size, columns) = (window.out, window.plane(), columns(window));
         let step = window.step[2];
-        // SAFETY: planes as the struct says; columns lo..hi of the row exist.
-        unsafe {
-            std::slice::from_raw_parts_mut(x, window.plane()).fill(T::ZERO);
-            for (d, h) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))) {
-                let row = (d * height + h) * width;
-                for tap in &window.taps {
-                    let Some(start) = window.row(d, h, tap) else { continue };
-                    let (lo, hi) = window.columns(0, width, tap);
-                    let x = x.wrapping_offset(start + tap.offset[2]);
-                    for w in lo..hi {
-                        *x.wrapping_add(w * step) += *g.add(row + w) / self.divisors[row + w];
+        for plane in range {
+            let (x, g) = (x.wrapping_add(plane * size), g.wrapping_add(plane * depth * height * width));
+            // SAFETY: planes as the struct says; columns lo..hi of the row exist.
+            unsafe {
+                std::slice::from_raw_parts_mut(x, size).fill(T::ZERO);
+                for (d, h) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))) {
+                    let row = (d * height + h) * width;
+                    for (tap, &(lo, hi)) in window.taps.iter().zip(&columns) {
+                        let Some(start) = window.row(d, h, tap) else { continue };
+                        let x = x.wrapping_offset(start + tap.offset[2]);
+                        for w in lo..hi {
+                            *x.wrapping_add(w * step) += *g.add(row + w) / self.divisors[row + w];
+                        }
                     }
                 }
             }
