@@ -111,3 +111,21 @@ def test_custom_functions():
     with pytest.raises(NotImplementedError):
         push(Without.apply, x, x)
     assert rtorch.autograd.gradcheck(lambda x: x.tanh() @ x, (data(3).requires_grad_(),), check_forward_ad=True)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        lambda x: x.transpose_(0, 1),
+        lambda x: x.t_(),
+        lambda x: x.unsqueeze_(1),
+        lambda x: x.unsqueeze_(0).squeeze_(),
+        lambda x: x.as_strided_((2, 2), (1, 3)),
+        lambda x: x.rot90(1),
+    ],
+)
+def test_what_turns_in_place_turns_its_tangent(turn):
+    x = rtorch.arange(6.0).reshape(2, 3)
+    v = 10 * x
+    primal, tangent = push(lambda x: turn(x.clone()), x, v)
+    assert (tangent == 10 * primal).all() and tangent.shape == primal.shape == turn(x.clone()).shape

@@ -320,10 +320,7 @@ def rot90(input, k=1, dims=(0, 1)):
         return input.clone()
     if k == 2:
         return input.flip([a, b])
-    turned = input.flip([b if k == 1 else a])
-    # a tangent does not turn with its tensor in place
-    dual = rtorch.autograd.forward_ad.unpack_dual(turned).tangent is not None
-    return turned.transpose(a, b) if dual else turned.transpose_(a, b)
+    return input.flip([b if k == 1 else a]).transpose_(a, b)
 
 
 @op(function=False)

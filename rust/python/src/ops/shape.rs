@@ -1,5 +1,6 @@
 //! Views, copies in another memory order, joining and splitting.
 
+use rtorch_core::autograd::forward;
 use rtorch_core::ops::shape;
 use rtorch_core::{Result, Tensor};
 
@@ -104,6 +105,9 @@ fn relayout(x: &Tensor, to: &Tensor) -> Result<Out> {
     x.set_parts(to.parts());
     if let Some(e) = edge {
         x.with_meta(|m| m.grad_fn = Some(e));
+    }
+    if let Some(tangent) = forward::tangent(to) {
+        forward::set_tangent(x, Some(tangent));
     }
     x.bump_version();
     Ok(x.clone().into())
