@@ -149,6 +149,16 @@ fn gather_typed<T: Copy>(axis: usize, x: Arg, index: Arg, out: Arg) {
             }
         },
         &|[o, i, s], count| {
+            if ai == 8 && ao == size as isize && ax == size as isize {
+                // SAFETY: as above.
+                unsafe {
+                    let (index, x, out) = (index.at::<i64>(i), x.at::<T>(s), out.at::<T>(o));
+                    for j in 0..count {
+                        out.add(j).write(x.offset(*index.add(j) as isize).read());
+                    }
+                }
+                return;
+            }
             for j in 0..count as isize {
                 // SAFETY: as above.
                 unsafe {
@@ -219,7 +229,9 @@ impl Lines {
     }
     /// Runs either across lines (`across`: offsets of a run of lines at one place of the axis, outer loop along the
     /// axis) or along them (`along`: offsets of a line's start and its length), whichever touches memory in order.
-    pub fn for_each(&self, across: &(dyn Fn([isize; 3], usize) + Sync), along: &(dyn Fn([isize; 3], usize) + Sync)) {
+    /// (Closures of their own type: lines may be of a few elements, and a call for each takes longer than those.)
+    #[inline]
+    pub fn for_each(&self, across: &(impl Fn([isize; 3], usize) + Sync), along: &(impl Fn([isize; 3], usize) + Sync)) {
         let (inner, inner_strides) = self.walk.inner();
         let step = |strides: [isize; 3]| strides[self.dense].unsigned_abs();
         let along_first = inner == 1 || step(self.axis) < step(inner_strides);

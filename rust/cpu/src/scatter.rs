@@ -161,6 +161,7 @@ fn run<D: Copy, S: Copy>(job: Job, op: impl Fn(D, D) -> D + Sync, load: impl Fn(
     let (target, index, src) = (Base::of(&job.target), Base::of(&job.index), Base::of(&job.src));
     let (_, [xt, xi, xs]) = lines.walk.inner();
     let ([_, ai, as_], at) = (lines.axis, lines.jump);
+    let short = ai == 8 && at == size_of::<D>() as isize && as_ == size_of::<S>() as isize;
     let dense = xi == 0 && xt == size_of::<D>() as isize && xs == size_of::<S>() as isize;
     // a line is one thread's
     lines.for_each(
@@ -183,6 +184,17 @@ fn run<D: Copy, S: Copy>(job: Job, op: impl Fn(D, D) -> D + Sync, load: impl Fn(
             }
         },
         &|[t, i, s], count| {
+            if short {
+                // SAFETY: as above.
+                unsafe {
+                    let (index, to, from) = (index.at::<i64>(i), target.at::<D>(t), src.at::<S>(s));
+                    for j in 0..count {
+                        let p = to.offset(*index.add(j) as isize);
+                        p.write(op(p.read(), load(from.add(j).read())));
+                    }
+                }
+                return;
+            }
             for j in 0..count as isize {
                 // SAFETY: as above.
                 unsafe {

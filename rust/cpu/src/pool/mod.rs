@@ -153,14 +153,16 @@ fn max_grad<T: rows::Ordered>(input: &[usize], inputs: &[Source], outs: &[Arg]) 
     let x = Output::dense(outs[0], T::DTYPE)?;
     let size: usize = input[input.len() - n..].iter().product();
     let out: usize = inputs[0].shape[input.len() - n..].iter().product();
-    for_planes(planes(input, n), size + 4 * out, &|i| {
+    for_ranges(planes(input, n), size + 4 * out, &|range| {
         // SAFETY: planes are contiguous, a task's planes are its own; positions outside the plane are left out.
         unsafe {
-            let plane = std::slice::from_raw_parts_mut(x.as_ptr::<T>().add(i * size), size);
-            plane.fill(T::ZERO);
-            for j in i * out..(i + 1) * out {
-                if let Some(p) = plane.get_mut(*at.as_ptr::<i64>().add(j) as usize) {
-                    *p = T::plus(*p, *g.as_ptr::<T>().add(j));
+            std::slice::from_raw_parts_mut(x.as_ptr::<T>().add(range.start * size), range.len() * size).fill(T::ZERO);
+            for i in range {
+                let plane = std::slice::from_raw_parts_mut(x.as_ptr::<T>().add(i * size), size);
+                for j in i * out..(i + 1) * out {
+                    if let Some(p) = plane.get_mut(*at.as_ptr::<i64>().add(j) as usize) {
+                        *p = T::plus(*p, *g.as_ptr::<T>().add(j));
+                    }
                 }
             }
         }

@@ -12,6 +12,8 @@ use crate::gemm::{Body, Gemm};
 
 /// What maxima are taken of.
 pub trait Ordered: Copy + Send + Sync + PartialOrd + 'static {
+    /// A position, as wide as a value: both are then chosen by one comparison of a vector.
+    type Place: Copy + From<u32> + Into<u64>;
     const DTYPE: DType;
     const ZERO: Self;
     const LOWEST: Self;
@@ -24,8 +26,9 @@ pub trait Ordered: Copy + Send + Sync + PartialOrd + 'static {
 }
 
 macro_rules! ordered {
-    ($t:ty, $dtype:ident, $lowest:expr, $plus:expr, $call:ident => $enter:expr) => {
+    ($t:ty, $dtype:ident, $place:ty, $lowest:expr, $plus:expr, $call:ident => $enter:expr) => {
         impl Ordered for $t {
+            type Place = $place;
             const DTYPE: DType = DType::$dtype;
             const ZERO: $t = 0 as $t;
             const LOWEST: $t = $lowest;
@@ -40,9 +43,9 @@ macro_rules! ordered {
         }
     };
 }
-ordered!(f32, F32, f32::NEG_INFINITY, |a: f32, b| a + b, call => <f32 as Gemm>::run(call));
-ordered!(f64, F64, f64::NEG_INFINITY, |a: f64, b| a + b, call => <f64 as Gemm>::run(call));
-ordered!(i64, I64, i64::MIN, i64::wrapping_add, call => planes(&mut { call }));
+ordered!(f32, F32, u32, f32::NEG_INFINITY, |a: f32, b| a + b, call => <f32 as Gemm>::run(call));
+ordered!(f64, F64, u64, f64::NEG_INFINITY, |a: f64, b| a + b, call => <f64 as Gemm>::run(call));
+ordered!(i64, I64, u64, i64::MIN, i64::wrapping_add, call => planes(&mut { call }));
 
 /// Planes of maxima and their positions; the pointers are those of the first of all planes.
 pub struct MaxPlanes<'a, T> {
@@ -59,6 +62,9 @@ pub struct MaxPlanes<'a, T> {
 const SHORT: usize = 8;
 /// Entries of such a table, at most.
 const ENTRIES: usize = 4096;
+
+/// Planes whose maxima are taken together.
+const TOGETHER: usize = 8;
 
 /// Where the elements of each result of a plane lie in the input's plane, in the order of the taps.
 struct Table {
@@ -136,24 +142,18 @@ unsafe fn planes<T: Ordered>(p: &mut MaxPlanes<T>) {
     let positions = &mut *p.positions;
     let ([depth, height, width], size) = (window.out, window.plane());
     if let Some(table) = Table::new(window) {
-        let results = window.positions();
-        for plane in p.planes.clone() {
-            table.each(|i, elements| {
-                // a window of the lowest value alone has its maximum at its first element
-                let (mut best, mut at) = (T::LOWEST, elements.first().map_or(NONE, |&e| e));
-                for &e in elements {
-                    // SAFETY: an element of the plane.
-                    let v = unsafe { *p.x.add(plane * size + e as usize) };
-                    #[allow(clippy::eq_op)]
-                    let better = (v > best) | (v != v);
-                    (best, at) = if better { (v, e) } else { (best, at) };
+        let (mut plane, end) = (p.planes.start, p.planes.end);
+        while plane < end {
+            // SAFETY: as the caller's; these planes exist.
+            unsafe {
+                if end - plane >= TOGETHER {
+                    maxima::<T, TOGETHER>(&table, p, plane, size);
+                    plane += TOGETHER;
+                } else {
+                    maxima::<T, 1>(&table, p, plane, size);
+                    plane += 1;
                 }
-                // SAFETY: a result of the plane.
-                unsafe {
-                    *p.y.add(plane * results + i) = best;
-                    *p.at.add(plane * results + i) = at as i64;
-                }
-            });
+            }
         }
         return;
     }
@@ -190,6 +190,40 @@ unsafe fn planes<T: Ordered>(p: &mut MaxPlanes<T>) {
             }
         }
     }
+}
+
+/// Maxima of `N` planes from `first` on, which are compared together: maxima of one wait for each other, and branches
+/// would be guessed wrong.
+///
+/// # Safety
+/// As `max_planes`.
+#[inline(always)]
+unsafe fn maxima<T: Ordered, const N: usize>(table: &Table, p: &MaxPlanes<T>, first: usize, size: usize) {
+    let (x, results) = (p.x.wrapping_add(first * size), table.ends.len());
+    table.each(|i, elements| {
+        // a window of the lowest value alone has its maximum at its first element
+        let (mut best, mut at) = ([T::LOWEST; N], [T::Place::from(elements.first().map_or(NONE, |&e| e)); N]);
+        for &e in elements {
+            let (mut v, place) = ([T::LOWEST; N], T::Place::from(e));
+            for (l, v) in v.iter_mut().enumerate() {
+                // SAFETY: an element of the plane.
+                *v = unsafe { *x.add(l * size + e as usize) };
+            }
+            for l in 0..N {
+                #[allow(clippy::eq_op)]
+                let better = (v[l] > best[l]) | (v[l] != v[l]);
+                best[l] = if better { v[l] } else { best[l] };
+                at[l] = if better { place } else { at[l] };
+            }
+        }
+        for l in 0..N {
+            // SAFETY: a result of the plane.
+            unsafe {
+                *p.y.add((first + l) * results + i) = best[l];
+                *p.at.add((first + l) * results + i) = at[l].into() as i64;
+            }
+        }
+    });
 }
 
 /// Compares one kernel position of a row of windows with what was found so far.
