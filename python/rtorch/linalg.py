@@ -407,8 +407,10 @@ def vander(x, N=None):
     n = x.size(-1) if N is None else N
     if n <= 1:
         raise RuntimeError("N must be greater than 1.")
-    ones = rtorch.ones_like(x).unsqueeze(-1)
-    return rtorch.cat([ones, x.unsqueeze(-1).expand(*x.shape, n - 1).cumprod(-1)], -1)
+    ones, powers = rtorch.ones_like(x).unsqueeze(-1), x.unsqueeze(-1)
+    if n > 2:
+        powers = powers.expand(*x.shape, n - 1).cumprod(-1)
+    return rtorch.cat([ones, powers], -1)
 
 
 def vecdot(x, y, *, dim=-1, out=None):

@@ -44,13 +44,13 @@ def masked_scatter(input, mask, source):
         )
     shape = rtorch.broadcast_shapes(input.shape, mask.shape)
     input, mask = input.expand(shape), mask.expand(shape)
-    flat = mask.reshape(-1)
-    count = int(flat.sum())
+    place = mask.reshape(-1).nonzero().squeeze(1)
+    count = place.numel()
     if count > source.numel():
         raise RuntimeError("masked_scatter: expected source to have as many elements as the mask has ones")
     if source.numel() == 0:
         return input.clone()
-    return input.reshape(-1).index_put((flat,), source.reshape(-1)[:count]).reshape(shape)
+    return input.reshape(-1).index_put((place,), source.reshape(-1)[:count]).reshape(shape)
 
 
 @op(out=True)

@@ -63,8 +63,8 @@ const SHORT: usize = 8;
 /// Entries of such a table, at most.
 const ENTRIES: usize = 4096;
 
-/// Planes whose maxima are taken together.
-const TOGETHER: usize = 8;
+/// Bytes of the values that are compared together, of as many planes: a vector of 256 bits.
+const TOGETHER: usize = 32;
 
 /// Where the elements of each result of a plane lie in the input's plane, in the order of the taps.
 struct Table {
@@ -146,9 +146,12 @@ unsafe fn planes<T: Ordered>(p: &mut MaxPlanes<T>) {
         while plane < end {
             // SAFETY: as the caller's; these planes exist.
             unsafe {
-                if end - plane >= TOGETHER {
-                    maxima::<T, TOGETHER>(&table, p, plane, size);
-                    plane += TOGETHER;
+                if size_of::<T>() == 4 && end - plane >= TOGETHER / 4 {
+                    maxima::<T, { TOGETHER / 4 }>(&table, p, plane, size);
+                    plane += TOGETHER / 4;
+                } else if size_of::<T>() == 8 && end - plane >= TOGETHER / 8 {
+                    maxima::<T, { TOGETHER / 8 }>(&table, p, plane, size);
+                    plane += TOGETHER / 8;
                 } else {
                     maxima::<T, 1>(&table, p, plane, size);
                     plane += 1;
