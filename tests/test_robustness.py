@@ -10,6 +10,7 @@ import time
 import pytest
 
 import rtorch
+import rtorch.nn.functional as F
 
 ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
@@ -258,3 +259,11 @@ def test_degrees_that_are_no_numbers_end(name):
     assert polynomial(x, float("nan")).isnan().sum() >= 5
     assert polynomial(x, float("-inf")).nan_to_num(0).abs().sum() == 0
     polynomial(x, float("inf"))
+
+
+def test_kernels_far_larger_than_what_they_meet():
+    huge = 2**31 - 1
+    assert F.lp_pool1d(rtorch.zeros(0, 1, 2), 2.0, huge, ceil_mode=True).shape == (0, 1, 1)
+    assert F.max_pool1d(rtorch.arange(4.0).reshape(1, 1, 4), huge, 1, huge // 2).tolist() == [[[3.0] * 4]]
+    mean = F.avg_pool2d(rtorch.ones(1, 1, 4, 4), (huge, 3), 1, (huge // 2, 1), count_include_pad=False)
+    assert mean.shape == (1, 1, 4, 4) and (mean == 1).all()

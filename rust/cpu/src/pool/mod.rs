@@ -52,18 +52,24 @@ impl Pool {
     fn new(p: &PoolParams, input: &[usize]) -> Pool {
         let (kernel, padding) = (spatial(&p.kernel, 1), spatial(&p.padding, 0));
         let dilation = if p.dilation.is_empty() { [1; 3] } else { spatial(&p.dilation, 1) };
-        let count: usize = kernel.iter().product();
-        let taps = (0..count).map(|number| {
-            let at = [number / (kernel[1] * kernel[2]), number / kernel[2] % kernel[1], number % kernel[2]];
-            let offset = std::array::from_fn(|d| (at[d] * dilation[d]) as isize - padding[d] as isize);
-            Tap { offset, number }
-        });
-        let window = Window {
-            taps: taps.collect(),
-            out: spatial(&p.out, 1),
-            input: spatial(input, 1),
-            step: spatial(&p.stride, 1),
+        let (out, sizes, step) = (spatial(&p.out, 1), spatial(input, 1), spatial(&p.stride, 1));
+        // of a kernel dimension, the elements that meet the input in some window: a kernel may be far larger
+        let met = |d: usize| {
+            let reach = out[d].saturating_sub(1).saturating_mul(step[d]);
+            let first = padding[d].saturating_sub(reach).div_ceil(dilation[d]);
+            first..(sizes[d] + padding[d]).div_ceil(dilation[d]).min(kernel[d])
         };
+        let mut taps = Vec::new();
+        for a in met(0) {
+            for b in met(1) {
+                for c in met(2) {
+                    let at = [a, b, c];
+                    let offset = std::array::from_fn(|d| (at[d] * dilation[d]) as isize - padding[d] as isize);
+                    taps.push(Tap { offset, number: taps.len() });
+                }
+            }
+        }
+        let window = Window { taps, out, input: sizes, step };
         Pool { window, kernel, padding, include_pad: p.count_include_pad, divisor: p.divisor }
     }
 
