@@ -267,3 +267,13 @@ def test_kernels_far_larger_than_what_they_meet():
     assert F.max_pool1d(rtorch.arange(4.0).reshape(1, 1, 4), huge, 1, huge // 2).tolist() == [[[3.0] * 4]]
     mean = F.avg_pool2d(rtorch.ones(1, 1, 4, 4), (huge, 3), 1, (huge // 2, 1), count_include_pad=False)
     assert mean.shape == (1, 1, 4, 4) and (mean == 1).all()
+
+
+def test_a_dilation_that_wraps_is_too_large():
+    for dilation in (2**63 - 1, 2**62, 2**61 + 1):
+        with pytest.raises(RuntimeError, match="too small"):
+            F.unfold(rtorch.ones(1, 5, 4, 4), 5, dilation=dilation)
+        with pytest.raises(RuntimeError, match="too small"):
+            F.fold(rtorch.ones(1, 25, 4), 4, 5, dilation=dilation)
+    with pytest.raises(RuntimeError):
+        F.unfold(rtorch.ones(1, 1, 4, 4), 2, padding=2**63 - 1)

@@ -364,9 +364,11 @@ impl Windows {
         );
         let mut out = [0usize; 2];
         for i in 0..2 {
-            let room = size[i] + 2 * p[i] - d[i] * (k[i] - 1) - 1;
+            // wide: a product that wraps would pass for a small one
+            let [n, kernel, dilation, padding] = [size[i], k[i], d[i], p[i]].map(i128::from);
+            let room = n + 2 * padding - dilation * (kernel - 1) - 1;
             ensure!(
-                room >= 0,
+                (0..=i64::MAX.into()).contains(&room),
                 runtime,
                 "Given input with spatial size ({}, {}), kernel_size=({}, {}), dilation=({}, {}), padding=({}, {}), \
                  calculated shape of the array of sliding blocks is too small, but its components must be at least \
@@ -380,7 +382,7 @@ impl Windows {
                 p[0],
                 p[1]
             );
-            out[i] = (room / s[i] + 1) as usize;
+            out[i] = (room / i128::from(s[i]) + 1) as usize;
         }
         let u = |v: [i64; 2]| [v[0] as usize, v[1] as usize];
         Ok(Windows { kernel: u(k), dilation: u(d), stride: u(s), out })
